@@ -1,0 +1,28 @@
+//! Secure streams: TLS 1.3 over TCP, or QUIC, behind one trait.
+//!
+//! A caller sees the same thing on every backend: independent, flow-controlled, ordered streams whose clean end can be
+//! told from an abort, between peers whose identity was verified.
+//!
+//! ```text
+//!            Transport
+//!      listen │     │ connect
+//!             ▼     ▼
+//!        Listener  Outbound ── open ──► Stream { recv, send, peer }
+//!      accept │
+//!             ▼
+//!        Incoming ── handshake ──► Inbound ── accept ──► Stream
+//! ```
+
+pub mod endpoint;
+pub mod error;
+pub mod expectation;
+pub mod peer;
+pub mod stream;
+pub mod transport;
+
+pub use endpoint::{Endpoint, Scheme};
+pub use error::{ConnectError, HandshakeError, ListenError, OpenError};
+pub use expectation::Expectation;
+pub use peer::{Handshake, Identity, Negotiated, Peer, TransportKind};
+pub use stream::{RecvHalf, SendHalf, Stream, StreamError};
+pub use transport::{BoxFuture, Inbound, Incoming, Listener, Outbound, Server, Transport};
