@@ -1,0 +1,162 @@
+//! Admin sessions: one request, one response, in order. What cannot be done is answered by `RequestRefused`.
+
+use uuid::Uuid;
+
+/// What an acknowledgement promises.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Durability {
+    /// The batch is on the disk (fdatasync): survives power loss.
+    Disk = 1,
+    /// The batch is in the page cache: survives the end of the broker's process, not power loss.
+    Memory = 2,
+}
+
+/// How a topic is kept. What is `None` keeps the broker's default on creation, and today's value on alteration.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TopicOptions {
+    /// Tag 1.
+    pub durability: Option<Durability>,
+    /// Tag 2: records older than this may be deleted, in milliseconds; 0 keeps them for ever.
+    pub retention_ms: Option<u64>,
+    /// Tag 3: the oldest records of a partition beyond so many bytes may be deleted; 0 keeps all.
+    pub retention_bytes: Option<u64>,
+}
+
+/// Makes a topic; the answer is a [`Topic`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CreateTopic {
+    /// 1 to 255 bytes of `a-z A-Z 0-9 . _ -`, neither `.` nor `..`.
+    pub name: String,
+    /// 1 or more; 0 takes the broker's default. Fixed for the topic's life.
+    pub partitions: u32,
+    /// Whether a topic of that name that is there already is the answer (as it is, unaltered) rather than an error.
+    pub if_not_exists: bool,
+    /// In the tagged section.
+    pub options: TopicOptions,
+}
+
+/// Asks for topics in the order of their names; the answer is a [`TopicList`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListTopics {
+    /// Only names after this one; empty starts at the first.
+    pub after: String,
+    /// At most so many; 0 leaves it to the broker.
+    pub limit: u32,
+}
+
+/// Asks for a topic and its partitions; the answer is a [`TopicDescription`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DescribeTopic {
+    /// The topic.
+    pub name: String,
+}
+
+/// Changes how a topic is kept; the answer is a [`Topic`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AlterTopic {
+    /// The topic.
+    pub name: String,
+    /// In the tagged section.
+    pub options: TopicOptions,
+}
+
+/// Deletes a topic and its records; the answer is a [`TopicDeleted`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeleteTopic {
+    /// The topic.
+    pub name: String,
+}
+
+/// Asks what certificates the broker serves; the answer is a [`TlsStatus`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ShowTls {}
+
+/// A topic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Topic {
+    /// The name.
+    pub name: String,
+    /// Tells a topic from an earlier one of the same name.
+    pub id: Uuid,
+    /// How many partitions.
+    pub partitions: u32,
+    /// What an acknowledgement promises.
+    pub durability: Durability,
+    /// Milliseconds; 0 is for ever.
+    pub retention_ms: u64,
+    /// Bytes per partition; 0 is no bound.
+    pub retention_bytes: u64,
+    /// When it was made, in milliseconds since the Unix epoch.
+    pub created_ms: i64,
+}
+
+/// The answer to [`ListTopics`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TopicList {
+    /// In the order of their names.
+    pub topics: Vec<Topic>,
+    /// Whether there are more after the last.
+    pub more: bool,
+}
+
+/// A partition of a topic, as it stood when asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Partition {
+    /// From 0.
+    pub index: u32,
+    /// The first offset that can be read.
+    pub start: u64,
+    /// The offset that the next durable record gets: all below can be read.
+    pub end: u64,
+    /// The log epoch.
+    pub epoch: u32,
+    /// What it takes on the disk, in bytes.
+    pub bytes: u64,
+    /// Whether it takes no batches because its log is corrupt.
+    pub read_only: bool,
+}
+
+/// The answer to [`DescribeTopic`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TopicDescription {
+    /// The topic.
+    pub topic: Topic,
+    /// All of its partitions, by index.
+    pub partitions: Vec<Partition>,
+}
+
+/// The answer to [`DeleteTopic`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TopicDeleted {
+    /// Which one it was.
+    pub id: Uuid,
+}
+
+/// A certificate that is being served.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Certificate {
+    /// The subject's distinguished name (RFC 4514).
+    pub subject: String,
+    /// The subject alternative names, each with its kind: `DNS:localhost`, `IP:127.0.0.1`, `URI:spiffe://…`.
+    pub names: Vec<String>,
+    /// The issuer's distinguished name.
+    pub issuer: String,
+    /// The serial number in hexadecimal.
+    pub serial: String,
+    /// Seconds since the Unix epoch.
+    pub not_before: i64,
+    /// Seconds since the Unix epoch.
+    pub not_after: i64,
+    /// SHA-256 over the SubjectPublicKeyInfo: what a client would pin.
+    pub spki_sha256: [u8; 32],
+}
+
+/// The answer to [`ShowTls`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsStatus {
+    /// What is served, leaf certificates only.
+    pub certificates: Vec<Certificate>,
+    /// Whether clients must, may or cannot show a certificate: `required`, `optional`, `none`.
+    pub client_certificates: String,
+}
