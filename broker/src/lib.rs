@@ -1,1 +1,3 @@
-//! Under construction.
+//! The broker of Sealstream, as a library: the durable log, and the server in front of it.
+
+pub mod log;

@@ -1,2 +1,3 @@
-//! Under construction.
+//! The one binary of Sealstream: server and command line.
+
 fn main() {}

@@ -14,3 +14,18 @@
 //! timestamp; varint key length + 1 (0 is a null key), key; varint value length, value; varint header count, then for
 //! each header varint name length, name, varint value length, value. It holds no offset: the broker gives the batch
 //! one when it is stored.
+
+use bytes::Bytes;
+
+/// A batch whose framing was checked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Batch {
+    bytes: Bytes,
+}
+
+impl Batch {
+    /// The batch as it travels and is stored.
+    pub fn bytes(&self) -> &Bytes {
+        &self.bytes
+    }
+}

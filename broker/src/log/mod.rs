@@ -1,0 +1,15 @@
+//! The durable log: partitions of entries, kept in shards by an engine.
+//!
+//! ```text
+//! LogEngine ── open_shard(id, owner_epoch) ──► Shard       the owner of a shard fences the one before it
+//! Shard     ── commit(ops) ──► outcomes, and a future of durability
+//!           ── read, watch, trim, delete
+//! ```
+
+pub mod engine;
+
+pub use engine::{
+    At, CommitError, Committed, Durability, DurabilityError, LogEngine, OffsetCommit, Op, OpenShardError,
+    Outcome, Partition, PartitionId, PartitionOptions, ReadError, ReadOutcome, Refusal, Shard, ShardId,
+    Source, Versioned,
+};
