@@ -1,3 +1,4 @@
 //! The broker of Sealstream, as a library: the durable log, and the server in front of it.
 
+pub mod config;
 pub mod log;

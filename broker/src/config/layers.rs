@@ -1,0 +1,369 @@
+//! How the layers of the configuration are read, checked and laid over one another.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use toml::{Table, Value};
+
+use super::{ClientCertificates, Config};
+
+/// Environment variables of this prefix set keys: `SEALSTREAM_TLS_CERT` is `tls.cert`, lists are separated by commas.
+const PREFIX: &str = "SEALSTREAM_";
+
+/// Variables of the prefix that mean something else: the command line reads them.
+const NOT_KEYS: [&str; 7] = ["URL", "CA", "CERT", "KEY", "TOKEN", "CONFIG", "LOG"];
+
+/// A name this near (Jaro–Winkler, 0 to 1) is offered as what was meant.
+const NEAR: f64 = 0.75;
+
+/// Whence a value came.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// Nobody set it.
+    Default,
+    /// This file.
+    File(PathBuf),
+    /// This environment variable.
+    Environment(String),
+    /// The command line.
+    Flag,
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Default => f.write_str("default"),
+            Self::File(path) => write!(f, "{}", path.display()),
+            Self::Environment(name) => f.write_str(name),
+            Self::Flag => f.write_str("command line"),
+        }
+    }
+}
+
+/// Why a configuration cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read the configuration {}: {source}", .path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the machine said.
+        source: std::io::Error,
+    },
+    /// The file is not TOML, or a value in it is of the wrong kind.
+    #[error("{}: {reason}", .path.display())]
+    Parse {
+        /// The file.
+        path: PathBuf,
+        /// Line, column and what is wrong.
+        reason: String,
+    },
+    /// A key that means nothing.
+    #[error("{origin}: unknown key `{key}`{}", .nearest.as_ref().map(|n| format!(": did you mean `{n}`?")).unwrap_or_default())]
+    UnknownKey {
+        /// Where it stands.
+        origin: Origin,
+        /// The key, dotted.
+        key: String,
+        /// The known key that is nearest to it.
+        nearest: Option<String>,
+    },
+    /// A value that a variable or flag cannot have.
+    #[error("{origin}: `{key}`: {reason}")]
+    Value {
+        /// Where it stands.
+        origin: Origin,
+        /// The key, dotted.
+        key: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// Values that do not go together, or are out of bounds.
+    #[error("{0}")]
+    Invalid(String),
+}
+
+/// The configuration, and whence each of its values came.
+#[derive(Clone, Debug)]
+pub struct Resolved {
+    /// The configuration.
+    pub config: Config,
+    /// Every key, dotted, that is not a default.
+    pub origins: BTreeMap<String, Origin>,
+}
+
+impl Resolved {
+    /// Whence the value of a dotted key came.
+    pub fn origin(&self, key: &str) -> Origin {
+        self.origins.get(key).cloned().unwrap_or(Origin::Default)
+    }
+}
+
+/// Reads `file`, lays the variables in `env` over it and `flags` (dotted keys) over these, and checks the whole.
+pub fn load(
+    file: Option<&Path>,
+    env: impl IntoIterator<Item = (String, String)>,
+    flags: impl IntoIterator<Item = (String, Value)>,
+) -> Result<Resolved, ConfigError> {
+    let schema = schema();
+    let mut layers = Layers { table: Table::new(), origins: BTreeMap::new() };
+    if let Some(path) = file {
+        layers.file(path, &schema)?;
+    }
+    for (name, text) in env {
+        layers.variable(&name, &text, &schema)?;
+    }
+    for (key, value) in flags {
+        layers.set(&key, value, Origin::Flag)?;
+    }
+    let config =
+        Config::deserialize(layers.table).map_err(|e| ConfigError::Invalid(e.message().to_owned()))?;
+    config.check().map_err(ConfigError::Invalid)?;
+    Ok(Resolved { config, origins: layers.origins })
+}
+
+struct Layers {
+    table: Table,
+    origins: BTreeMap<String, Origin>,
+}
+
+impl Layers {
+    fn file(&mut self, path: &Path, schema: &BTreeMap<String, Value>) -> Result<(), ConfigError> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| ConfigError::Read { path: path.into(), source })?;
+        let parse = |e: toml::de::Error| ConfigError::Parse { path: path.into(), reason: e.to_string() };
+        let table: Table = toml::from_str(&text).map_err(parse)?;
+        for key in flatten(&table).into_keys() {
+            let origin = Origin::File(path.into());
+            if !schema.contains_key(&key) {
+                return Err(unknown(origin, key, schema));
+            }
+            self.origins.insert(key, origin);
+        }
+        // Once more as what it is meant to be: this error knows line and column.
+        toml::from_str::<Config>(&text).map_err(parse)?;
+        self.table = table;
+        Ok(())
+    }
+
+    fn variable(
+        &mut self,
+        name: &str,
+        text: &str,
+        schema: &BTreeMap<String, Value>,
+    ) -> Result<(), ConfigError> {
+        let Some(rest) = name.strip_prefix(PREFIX) else { return Ok(()) };
+        if NOT_KEYS.contains(&rest) || is_of_kubernetes(rest) {
+            return Ok(());
+        }
+        let origin = Origin::Environment(name.to_owned());
+        let Some((key, example)) = schema.iter().find(|(key, _)| variable_of(key) == rest) else {
+            let names = schema.keys().map(|key| (variable_of(key), format!("{PREFIX}{}", variable_of(key))));
+            return Err(ConfigError::UnknownKey {
+                origin,
+                key: name.to_owned(),
+                nearest: nearest(rest, names),
+            });
+        };
+        let value = typed(text, example).map_err(|reason| ConfigError::Value {
+            origin: origin.clone(),
+            key: key.clone(),
+            reason,
+        })?;
+        self.set(key, value, origin)
+    }
+
+    /// Sets one key and makes sure that its value can be what the key wants.
+    fn set(&mut self, key: &str, value: Value, origin: Origin) -> Result<(), ConfigError> {
+        let mut alone = Table::new();
+        insert(&mut alone, key, value.clone());
+        Config::deserialize(alone).map_err(|e| ConfigError::Value {
+            origin: origin.clone(),
+            key: key.to_owned(),
+            reason: e.message().to_owned(),
+        })?;
+        insert(&mut self.table, key, value);
+        self.origins.insert(key.to_owned(), origin);
+        Ok(())
+    }
+}
+
+/// Every key with a value of its kind.
+fn schema() -> BTreeMap<String, Value> {
+    let mut all = Config::default();
+    all.tls.cert = Some(PathBuf::new());
+    all.tls.key = Some(PathBuf::new());
+    all.tls.client_ca = Some(PathBuf::new());
+    all.tls.client_certificates = ClientCertificates::None;
+    flatten(&Table::try_from(all).expect("the configuration is made of what TOML has"))
+}
+
+/// The leaves of a table by their dotted keys. An empty table has none, but an unknown one is kept, to be named.
+fn flatten(table: &Table) -> BTreeMap<String, Value> {
+    let mut leaves = BTreeMap::new();
+    for (key, value) in table {
+        match value {
+            Value::Table(inner) if !inner.is_empty() => {
+                leaves
+                    .extend(flatten(inner).into_iter().map(|(rest, value)| (format!("{key}.{rest}"), value)));
+            }
+            Value::Table(_) => {}
+            _ => {
+                leaves.insert(key.clone(), value.clone());
+            }
+        }
+    }
+    leaves
+}
+
+fn insert(table: &mut Table, key: &str, value: Value) {
+    match key.split_once('.') {
+        None => {
+            table.insert(key.to_owned(), value);
+        }
+        Some((section, rest)) => {
+            let inner = table.entry(section).or_insert_with(|| Value::Table(Table::new()));
+            if let Value::Table(inner) = inner {
+                insert(inner, rest, value);
+            }
+        }
+    }
+}
+
+fn variable_of(key: &str) -> String {
+    key.replace('.', "_").to_uppercase()
+}
+
+/// Kubernetes sets these in every container for a service that is named `sealstream`.
+fn is_of_kubernetes(rest: &str) -> bool {
+    rest.starts_with("SERVICE_") || rest == "PORT" || rest.starts_with("PORT_")
+}
+
+fn typed(text: &str, example: &Value) -> Result<Value, String> {
+    match example {
+        Value::Integer(_) => {
+            text.parse().map(Value::Integer).map_err(|_| format!("`{text}` is not a whole number"))
+        }
+        Value::Boolean(_) => {
+            text.parse().map(Value::Boolean).map_err(|_| format!("`{text}` is neither true nor false"))
+        }
+        Value::Array(_) => {
+            Ok(Value::Array(text.split(',').map(|item| Value::String(item.trim().to_owned())).collect()))
+        }
+        _ => Ok(Value::String(text.to_owned())),
+    }
+}
+
+fn unknown(origin: Origin, key: String, schema: &BTreeMap<String, Value>) -> ConfigError {
+    let nearest = nearest(&key, schema.keys().map(|known| (known.clone(), known.clone())));
+    ConfigError::UnknownKey { origin, key, nearest }
+}
+
+fn nearest(key: &str, known: impl Iterator<Item = (String, String)>) -> Option<String> {
+    known
+        .map(|(name, shown)| (strsim::jaro_winkler(key, &name), shown))
+        .filter(|(likeness, _)| *likeness >= NEAR)
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, shown)| shown)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{DurabilityName, Size};
+
+    fn file(text: &str) -> (tempfile::TempDir, PathBuf) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("sealstream.toml");
+        std::fs::write(&path, text).unwrap();
+        (dir, path)
+    }
+
+    fn from_file(text: &str) -> Result<Resolved, ConfigError> {
+        let (_dir, path) = file(text);
+        load(Some(&path), [], [])
+    }
+
+    fn from_env(name: &str, text: &str) -> Result<Resolved, ConfigError> {
+        load(None, [(name.to_owned(), text.to_owned())], [])
+    }
+
+    #[test]
+    fn nothing_set_is_the_default() {
+        assert_eq!(load(None, [], []).unwrap().config, Config::default());
+    }
+
+    #[test]
+    fn later_layers_win_and_are_named_as_the_origin() {
+        let (_dir, path) = file("cluster = \"file\"\n[topics]\npartitions = 2\ndurability = \"memory\"\n");
+        let env = [
+            ("SEALSTREAM_CLUSTER".to_owned(), "env".to_owned()),
+            ("SEALSTREAM_TOPICS_PARTITIONS".to_owned(), "3".to_owned()),
+        ];
+        let flags = [("cluster".to_owned(), Value::String("flag".into()))];
+        let resolved = load(Some(&path), env, flags).unwrap();
+        assert_eq!(resolved.config.cluster, "flag");
+        assert_eq!(resolved.config.topics.partitions, 3);
+        assert_eq!(resolved.config.topics.durability, DurabilityName::Memory);
+        assert_eq!(resolved.origin("cluster"), Origin::Flag);
+        assert_eq!(
+            resolved.origin("topics.partitions"),
+            Origin::Environment("SEALSTREAM_TOPICS_PARTITIONS".into())
+        );
+        assert_eq!(resolved.origin("topics.durability"), Origin::File(path));
+        assert_eq!(resolved.origin("log.shards"), Origin::Default);
+    }
+
+    #[test]
+    fn an_unknown_key_names_the_nearest_known_one() {
+        let error = from_file("[tls]\ncrt = \"x\"\n").unwrap_err().to_string();
+        assert!(error.contains("`tls.crt`") && error.contains("did you mean `tls.cert`?"), "{error}");
+        let error = from_env("SEALSTREAM_LISTN", "127.0.0.1:1").unwrap_err().to_string();
+        assert!(error.contains("SEALSTREAM_LISTEN"), "{error}");
+        let error = from_file("zzzz = 1\n").unwrap_err().to_string();
+        assert!(error.contains("`zzzz`") && !error.contains("did you mean"), "{error}");
+    }
+
+    #[test]
+    fn a_bad_value_names_its_place() {
+        let error = from_file("\n[limits]\nframe = \"much\"\n").unwrap_err().to_string();
+        assert!(error.contains("line 3") && error.contains("64KiB"), "{error}");
+        let error = from_env("SEALSTREAM_LOG_SHARDS", "four").unwrap_err().to_string();
+        assert!(error.contains("SEALSTREAM_LOG_SHARDS") && error.contains("whole number"), "{error}");
+        let error = from_env("SEALSTREAM_TOPICS_DURABILITY", "maybe").unwrap_err().to_string();
+        assert!(error.contains("memory"), "{error}");
+    }
+
+    #[test]
+    fn variables_of_kubernetes_and_of_the_client_are_no_keys() {
+        for name in
+            ["SEALSTREAM_SERVICE_HOST", "SEALSTREAM_PORT_7420_TCP", "SEALSTREAM_URL", "SEALSTREAM_TOKEN"]
+        {
+            from_env(name, "anything").unwrap();
+        }
+    }
+
+    #[test]
+    fn lists_in_variables_are_separated_by_commas() {
+        let config = from_env("SEALSTREAM_LISTEN", "127.0.0.1:1, [::1]:2").unwrap().config;
+        assert_eq!(config.listen.len(), 2);
+    }
+
+    #[test]
+    fn values_out_of_bounds_are_refused() {
+        let error = from_file("[log]\nshards = 0\n").unwrap_err().to_string();
+        assert!(error.contains("log.shards") && error.contains("256"), "{error}");
+        let error = from_file("[limits]\nframe = \"17MiB\"\n").unwrap_err().to_string();
+        assert!(error.contains("16MiB"), "{error}");
+        assert_eq!(from_file("[limits]\nframe = \"1MiB\"\n").unwrap().config.limits.frame, Size::mib(1));
+    }
+
+    #[test]
+    fn a_development_certificate_is_for_loopback_only() {
+        let error = from_file("listen = [\"0.0.0.0:7420\"]\n").unwrap_err().to_string();
+        assert!(error.contains("tls.cert"), "{error}");
+    }
+}

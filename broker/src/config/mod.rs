@@ -1,0 +1,282 @@
+//! The broker's configuration: a TOML file, then environment variables, then flags; later layers win.
+//!
+//! Every key has a default, so that an empty configuration is a broker that works on this machine. Unknown keys are
+//! errors that name the nearest known one; [`load`] says which layer a bad value came from.
+
+mod layers;
+mod units;
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+pub use layers::{ConfigError, Origin, Resolved, load};
+pub use units::{Size, Span};
+
+/// Everything that an operator can set. The defaults are those of [`Config::default`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// The broker's name, for people; the default is the host's name.
+    pub name: String,
+    /// The cluster's name: a client that asks for another is refused.
+    pub cluster: String,
+    /// Where the log is kept. One running broker per directory.
+    pub data_dir: PathBuf,
+    /// The addresses to listen on, each by every one of `transports`.
+    pub listen: Vec<SocketAddr>,
+    /// `tls` (TCP), `quic` (UDP), or both.
+    pub transports: Vec<TransportName>,
+    /// Certificates.
+    pub tls: Tls,
+    /// Who may connect.
+    pub auth: Auth,
+    /// What a topic is made with where its creator does not say.
+    pub topics: Topics,
+    /// The log.
+    pub log: Log,
+    /// Bounds.
+    pub limits: Limits,
+    /// QUIC.
+    pub quic: Quic,
+}
+
+/// A transport, as the configuration names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TransportName {
+    /// TLS 1.3 over TCP.
+    Tls,
+    /// QUIC over UDP.
+    Quic,
+}
+
+/// Certificates. Without `cert` and `key` the broker makes a development CA and a certificate for localhost.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Tls {
+    /// The chain in PEM, leaf first.
+    pub cert: Option<PathBuf>,
+    /// The leaf's private key in PEM: PKCS#8, SEC1 or PKCS#1.
+    pub key: Option<PathBuf>,
+    /// Whether clients show certificates.
+    pub client_certificates: ClientCertificates,
+    /// The CAs of client certificates, in PEM.
+    pub client_ca: Option<PathBuf>,
+}
+
+/// Whether clients show certificates.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ClientCertificates {
+    /// They are not asked.
+    #[default]
+    None,
+    /// They may; one that is shown must be valid.
+    Optional,
+    /// They must.
+    Required,
+}
+
+/// Who may connect.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Auth {
+    /// Where a client without a certificate is let in.
+    pub anonymous: Anonymous,
+}
+
+/// Where a client without credentials is let in, as `anonymous`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Anonymous {
+    /// Nowhere.
+    Never,
+    /// From this machine: when the client's address and the one it reached are loopback.
+    Loopback,
+    /// Everywhere.
+    Always,
+}
+
+/// What a topic is made with where its creator does not say.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Topics {
+    /// 1 to 1,024.
+    pub partitions: u32,
+    /// What an acknowledgement promises.
+    pub durability: DurabilityName,
+    /// Records older than this may be deleted; `0s` keeps them for ever.
+    pub retention: Span,
+    /// The oldest records of a partition beyond this may be deleted; `0` keeps all.
+    pub retention_bytes: Size,
+}
+
+/// What an acknowledgement promises, as the configuration and the command line name it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum DurabilityName {
+    /// On the disk: survives power loss.
+    Disk,
+    /// In the page cache: survives the end of the broker's process, not power loss.
+    Memory,
+}
+
+/// The log.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Log {
+    /// How many shards, 1 to 256. Fixed when the data directory is made.
+    pub shards: u32,
+    /// When a segment is full and the next one begins: 1 MiB to 1 GiB.
+    pub segment_bytes: Size,
+    /// How much of the newest batches is kept in memory for readers at the end, over all shards.
+    pub tail_cache: Size,
+}
+
+/// Bounds. What is beyond one is refused with a retry-after, never queued without end.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Limits {
+    /// Connections at once.
+    pub connections: u32,
+    /// Sessions at once, over all connections.
+    pub sessions: u32,
+    /// The largest frame, at most 16 MiB.
+    pub frame: Size,
+    /// The largest batch after decompression, at most 32 MiB.
+    pub decompressed_batch: Size,
+    /// Bytes of batches that one Produce session may have unanswered.
+    pub session_window: Size,
+    /// Bytes of batches unanswered over all sessions.
+    pub in_flight: Size,
+    /// The whole handshake.
+    pub handshake: Span,
+    /// From the handshake to the first frame.
+    pub first_frame: Span,
+    /// The longest idle deadline that a client may ask for.
+    pub idle: Span,
+    /// How long a shutdown waits for sessions to finish.
+    pub shutdown: Span,
+}
+
+/// QUIC.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Quic {
+    /// Generic segmentation offload: off for network cards and tunnels that drop its packets.
+    pub gso: bool,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            name: String::new(),
+            cluster: "sealstream".into(),
+            data_dir: "./sealstream-data".into(),
+            listen: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, sealstream_protocol::DEFAULT_PORT))],
+            transports: vec![TransportName::Tls, TransportName::Quic],
+            tls: Tls::default(),
+            auth: Auth::default(),
+            topics: Topics::default(),
+            log: Log::default(),
+            limits: Limits::default(),
+            quic: Quic::default(),
+        }
+    }
+}
+
+impl Default for Auth {
+    fn default() -> Self {
+        Self { anonymous: Anonymous::Loopback }
+    }
+}
+
+impl Default for Topics {
+    fn default() -> Self {
+        Self {
+            partitions: 1,
+            durability: DurabilityName::Disk,
+            retention: Span::secs(7 * 24 * 3600),
+            retention_bytes: Size(0),
+        }
+    }
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { shards: 4, segment_bytes: Size::mib(256), tail_cache: Size::mib(64) }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 10_000,
+            sessions: 20_000,
+            frame: Size(sealstream_protocol::Limits::MAX_FRAME.into()),
+            decompressed_batch: Size(sealstream_protocol::Limits::MAX_DECOMPRESSED_BATCH.into()),
+            // Two frames of the largest size: one is validated while the next arrives.
+            session_window: Size::mib(32),
+            // With the tail cache and the sessions' buffers this keeps the process under 300 MiB.
+            in_flight: Size::mib(128),
+            handshake: Span::secs(10),
+            first_frame: Span::secs(10),
+            idle: Span::secs(300),
+            shutdown: Span::secs(10),
+        }
+    }
+}
+
+impl Default for Quic {
+    fn default() -> Self {
+        Self { gso: true }
+    }
+}
+
+impl Config {
+    /// What the types cannot say: bounds, and keys that need each other.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        fn within<T: PartialOrd + std::fmt::Display>(
+            key: &str,
+            value: T,
+            low: T,
+            high: T,
+        ) -> Result<(), String> {
+            if value < low || value > high {
+                return Err(format!("{key} is {value}: it must be from {low} to {high}"));
+            }
+            Ok(())
+        }
+        within("log.shards", self.log.shards, 1, 256)?;
+        within("log.segment_bytes", self.log.segment_bytes, Size::mib(1), Size::mib(1024))?;
+        within("topics.partitions", self.topics.partitions, 1, 1024)?;
+        within("limits.frame", self.limits.frame, Size(64 << 10), Self::default().limits.frame)?;
+        let batch = Self::default().limits.decompressed_batch;
+        within("limits.decompressed_batch", self.limits.decompressed_batch, Size(64 << 10), batch)?;
+        within("limits.session_window", self.limits.session_window, self.limits.frame, Size::mib(1024))?;
+        within("limits.in_flight", self.limits.in_flight, self.limits.session_window, Size::mib(1 << 20))?;
+        within("limits.idle", self.limits.idle, Span::secs(1), Span::secs(24 * 3600))?;
+        if self.listen.is_empty() || self.transports.is_empty() {
+            return Err("listen and transports must name at least one address and one transport".into());
+        }
+        if self.tls.cert.is_some() != self.tls.key.is_some() {
+            return Err(
+                "tls.cert and tls.key go together: set both, or neither for a development certificate".into(),
+            );
+        }
+        if self.tls.client_certificates != ClientCertificates::None && self.tls.client_ca.is_none() {
+            return Err("tls.client_certificates needs tls.client_ca: the CAs that signed them".into());
+        }
+        if self.tls.client_certificates == ClientCertificates::None && self.tls.client_ca.is_some() {
+            return Err("tls.client_ca without tls.client_certificates does nothing: set it to `optional` or `required`".into());
+        }
+        if let (None, Some(addr)) = (&self.tls.cert, self.listen.iter().find(|a| !a.ip().is_loopback())) {
+            return Err(format!(
+                "listening on {addr} needs tls.cert and tls.key: the development certificate is for localhost only"
+            ));
+        }
+        Ok(())
+    }
+}
