@@ -238,7 +238,7 @@ impl Default for Quic {
 impl Config {
     /// What the types cannot say: bounds, and keys that need each other.
     pub(crate) fn check(&self) -> Result<(), String> {
-        fn within<T: PartialOrd + std::fmt::Display>(
+        fn within<T: Copy + PartialOrd + std::fmt::Display>(
             key: &str,
             value: T,
             low: T,
