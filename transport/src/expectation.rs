@@ -9,12 +9,12 @@ pub enum Expectation {
     Name(String),
     /// Exactly this SPIFFE ID; DNS names do not count.
     SpiffeId(String),
-    /// A leaf whose SubjectPublicKeyInfo has this SHA-256; the name is checked too. A pin adds to chain validation and
+    /// A leaf whose `SubjectPublicKeyInfo` has this SHA-256; the name is checked too. A pin adds to chain validation and
     /// never replaces it.
     Pin {
         /// The DNS name or IP address that is expected besides.
         name: String,
-        /// SHA-256 over the SubjectPublicKeyInfo in DER.
+        /// SHA-256 over the `SubjectPublicKeyInfo` in DER.
         spki_sha256: [u8; 32],
     },
 }

@@ -16,13 +16,16 @@
 pub mod endpoint;
 pub mod error;
 pub mod expectation;
+pub mod options;
 pub mod peer;
 pub mod stream;
+pub mod tls;
 pub mod transport;
 
 pub use endpoint::{Endpoint, Scheme};
 pub use error::{ConnectError, HandshakeError, ListenError, OpenError};
 pub use expectation::Expectation;
-pub use peer::{Handshake, Identity, Negotiated, Peer, TransportKind};
+pub use options::{Deadlines, TransportOptions};
+pub use peer::{ExportError, Exporter, Handshake, Identity, Negotiated, Peer, TransportKind};
 pub use stream::{RecvHalf, SendHalf, Stream, StreamError};
 pub use transport::{BoxFuture, Inbound, Incoming, Listener, Outbound, Server, Transport};

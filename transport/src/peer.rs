@@ -56,7 +56,7 @@ pub struct Identity {
     pub emails: Vec<String>,
     /// The subject's common name.
     pub common_name: Option<String>,
-    /// SHA-256 over the leaf's SubjectPublicKeyInfo in DER.
+    /// SHA-256 over the leaf's `SubjectPublicKeyInfo` in DER.
     pub spki_sha256: [u8; 32],
     /// The serial number, big-endian, without leading zeros.
     pub serial: Vec<u8>,
@@ -77,4 +77,61 @@ pub struct Peer {
     pub handshake: Handshake,
     /// Who it is, if it showed a certificate.
     pub identity: Option<Arc<Identity>>,
+    /// Where keying material comes from; `None` on the bare in-memory backend.
+    pub exporter: Option<Exporter>,
+}
+
+impl Peer {
+    /// Fills `output` with keying material that only the two ends of this TLS session can compute (RFC 8446, section
+    /// 7.5; RFC 5705), to bind something else to it. Both ends get the same bytes for the same label and context, which
+    /// may be empty; another label or context gives other bytes.
+    pub fn export_keying_material(
+        &self,
+        output: &mut [u8],
+        label: &[u8],
+        context: &[u8],
+    ) -> Result<(), ExportError> {
+        match &self.exporter {
+            Some(exporter) => exporter.0.export(output, label, context),
+            None => Err(ExportError::NotSealed),
+        }
+    }
+}
+
+/// Why keying material could not be exported.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ExportError {
+    /// The connection is closed, and its secrets went with it.
+    #[error("the connection is closed: export keying material while it lives")]
+    Closed,
+    /// The backend has no TLS session.
+    #[error("this connection has no TLS session to export keying material from")]
+    NotSealed,
+    /// The output asked for is empty or longer than the hash allows (255 times its length).
+    #[error("that much keying material cannot be exported: ask for 1 to 8160 bytes")]
+    Length,
+}
+
+/// What a backend exports keying material with. It must not keep the connection alive.
+pub trait ExportsKeyingMaterial: Send + Sync {
+    /// Fills `output`; see [`Peer::export_keying_material`].
+    fn export(&self, output: &mut [u8], label: &[u8], context: &[u8]) -> Result<(), ExportError>;
+}
+
+/// A backend's exporter, shared by everyone who holds the [`Peer`].
+#[derive(Clone)]
+pub struct Exporter(Arc<dyn ExportsKeyingMaterial>);
+
+impl Exporter {
+    /// Wraps a backend's exporter.
+    pub fn new(backend: impl ExportsKeyingMaterial + 'static) -> Self {
+        Self(Arc::new(backend))
+    }
+}
+
+impl fmt::Debug for Exporter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Exporter")
+    }
 }

@@ -65,7 +65,7 @@ pub trait Incoming: Send + fmt::Debug {
     /// Runs the handshake, under the transport's deadline. Await it in the task that will own the connection.
     fn handshake(self: Box<Self>) -> BoxFuture<'static, Result<Box<dyn Inbound>, HandshakeError>>;
 
-    /// Turns it away before any cryptography: a plain close on TCP, CONNECTION_REFUSED on QUIC.
+    /// Turns it away before any cryptography: a plain close on TCP, `CONNECTION_REFUSED` on QUIC.
     fn refuse(self: Box<Self>);
 }
 

@@ -1,0 +1,182 @@
+//! Names the cause of a failed handshake, the same on every backend.
+
+use std::io;
+
+use rustls::{AlertDescription, CertificateError, Error, PeerIncompatible};
+use x509_parser::time::ASN1Time;
+
+use super::verifier::Mismatch;
+use crate::error::HandshakeError;
+use crate::stream::StreamError;
+
+/// Which end of the handshake we are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Side {
+    /// We dialled.
+    Client,
+    /// We accepted.
+    Server,
+}
+
+/// Names the cause of a TLS failure met by `side`, which requires the protocol `alpn`.
+pub fn classify(error: &Error, side: Side, alpn: &[u8]) -> HandshakeError {
+    match error {
+        Error::NoApplicationProtocol => alpn_error(side, alpn),
+        Error::InvalidCertificate(fault) => certificate(fault),
+        Error::NoCertificatesPresented if side == Side::Server => HandshakeError::ClientCertificateRequired,
+        Error::AlertReceived(alert) => alert_received(*alert, side, alpn),
+        Error::PeerIncompatible(fault) => HandshakeError::Protocol { detail: incompatible(fault) },
+        Error::InvalidMessage(fault) => {
+            HandshakeError::Protocol { detail: format!("the peer does not seem to speak TLS ({fault:?})") }
+        }
+        other => HandshakeError::Protocol { detail: other.to_string() },
+    }
+}
+
+/// Names the cause of a failure that the I/O layer reported: a TLS failure if it carries one, else a broken connection.
+pub fn classify_io(error: &io::Error, side: Side, alpn: &[u8]) -> HandshakeError {
+    if let Some(tls) = tls_error(error) {
+        return classify(tls, side, alpn);
+    }
+    let detail = match error.kind() {
+        io::ErrorKind::UnexpectedEof => "the peer closed it".to_owned(),
+        io::ErrorKind::ConnectionReset => "the peer reset it".to_owned(),
+        _ => error.to_string(),
+    };
+    HandshakeError::Disconnected { detail }
+}
+
+/// What an established stream reports when TLS fails beneath it. The refusal of a client certificate arrives here: in
+/// TLS 1.3 the client is done before the server has judged it.
+pub fn stream_error(error: &Error, side: Side) -> StreamError {
+    match error {
+        Error::AlertReceived(alert) if side == Side::Client && refuses_identity(*alert) => {
+            StreamError::Refused { reason: meaning(*alert) }
+        }
+        Error::AlertReceived(alert) => {
+            StreamError::ConnectionLost { reason: format!("the peer sent the alert {}", name(*alert)) }
+        }
+        other => StreamError::ConnectionLost { reason: other.to_string() },
+    }
+}
+
+/// The TLS failure inside an I/O error, if it is one.
+pub(crate) fn tls_error(error: &io::Error) -> Option<&Error> {
+    error.get_ref()?.downcast_ref()
+}
+
+pub(super) fn alpn_error(side: Side, alpn: &[u8]) -> HandshakeError {
+    let ours = String::from_utf8_lossy(alpn);
+    let detail = match side {
+        Side::Client => format!("this client requires {ours}, which the server does not speak"),
+        Side::Server => format!("this server requires {ours}, which the client did not offer"),
+    };
+    HandshakeError::Alpn { detail }
+}
+
+/// "it expired on DATE; the clock here says DATE".
+pub(super) fn expired_on(not_after: i64, now: i64) -> String {
+    format!("it expired on {}; the clock here says {}", date(not_after), date(now))
+}
+
+fn date(seconds: i64) -> String {
+    ASN1Time::from_timestamp(seconds)
+        .map_or_else(|_| format!("{seconds} s after 1970"), |time| time.to_string())
+}
+
+fn seconds(time: rustls_pki_types::UnixTime) -> i64 {
+    i64::try_from(time.as_secs()).unwrap_or(i64::MAX)
+}
+
+fn certificate(fault: &CertificateError) -> HandshakeError {
+    match fault {
+        CertificateError::UnknownIssuer => HandshakeError::UntrustedIssuer {
+            detail:
+                "it does not chain to a trusted root: trust its CA, or send the intermediate certificates"
+                    .to_owned(),
+        },
+        CertificateError::ExpiredContext { time, not_after } => {
+            HandshakeError::Expired { detail: expired_on(seconds(*not_after), seconds(*time)) }
+        }
+        CertificateError::NotValidYetContext { time, not_before } => HandshakeError::Expired {
+            detail: format!(
+                "it becomes valid on {}; the clock here says {}",
+                date(seconds(*not_before)),
+                date(seconds(*time))
+            ),
+        },
+        CertificateError::Expired | CertificateError::NotValidYet => {
+            HandshakeError::Expired { detail: fault.to_string() }
+        }
+        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+            HandshakeError::Unexpected { detail: fault.to_string() }
+        }
+        CertificateError::Other(other) if other.0.is::<Mismatch>() => {
+            HandshakeError::Unexpected { detail: other.0.to_string() }
+        }
+        CertificateError::Revoked => {
+            HandshakeError::BadCertificate { detail: "it has been revoked".to_owned() }
+        }
+        other => HandshakeError::BadCertificate { detail: other.to_string() },
+    }
+}
+
+fn incompatible(fault: &PeerIncompatible) -> String {
+    match fault {
+        PeerIncompatible::ServerTlsVersionIsDisabledByOurConfig
+        | PeerIncompatible::SupportedVersionsExtensionRequired
+        | PeerIncompatible::Tls12NotOfferedOrEnabled
+        | PeerIncompatible::ServerDoesNotSupportTls12Or13 => {
+            "the peer speaks no TLS 1.3, which is the only version accepted".to_owned()
+        }
+        other => format!("the peer's TLS has nothing in common with ours ({other:?})"),
+    }
+}
+
+fn alert_received(alert: AlertDescription, side: Side, alpn: &[u8]) -> HandshakeError {
+    match alert {
+        AlertDescription::NoApplicationProtocol => alpn_error(side, alpn),
+        AlertDescription::CertificateRequired => HandshakeError::ClientCertificateRequired,
+        AlertDescription::ProtocolVersion => HandshakeError::Protocol {
+            detail: "the peer speaks no TLS 1.3, which is the only version accepted".to_owned(),
+        },
+        other => HandshakeError::RefusedByPeer { detail: meaning(other) },
+    }
+}
+
+/// Whether an alert is about our certificate rather than about the conversation.
+fn refuses_identity(alert: AlertDescription) -> bool {
+    matches!(
+        alert,
+        AlertDescription::NoCertificate
+            | AlertDescription::BadCertificate
+            | AlertDescription::UnsupportedCertificate
+            | AlertDescription::CertificateRevoked
+            | AlertDescription::CertificateExpired
+            | AlertDescription::CertificateUnknown
+            | AlertDescription::UnknownCA
+            | AlertDescription::AccessDenied
+            | AlertDescription::DecryptError
+            | AlertDescription::CertificateRequired
+    )
+}
+
+fn name(alert: AlertDescription) -> String {
+    alert.as_str().map_or_else(|| format!("number {}", u8::from(alert)), str::to_owned)
+}
+
+fn meaning(alert: AlertDescription) -> String {
+    let told = match alert {
+        AlertDescription::CertificateRequired => "it requires a client certificate",
+        AlertDescription::UnknownCA => "it does not trust the issuer of our certificate",
+        AlertDescription::CertificateExpired => "to it our certificate has expired or is not yet valid",
+        AlertDescription::CertificateRevoked => "our certificate has been revoked",
+        AlertDescription::BadCertificate => "our certificate is not the one it expects, or is damaged",
+        AlertDescription::CertificateUnknown => "our certificate is not the one it expects",
+        AlertDescription::UnsupportedCertificate => "our certificate is for another purpose",
+        AlertDescription::AccessDenied => "our certificate is valid but not admitted",
+        AlertDescription::DecryptError => "a signature of ours did not verify",
+        _ => return name(alert),
+    };
+    format!("{}: {told}", name(alert))
+}

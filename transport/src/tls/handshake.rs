@@ -1,0 +1,167 @@
+//! The context of one handshake: its configuration, and the judgement of its outcome by one code path for every
+//! backend.
+
+use std::fmt;
+use std::sync::Arc;
+
+use rustls::{CommonState, HandshakeKind, NamedGroup};
+use rustls_pki_types::ServerName;
+
+use super::classify::{self, Side};
+use super::identity::{self, identity_of};
+use super::sessions::{HandshakeSessions, SessionCache, SessionKey, unix_now};
+use crate::error::HandshakeError;
+use crate::peer::{Handshake, Identity, Negotiated};
+
+/// What a finished handshake established.
+#[derive(Clone, Debug)]
+pub struct Verified {
+    /// Suite, group and application protocol.
+    pub negotiated: Arc<Negotiated>,
+    /// Full or resumed.
+    pub handshake: Handshake,
+    /// Who the peer is, if it showed a certificate: after resumption too.
+    pub identity: Option<Arc<Identity>>,
+}
+
+/// One handshake on the accepting side.
+#[derive(Clone)]
+pub struct ServerHandshake {
+    pub(super) config: Arc<rustls::ServerConfig>,
+    pub(super) alpn: Vec<u8>,
+}
+
+impl ServerHandshake {
+    /// What to configure rustls with.
+    pub fn config(&self) -> Arc<rustls::ServerConfig> {
+        Arc::clone(&self.config)
+    }
+
+    /// Whether a `ClientHello` that offers these protocols can be answered. rustls lets a client that offers none pass.
+    pub fn offers_alpn<'a>(&self, mut offered: impl Iterator<Item = &'a [u8]>) -> bool {
+        offered.any(|protocol| protocol == self.alpn)
+    }
+
+    /// The refusal of a client that offers no protocol of ours.
+    pub fn alpn_refusal(&self) -> HandshakeError {
+        classify::alpn_error(Side::Server, &self.alpn)
+    }
+
+    /// Judges a finished handshake: the protocol must be agreed on, and a client certificate that a ticket vouches for
+    /// must not have expired since.
+    pub fn verify(&self, state: &CommonState) -> Result<Verified, HandshakeError> {
+        verify(state, &self.alpn, Side::Server).map(|(verified, _)| verified)
+    }
+
+    /// Names the cause of a failure.
+    pub fn explain(&self, error: &rustls::Error) -> HandshakeError {
+        classify::classify(error, Side::Server, &self.alpn)
+    }
+}
+
+impl fmt::Debug for ServerHandshake {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ServerHandshake")
+            .field("alpn", &String::from_utf8_lossy(&self.alpn))
+            .finish_non_exhaustive()
+    }
+}
+
+/// One handshake on the dialling side.
+#[derive(Clone)]
+pub struct ClientHandshake {
+    pub(super) config: Arc<rustls::ClientConfig>,
+    pub(super) server_name: ServerName<'static>,
+    pub(super) sessions: Arc<HandshakeSessions>,
+    pub(super) cache: Arc<SessionCache>,
+}
+
+impl ClientHandshake {
+    /// What to configure rustls with. It serves this one handshake: its session store notes what the handshake proved.
+    pub fn config(&self) -> Arc<rustls::ClientConfig> {
+        Arc::clone(&self.config)
+    }
+
+    /// The name to hand to rustls: sent as SNI where it is a DNS name.
+    pub fn server_name(&self) -> ServerName<'static> {
+        self.server_name.clone()
+    }
+
+    /// What the sessions of this handshake are cached under.
+    pub fn session_key(&self) -> &SessionKey {
+        self.sessions.key()
+    }
+
+    /// Judges a finished handshake, and releases its tickets for further ones.
+    pub fn verify(&self, state: &CommonState) -> Result<Verified, HandshakeError> {
+        let key = self.sessions.key();
+        let (verified, not_after) = verify(state, &key.alpn, Side::Client).inspect_err(|_| {
+            self.cache.forget(key);
+        })?;
+        self.sessions.accepted(not_after);
+        Ok(verified)
+    }
+
+    /// Names the cause of a failure.
+    pub fn explain(&self, error: &rustls::Error) -> HandshakeError {
+        classify::classify(error, Side::Client, &self.sessions.key().alpn)
+    }
+}
+
+impl fmt::Debug for ClientHandshake {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClientHandshake").field("key", self.sessions.key()).finish_non_exhaustive()
+    }
+}
+
+/// Also returns when the peer's certificates begin to end, in seconds since the Unix epoch.
+fn verify(state: &CommonState, alpn: &[u8], side: Side) -> Result<(Verified, i64), HandshakeError> {
+    if state.alpn_protocol() != Some(alpn) {
+        return Err(classify::alpn_error(side, alpn));
+    }
+    let resumed = match state.handshake_kind() {
+        Some(HandshakeKind::Resumed) => true,
+        Some(HandshakeKind::Full | HandshakeKind::FullWithHelloRetryRequest) => false,
+        None => {
+            let detail = "the handshake is not complete".to_owned();
+            return Err(HandshakeError::Protocol { detail });
+        }
+    };
+    let chain = state.peer_certificates().unwrap_or_default();
+    let identity = identity_of(chain)?;
+    let now = unix_now();
+    if let Some(identity) = identity.as_ref().filter(|identity| resumed && identity.not_after < now) {
+        return Err(HandshakeError::Expired { detail: classify::expired_on(identity.not_after, now) });
+    }
+    // A certificate that had expired before the full handshake took no part in it: servers carry such cross-signs along.
+    let not_after = chain.iter().filter_map(identity::not_after).filter(|&end| end > now).min();
+    let verified = Verified {
+        negotiated: Arc::new(Negotiated {
+            suite: suite_name(state),
+            group: state.negotiated_key_exchange_group().and_then(|group| group_name(group.name())),
+            alpn: alpn.to_vec(),
+        }),
+        handshake: if resumed { Handshake::Resumed } else { Handshake::Full },
+        identity: identity.map(Arc::new),
+    };
+    Ok((verified, not_after.unwrap_or(i64::MAX)))
+}
+
+fn suite_name(state: &CommonState) -> &'static str {
+    match state.negotiated_cipher_suite().map(|suite| suite.suite()) {
+        Some(rustls::CipherSuite::TLS13_AES_128_GCM_SHA256) => "TLS_AES_128_GCM_SHA256",
+        Some(rustls::CipherSuite::TLS13_AES_256_GCM_SHA384) => "TLS_AES_256_GCM_SHA384",
+        Some(rustls::CipherSuite::TLS13_CHACHA20_POLY1305_SHA256) => "TLS_CHACHA20_POLY1305_SHA256",
+        _ => "unknown",
+    }
+}
+
+fn group_name(group: NamedGroup) -> Option<&'static str> {
+    match group {
+        NamedGroup::X25519 => Some("x25519"),
+        NamedGroup::secp256r1 => Some("secp256r1"),
+        NamedGroup::secp384r1 => Some("secp384r1"),
+        NamedGroup::X25519MLKEM768 => Some("X25519MLKEM768"),
+        _ => None,
+    }
+}

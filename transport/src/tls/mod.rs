@@ -1,0 +1,57 @@
+//! TLS for every backend: where certificates and trust come from, and the one place that configures rustls.
+//!
+//! ```text
+//! Material ── load ──► Snapshot ── published by ──► Store ── read by ──► Receiver
+//! (files, DER)         (checked, immutable)                              at each handshake
+//!                                                                           │
+//!                              ServerHandshake or ClientHandshake ◄─────────┘
+//!                              one per handshake: configuration, verdict, named causes of failure
+//! ```
+//!
+//! No listener and no outgoing connection keeps a copy of the material: each handshake asks its [`Receiver`] for the
+//! current [`Snapshot`] and gets a context of its own, [`ServerHandshake`] or [`ClientHandshake`].
+
+mod classify;
+mod handshake;
+mod identity;
+mod material;
+mod pem;
+mod sessions;
+mod snapshot;
+pub mod spiffe;
+mod store;
+mod trust;
+mod verifier;
+
+use std::sync::{Arc, OnceLock};
+
+use rustls::crypto::CryptoProvider;
+
+use crate::peer::TransportKind;
+
+pub use classify::{Side, classify, classify_io, stream_error};
+pub use handshake::{ClientHandshake, ServerHandshake, Verified};
+pub use identity::{identity_of, spki_sha256};
+pub use material::{ClientAuth, IdentitySource, Material, TrustSource};
+pub use pem::MaterialError;
+pub use sessions::{SessionCache, SessionKey};
+pub use snapshot::Snapshot;
+pub use store::{Receiver, Store};
+pub use trust::Epoch;
+
+/// The one place that names the cryptography: rustls over ring.
+pub fn provider() -> Arc<CryptoProvider> {
+    static PROVIDER: OnceLock<Arc<CryptoProvider>> = OnceLock::new();
+    Arc::clone(PROVIDER.get_or_init(|| Arc::new(rustls::crypto::ring::default_provider())))
+}
+
+/// What a backend asks of the TLS configuration.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Profile {
+    /// Which backend the handshake runs on.
+    pub kind: TransportKind,
+    /// The application protocol that both ends must agree on.
+    pub alpn: Vec<u8>,
+    /// Whether session secrets go to the file named by `SSLKEYLOGFILE`.
+    pub key_log: bool,
+}

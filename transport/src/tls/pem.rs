@@ -1,0 +1,186 @@
+//! Reads certificates and keys from PEM files. Every refusal names the file, the fault and the remedy.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use rustls_pki_types::pem::{self, PemObject};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use zeroize::Zeroizing;
+
+/// The largest PEM file that is read. The public roots of a Linux distribution are 0.25 MB; a hundred times that is not
+/// a certificate file any more.
+const MAX_FILE_BYTES: u64 = 25 * 1024 * 1024;
+
+/// Why TLS material cannot be used. The message names the thing and the remedy.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum MaterialError {
+    /// The file cannot be read.
+    #[error("cannot read the {what} {}: {source}{}", .path.display(), remedy(.source))]
+    Unreadable {
+        /// What the file was to hold.
+        what: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What the machine said.
+        source: io::Error,
+    },
+    /// The file holds nothing.
+    #[error("the {what} {} is empty: write a PEM file there", .path.display())]
+    Empty {
+        /// What the file was to hold.
+        what: &'static str,
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file is far larger than such a file can be.
+    #[error("the {what} {} is larger than {} MiB: is it the right file?", .path.display(), MAX_FILE_BYTES >> 20)]
+    TooLarge {
+        /// What the file was to hold.
+        what: &'static str,
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file is PEM, of something else.
+    #[error("the {what} {} holds {found}, but {wanted} is needed", .path.display())]
+    WrongLabel {
+        /// What the file was to hold.
+        what: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// The labels found, or that there are none.
+        found: String,
+        /// The label needed.
+        wanted: &'static str,
+    },
+    /// The file is damaged.
+    #[error("the {what} {} is damaged: {detail}: write it again", .path.display())]
+    Malformed {
+        /// What the file was to hold.
+        what: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// Where it is damaged.
+        detail: String,
+    },
+    /// Key and certificate are not a pair.
+    #[error("key does not match certificate: {key} vs {chain}")]
+    KeyMismatch {
+        /// Where the key came from.
+        key: String,
+        /// Where the certificate came from.
+        chain: String,
+    },
+    /// The key is of a kind that cannot sign here.
+    #[error(
+        "the key {key} cannot be used: {detail}: use ECDSA P-256 or P-384, Ed25519, or RSA of at least 2048 bits"
+    )]
+    UnsupportedKey {
+        /// Where the key came from.
+        key: String,
+        /// What is wrong with it.
+        detail: String,
+    },
+    /// The certificate does not parse.
+    #[error("the certificate {origin} cannot be used: {detail}")]
+    BadCertificate {
+        /// Where the certificate came from.
+        origin: String,
+        /// What is wrong with it.
+        detail: String,
+    },
+    /// Client certificates are asked for, and nobody could issue one.
+    #[error("client certificates are {policy} but no client CA is given: name a CA file, or ask for none")]
+    NoClientRoots {
+        /// The policy.
+        policy: &'static str,
+    },
+    /// The machine gives no randomness, or its equivalent.
+    #[error("TLS cannot be set up: {0}")]
+    Setup(String),
+}
+
+fn remedy(source: &io::Error) -> &'static str {
+    match source.kind() {
+        io::ErrorKind::NotFound => ": correct the path or create the file",
+        io::ErrorKind::PermissionDenied => ": let this process's user read it",
+        io::ErrorKind::IsADirectory => ": name a file in it",
+        _ => "",
+    }
+}
+
+/// Reads a chain: every certificate of the file, in its order.
+pub(super) fn certificates(
+    what: &'static str,
+    path: &Path,
+) -> Result<Vec<CertificateDer<'static>>, MaterialError> {
+    let text = read(what, path)?;
+    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
+    match found {
+        Ok(chain) if chain.is_empty() => Err(wrong_label(what, path, &text, "CERTIFICATE")),
+        Ok(chain) => Ok(chain),
+        Err(error) => Err(malformed(what, path, &error)),
+    }
+}
+
+/// Reads the one private key of the file: PKCS#8, SEC1 or PKCS#1, not encrypted.
+pub(super) fn private_key(what: &'static str, path: &Path) -> Result<PrivateKeyDer<'static>, MaterialError> {
+    let text = read(what, path)?;
+    match PrivateKeyDer::from_pem_slice(&text) {
+        Ok(key) => Ok(key),
+        Err(pem::Error::NoItemsFound) => {
+            Err(wrong_label(what, path, &text, "PRIVATE KEY, EC PRIVATE KEY or RSA PRIVATE KEY"))
+        }
+        Err(error) => Err(malformed(what, path, &error)),
+    }
+}
+
+fn read(what: &'static str, path: &Path) -> Result<Zeroizing<Vec<u8>>, MaterialError> {
+    let unreadable = |source| MaterialError::Unreadable { what, path: path.to_owned(), source };
+    let file = File::open(path).map_err(unreadable)?;
+    // Sized up front: a buffer that grows leaves copies of a key behind in freed memory.
+    let expected = file.metadata().map_err(unreadable)?.len().min(MAX_FILE_BYTES);
+    let mut text = Zeroizing::new(Vec::with_capacity(usize::try_from(expected).unwrap_or(0) + 1));
+    file.take(MAX_FILE_BYTES + 1).read_to_end(&mut text).map_err(unreadable)?;
+    if text.len() as u64 > MAX_FILE_BYTES {
+        return Err(MaterialError::TooLarge { what, path: path.to_owned() });
+    }
+    if text.iter().all(u8::is_ascii_whitespace) {
+        return Err(MaterialError::Empty { what, path: path.to_owned() });
+    }
+    Ok(text)
+}
+
+fn malformed(what: &'static str, path: &Path, error: &pem::Error) -> MaterialError {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
+    let detail = match error {
+        pem::Error::MissingSectionEnd { end_marker } => {
+            format!("it ends before -----END {}-----", text(end_marker))
+        }
+        pem::Error::IllegalSectionStart { line } => format!("the line \"{}\" begins nothing", text(line)),
+        pem::Error::Base64Decode(_) => "it is not valid base64".to_owned(),
+        other => other.to_string(),
+    };
+    MaterialError::Malformed { what, path: path.to_owned(), detail }
+}
+
+fn wrong_label(what: &'static str, path: &Path, text: &[u8], wanted: &'static str) -> MaterialError {
+    let mut labels: Vec<String> = Vec::new();
+    for line in text.split(|&byte| byte == b'\n') {
+        let Some(rest) = line.trim_ascii().strip_prefix(b"-----BEGIN ") else { continue };
+        let label = String::from_utf8_lossy(rest.strip_suffix(b"-----").unwrap_or(rest)).into_owned();
+        // A message, not a listing: three kinds tell the operator which file this is.
+        if labels.len() < 3 && !labels.contains(&label) {
+            labels.push(label);
+        }
+    }
+    let found = match labels.as_slice() {
+        [] => "no PEM at all".to_owned(),
+        [only] if only == "ENCRYPTED PRIVATE KEY" => {
+            "an ENCRYPTED PRIVATE KEY (decrypt it with `openssl pkcs8 -in FILE -out NEW`)".to_owned()
+        }
+        several => several.join(", "),
+    };
+    MaterialError::WrongLabel { what, path: path.to_owned(), found, wanted }
+}
