@@ -1,4 +1,5 @@
 //! The broker of Sealstream, as a library: the durable log, and the server in front of it.
 
 pub mod config;
+pub mod devca;
 pub mod log;
