@@ -6,7 +6,10 @@
 //!           ── read, watch, trim, delete
 //! ```
 
+pub mod clock;
+pub mod disk;
 pub mod engine;
+pub mod producers;
 
 pub use engine::{
     At, CommitError, Committed, Durability, DurabilityError, LogEngine, OffsetCommit, Op, OpenShardError,
