@@ -11,5 +11,6 @@ pub mod batch;
 pub mod entry;
 pub mod limits;
 pub mod message;
+mod wire;
 
 pub use limits::{ALPN, DEFAULT_PORT, Limits};

@@ -148,7 +148,7 @@ pub struct Certificate {
     pub not_before: i64,
     /// Seconds since the Unix epoch.
     pub not_after: i64,
-    /// SHA-256 over the SubjectPublicKeyInfo: what a client would pin.
+    /// SHA-256 over the `SubjectPublicKeyInfo`: what a client would pin.
     pub spki_sha256: [u8; 32],
 }
 

@@ -1,5 +1,8 @@
 //! What a peer says when it cannot do what was asked: a class to act on, a number, a text.
 
+use std::fmt;
+use std::time::Duration;
+
 /// Whose fault it is, and therefore what to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
@@ -102,3 +105,164 @@ pub struct Fault {
     /// Tag 3: the offset or sequence that the code speaks of.
     pub offset: Option<u64>,
 }
+
+impl FaultCode {
+    /// All of them, in the order of their numbers.
+    pub const ALL: [Self; 31] = [
+        Self::Malformed,
+        Self::TooLarge,
+        Self::UnexpectedFrame,
+        Self::VersionMismatch,
+        Self::WrongCluster,
+        Self::Unauthenticated,
+        Self::Forbidden,
+        Self::Idle,
+        Self::Busy,
+        Self::ShuttingDown,
+        Self::InvalidRequest,
+        Self::Unsupported,
+        Self::Internal,
+        Self::UnknownTopic,
+        Self::TopicExists,
+        Self::TopicGone,
+        Self::UnknownPartition,
+        Self::ReadOnly,
+        Self::NotOwner,
+        Self::BadHandle,
+        Self::InvalidBatch,
+        Self::OutOfSequence,
+        Self::UnknownProducer,
+        Self::ProducerFenced,
+        Self::DiskFull,
+        Self::Storage,
+        Self::OutOfRange,
+        Self::Diverged,
+        Self::MemberFenced,
+        Self::StaleEpoch,
+        Self::UnknownGroup,
+    ];
+
+    /// The number on the wire.
+    pub fn number(self) -> u16 {
+        self as u16
+    }
+
+    /// The code of a number, if this version knows it.
+    pub fn from_number(number: u16) -> Option<Self> {
+        Self::ALL.into_iter().find(|code| code.number() == number)
+    }
+
+    /// The class that a fault of this code has unless its maker knows better.
+    pub fn class(self) -> FaultClass {
+        match self {
+            Self::Busy | Self::ShuttingDown | Self::OutOfSequence | Self::DiskFull | Self::Idle => {
+                FaultClass::RetryLater
+            }
+            Self::NotOwner => FaultClass::RetryElsewhere,
+            Self::Internal | Self::Storage | Self::ReadOnly => FaultClass::Broker,
+            _ => FaultClass::Caller,
+        }
+    }
+
+    /// The name in words, as the page of the protocol has it: `unknown-topic`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Malformed => "malformed",
+            Self::TooLarge => "too-large",
+            Self::UnexpectedFrame => "unexpected-frame",
+            Self::VersionMismatch => "version-mismatch",
+            Self::WrongCluster => "wrong-cluster",
+            Self::Unauthenticated => "unauthenticated",
+            Self::Forbidden => "forbidden",
+            Self::Idle => "idle",
+            Self::Busy => "busy",
+            Self::ShuttingDown => "shutting-down",
+            Self::InvalidRequest => "invalid-request",
+            Self::Unsupported => "unsupported",
+            Self::Internal => "internal",
+            Self::UnknownTopic => "unknown-topic",
+            Self::TopicExists => "topic-exists",
+            Self::TopicGone => "topic-gone",
+            Self::UnknownPartition => "unknown-partition",
+            Self::ReadOnly => "read-only",
+            Self::NotOwner => "not-owner",
+            Self::BadHandle => "bad-handle",
+            Self::InvalidBatch => "invalid-batch",
+            Self::OutOfSequence => "out-of-sequence",
+            Self::UnknownProducer => "unknown-producer",
+            Self::ProducerFenced => "producer-fenced",
+            Self::DiskFull => "disk-full",
+            Self::Storage => "storage",
+            Self::OutOfRange => "out-of-range",
+            Self::Diverged => "diverged",
+            Self::MemberFenced => "member-fenced",
+            Self::StaleEpoch => "stale-epoch",
+            Self::UnknownGroup => "unknown-group",
+        }
+    }
+}
+
+impl fmt::Display for FaultCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({})", self.name(), self.number())
+    }
+}
+
+impl Fault {
+    /// A fault of the code's own class.
+    pub fn new(code: FaultCode, text: impl Into<String>) -> Self {
+        Self {
+            class: code.class(),
+            code: code.number(),
+            text: text.into(),
+            retry_after_ms: None,
+            url: None,
+            offset: None,
+        }
+    }
+
+    /// The same with another class, where the maker of the fault knows better than its code.
+    #[must_use]
+    pub fn class(mut self, class: FaultClass) -> Self {
+        self.class = class;
+        self
+    }
+
+    /// The same with a time to wait before trying again: to the millisecond above, at most 49 days.
+    #[must_use]
+    pub fn retry_after(mut self, wait: Duration) -> Self {
+        let millis = wait.as_nanos().div_ceil(1_000_000);
+        self.retry_after_ms = Some(u32::try_from(millis).unwrap_or(u32::MAX));
+        self
+    }
+
+    /// The same with the endpoint URL to go to instead.
+    #[must_use]
+    pub fn url(mut self, url: impl Into<String>) -> Self {
+        self.url = Some(url.into());
+        self
+    }
+
+    /// The same with the offset or sequence that the code speaks of.
+    #[must_use]
+    pub fn offset(mut self, offset: u64) -> Self {
+        self.offset = Some(offset);
+        self
+    }
+
+    /// The code, if this version knows its number.
+    pub fn code_known(&self) -> Option<FaultCode> {
+        FaultCode::from_number(self.code)
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.code_known() {
+            Some(code) => write!(f, "{code}: {}", self.text),
+            None => write!(f, "fault {}: {}", self.code, self.text),
+        }
+    }
+}
+
+impl std::error::Error for Fault {}

@@ -1,0 +1,215 @@
+//! Builds batches: records are encoded once, behind room for the header, where they stay.
+
+use bytes::{BufMut, Bytes};
+use uuid::Uuid;
+
+use super::header::{BATCH_HEADER, BatchHeader, CRC_FROM, Codec};
+use super::{Batch, lz4};
+use crate::limits::Limits;
+use crate::wire::{put_varint, varint_len, zigzag};
+
+/// What a Produce frame needs besides the batch (17 bytes), and what LZ4 may add to records that it cannot compress
+/// (23 bytes, and 4 for each of the 64 blocks of 256 KiB in 16 MiB), rounded up.
+const MARGIN: usize = 1024;
+
+/// The record does not fit into the batch any more. The batch is as it was before.
+///
+/// If [`room`](Self::room) is less than [`capacity`](Self::capacity), build what is there and push again; otherwise the
+/// record is larger than the broker's limits allow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "a record of {size} bytes as encoded does not fit: the batch has room for {room} of {capacity} bytes"
+)]
+pub struct RecordTooLarge {
+    /// The record as encoded, in bytes.
+    pub size: usize,
+    /// What the batch has left, in bytes.
+    pub room: usize,
+    /// What an empty batch has, in bytes.
+    pub capacity: usize,
+}
+
+/// Collects records into a batch.
+///
+/// ```
+/// use sealstream_protocol::{Limits, batch::{Batch, BatchBuilder, Codec}};
+///
+/// let mut builder = BatchBuilder::new(Codec::None);
+/// builder.push(1_700_000_000_000, Some(b"key"), b"value", &[("trace", b"1")])?;
+/// let batch = builder.build(uuid::Uuid::from_u128(7), 0);
+/// let record = batch.records(&Limits::default())?.next().unwrap()?;
+/// assert_eq!(record.value, "value");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct BatchBuilder {
+    codec: Codec,
+    capacity: usize,
+    /// Room for the header, then records; empty before the first.
+    buffer: Vec<u8>,
+    /// How long the last batch was before compression: the next one is likely to be as long.
+    expected: usize,
+    count: u32,
+    first_timestamp: i64,
+    last_timestamp: i64,
+}
+
+impl BatchBuilder {
+    /// A builder of batches that fit the protocol's own limits.
+    pub fn new(codec: Codec) -> Self {
+        Self::with_limits(codec, &Limits::default())
+    }
+
+    /// A builder of batches that a peer with these limits takes.
+    pub fn with_limits(codec: Codec, limits: &Limits) -> Self {
+        let framed = (limits.frame.min(Limits::MAX_FRAME) as usize).saturating_sub(MARGIN + BATCH_HEADER);
+        let capacity = framed.min(limits.decompressed_batch as usize);
+        Self {
+            codec,
+            capacity,
+            buffer: Vec::new(),
+            expected: 0,
+            count: 0,
+            first_timestamp: 0,
+            last_timestamp: 0,
+        }
+    }
+
+    /// Adds a record. The timestamp is in milliseconds since the Unix epoch; no key differs from an empty one.
+    pub fn push(
+        &mut self,
+        timestamp_ms: i64,
+        key: Option<&[u8]>,
+        value: &[u8],
+        headers: &[(&str, &[u8])],
+    ) -> Result<(), RecordTooLarge> {
+        let first = if self.is_empty() { timestamp_ms } else { self.first_timestamp };
+        let delta = zigzag(timestamp_ms.wrapping_sub(first));
+        let body = body_len(delta, key, value, headers);
+        let size = varint_len(body as u64).saturating_add(body);
+        let room = self.capacity - self.buffer.len().saturating_sub(BATCH_HEADER);
+        if size > room {
+            return Err(RecordTooLarge { size, room, capacity: self.capacity });
+        }
+        if self.is_empty() {
+            self.buffer.reserve_exact(self.expected.max(BATCH_HEADER + size));
+            self.buffer.resize(BATCH_HEADER, 0);
+            self.first_timestamp = timestamp_ms;
+        }
+        self.buffer.reserve(size);
+        let out = &mut self.buffer;
+        put_varint(out, body as u64);
+        put_varint(out, delta);
+        match key {
+            None => out.put_u8(0),
+            Some(key) => {
+                put_varint(out, key.len() as u64 + 1);
+                out.extend_from_slice(key);
+            }
+        }
+        put_run(out, value);
+        put_varint(out, headers.len() as u64);
+        for (name, value) in headers {
+            put_run(out, name.as_bytes());
+            put_run(out, value);
+        }
+        self.last_timestamp = timestamp_ms;
+        self.count += 1;
+        Ok(())
+    }
+
+    /// How many records were pushed since the last batch.
+    pub fn record_count(&self) -> u32 {
+        self.count
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// The same as [`record_count`](Self::record_count).
+    pub fn len(&self) -> usize {
+        self.count as usize
+    }
+
+    /// How long the batch is so far before compression, in bytes with its header; 0 without records.
+    pub fn encoded_len(&self) -> usize {
+        self.buffer.len()
+    }
+
+    /// Ends the batch and starts the next one. Records that LZ4 does not make smaller are left uncompressed.
+    ///
+    /// The batch owns its bytes alone and keeps at most an eighth more than it needs; what is worth keeping for the
+    /// next one stays here.
+    ///
+    /// # Panics
+    ///
+    /// If there are no records, or the producer id is nil: neither is a batch.
+    pub fn build(&mut self, producer_id: Uuid, sequence: u64) -> Batch {
+        assert!(!self.is_empty(), "a batch holds at least one record");
+        assert!(!producer_id.is_nil(), "a producer id is not nil");
+        self.expected = self.buffer.len();
+        let (codec, mut bytes) = self.take_bytes();
+        let mut header = BatchHeader {
+            length: u32::try_from(bytes.len()).expect("the capacity is far below 4 GiB"),
+            crc: 0,
+            count: self.count,
+            last_offset_delta: self.count - 1,
+            first_timestamp: self.first_timestamp,
+            last_timestamp: self.last_timestamp,
+            codec,
+            producer_id,
+            sequence,
+        };
+        bytes[..BATCH_HEADER].copy_from_slice(&header.encode());
+        header.crc = crc32c::crc32c(&bytes[CRC_FROM..]);
+        bytes[8..CRC_FROM].copy_from_slice(&header.crc.to_le_bytes());
+        self.count = 0;
+        Batch { bytes: Bytes::from(trim(bytes)), header }
+    }
+
+    /// The records behind room for the header, compressed if that makes them smaller; the buffer is empty after.
+    fn take_bytes(&mut self) -> (Codec, Vec<u8>) {
+        if self.codec == Codec::Lz4 {
+            let mut compressed = Vec::with_capacity(self.buffer.len() / 2);
+            compressed.resize(BATCH_HEADER, 0);
+            lz4::compress(&self.buffer[BATCH_HEADER..], &mut compressed);
+            if compressed.len() < self.buffer.len() {
+                self.buffer.clear();
+                return (Codec::Lz4, compressed);
+            }
+        }
+        (Codec::None, std::mem::take(&mut self.buffer))
+    }
+}
+
+/// Gives back what a batch would hold on to for as long as it lives.
+fn trim(mut bytes: Vec<u8>) -> Vec<u8> {
+    if bytes.capacity() - bytes.len() > bytes.len() / 8 {
+        bytes.shrink_to_fit();
+    }
+    bytes
+}
+
+/// How long a record is after its length field; saturates far beyond any capacity.
+fn body_len(delta: u64, key: Option<&[u8]>, value: &[u8], headers: &[(&str, &[u8])]) -> usize {
+    let key_len = key.map_or(1, |key| varint_len(key.len() as u64 + 1).saturating_add(key.len()));
+    let mut len = varint_len(delta)
+        .saturating_add(key_len)
+        .saturating_add(run_len(value))
+        .saturating_add(varint_len(headers.len() as u64));
+    for (name, value) in headers {
+        len = len.saturating_add(run_len(name.as_bytes())).saturating_add(run_len(value));
+    }
+    len
+}
+
+fn run_len(bytes: &[u8]) -> usize {
+    varint_len(bytes.len() as u64).saturating_add(bytes.len())
+}
+
+fn put_run(out: &mut Vec<u8>, bytes: &[u8]) {
+    put_varint(out, bytes.len() as u64);
+    out.extend_from_slice(bytes);
+}

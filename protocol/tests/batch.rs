@@ -1,0 +1,374 @@
+//! Batches: what is built comes back, and what lies is found out.
+#![expect(clippy::unwrap_used, reason = "a failed unwrap fails the test, as it should")]
+
+use bytes::Bytes;
+use proptest::prelude::*;
+use sealstream_protocol::Limits;
+use sealstream_protocol::batch::{
+    BATCH_HEADER, Batch, BatchBuilder, BatchError, Codec, Lz4Problem, RecordProblem,
+};
+use uuid::Uuid;
+
+const PRODUCER: Uuid = Uuid::from_u128(0x0011_2233_4455_6677_8899_aabb_ccdd_eeff);
+
+/// A record as a test writes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Plain {
+    timestamp: i64,
+    key: Option<Vec<u8>>,
+    value: Vec<u8>,
+    headers: Vec<(String, Vec<u8>)>,
+}
+
+fn plain() -> impl Strategy<Value = Plain> {
+    let bytes = || {
+        prop_oneof![proptest::collection::vec(any::<u8>(), 0..40), (0..300usize).prop_map(|n| vec![b'x'; n])]
+    };
+    let timestamp = prop_oneof![any::<i64>(), 1_700_000_000_000..1_700_000_100_000i64];
+    let headers = proptest::collection::vec((".{0,5}", bytes()), 0..3);
+    (timestamp, proptest::option::of(bytes()), bytes(), headers)
+        .prop_map(|(timestamp, key, value, headers)| Plain { timestamp, key, value, headers })
+}
+
+fn codec() -> impl Strategy<Value = Codec> {
+    prop_oneof![Just(Codec::None), Just(Codec::Lz4)]
+}
+
+fn build(codec: Codec, records: &[Plain]) -> Batch {
+    let mut builder = BatchBuilder::new(codec);
+    for record in records {
+        let headers: Vec<_> = record.headers.iter().map(|(name, value)| (&name[..], &value[..])).collect();
+        builder.push(record.timestamp, record.key.as_deref(), &record.value, &headers).unwrap();
+    }
+    builder.build(PRODUCER, 9)
+}
+
+fn read(batch: &Batch) -> Vec<Plain> {
+    let mut offsets = 0..;
+    let records = batch.records(&Limits::default()).unwrap();
+    let plain = records.map(|record| {
+        let record = record.unwrap();
+        assert_eq!(Some(record.offset_delta), offsets.next());
+        Plain {
+            timestamp: record.timestamp,
+            key: record.key.map(|key| key.to_vec()),
+            value: record.value.to_vec(),
+            headers: record.headers.map(|header| (header.name().to_owned(), header.value.to_vec())).collect(),
+        }
+    });
+    plain.collect()
+}
+
+/// A batch with its header's `count` records in `records`, and a length and CRC that fit.
+fn raw(codec: u8, count: u32, timestamps: (i64, i64), records: &[u8]) -> Vec<u8> {
+    let mut bytes = b"SLB1".to_vec();
+    bytes.extend(u32::try_from(BATCH_HEADER + records.len()).unwrap().to_le_bytes());
+    bytes.extend([0; 4]);
+    bytes.extend(count.to_le_bytes());
+    bytes.extend(count.wrapping_sub(1).to_le_bytes());
+    bytes.extend(timestamps.0.to_le_bytes());
+    bytes.extend(timestamps.1.to_le_bytes());
+    bytes.extend([0, 0, codec, 0]);
+    bytes.extend(PRODUCER.as_bytes());
+    bytes.extend(3u64.to_le_bytes());
+    bytes.extend(records);
+    sealed(bytes)
+}
+
+fn sealed(mut bytes: Vec<u8>) -> Vec<u8> {
+    let crc = crc32c::crc32c(&bytes[12..]);
+    bytes[8..12].copy_from_slice(&crc.to_le_bytes());
+    bytes
+}
+
+fn validate(bytes: &[u8]) -> Result<Batch, BatchError> {
+    Batch::validate(Bytes::copy_from_slice(bytes), &Limits::default())
+}
+
+fn lz4_frame(content: &[u8]) -> Vec<u8> {
+    use std::io::Write;
+    let mut encoder = lz4_flex::frame::FrameEncoder::new(Vec::new());
+    encoder.write_all(content).unwrap();
+    encoder.finish().unwrap()
+}
+
+/// One record: no key, an empty value, no headers, at the first timestamp.
+const RECORD: [u8; 5] = [4, 0, 0, 0, 0];
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(128))]
+
+    #[test]
+    fn records_come_back_as_they_were_pushed(codec in codec(), records in proptest::collection::vec(plain(), 1..20)) {
+        let batch = build(codec, &records);
+        prop_assert_eq!(batch.header().count as usize, records.len());
+        prop_assert_eq!(batch.header().length as usize, batch.bytes().len());
+        prop_assert_eq!((batch.header().producer_id, batch.header().sequence), (PRODUCER, 9));
+        let validated = Batch::validate(batch.bytes().clone(), &Limits::default()).unwrap();
+        prop_assert_eq!(&validated, &batch);
+        prop_assert_eq!(&Batch::from_stored(batch.bytes().clone()).unwrap(), &batch);
+        prop_assert_eq!(read(&validated), records);
+    }
+
+    #[test]
+    fn a_batch_cut_anywhere_is_refused(codec in codec(), records in proptest::collection::vec(plain(), 1..4)) {
+        let batch = build(codec, &records);
+        for cut in 0..batch.bytes().len() {
+            prop_assert!(Batch::from_stored(batch.bytes().slice(..cut)).is_err(), "cut at {}", cut);
+        }
+    }
+
+    #[test]
+    fn a_flipped_bit_is_refused(codec in codec(), records in proptest::collection::vec(plain(), 1..4)) {
+        let batch = build(codec, &records);
+        for bit in 0..batch.bytes().len() * 8 {
+            let mut bytes = batch.bytes().to_vec();
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            prop_assert!(validate(&bytes).is_err(), "bit {}", bit);
+        }
+    }
+
+    /// What the CRC cannot find out, because the liar computed it.
+    #[test]
+    fn whatever_passes_validation_can_be_read_to_its_end(
+        codec in 0..2u8,
+        count in 1..4u32,
+        flips in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..4),
+        records in proptest::collection::vec(plain(), 1..4),
+    ) {
+        let good = build(Codec::None, &records);
+        let mut content = good.bytes()[BATCH_HEADER..].to_vec();
+        for (at, value) in &flips {
+            let at = at.index(content.len());
+            content[at] = *value;
+        }
+        let content = if codec == 1 { lz4_frame(&content) } else { content };
+        let (first, last) = (good.header().first_timestamp, good.header().last_timestamp);
+        if let Ok(batch) = validate(&raw(codec, count, (first, last), &content)) {
+            prop_assert_eq!(read(&batch).len(), count as usize);
+        }
+    }
+}
+
+#[test]
+fn a_null_key_differs_from_an_empty_one() {
+    let mut builder = BatchBuilder::new(Codec::None);
+    builder.push(1, None, b"", &[]).unwrap();
+    builder.push(1, Some(b""), b"", &[]).unwrap();
+    let keys: Vec<_> = read(&builder.build(PRODUCER, 0)).into_iter().map(|record| record.key).collect();
+    assert_eq!(keys, [None, Some(vec![])]);
+}
+
+#[test]
+fn a_header_that_lies_is_refused_by_name() {
+    let good = raw(0, 1, (5, 5), &RECORD);
+    assert!(validate(&good).is_ok());
+    let with = |at: usize, value: u8| {
+        let mut bytes = good.clone();
+        bytes[at] = value;
+        validate(&sealed(bytes)).unwrap_err()
+    };
+    assert_eq!(with(0, b'X'), BatchError::BadMagic);
+    assert_eq!(with(4, 70), BatchError::WrongLength { declared: 70, actual: 69 });
+    assert_eq!(with(12, 0), BatchError::Empty);
+    assert_eq!(with(16, 1), BatchError::WrongLastOffset { declared: 1, count: 1 });
+    assert_eq!(with(20, 6), BatchError::WrongLastTimestamp { declared: 5, actual: 6 });
+    assert_eq!(with(28, 6), BatchError::WrongLastTimestamp { declared: 6, actual: 5 });
+    assert_eq!(with(36, 1), BatchError::UnknownFlags);
+    assert_eq!(with(39, 1), BatchError::UnknownFlags);
+    assert_eq!(with(38, 2), BatchError::UnknownCodec(2));
+    let mut nil = good.clone();
+    nil[40..56].fill(0);
+    assert_eq!(validate(&sealed(nil)).unwrap_err(), BatchError::NilProducer);
+    let mut damaged = good.clone();
+    damaged[68] = 1;
+    assert!(matches!(validate(&damaged), Err(BatchError::WrongCrc { .. })));
+}
+
+#[test]
+fn a_lying_count_is_refused() {
+    let two = [RECORD, RECORD].concat();
+    assert_eq!(
+        validate(&raw(0, 3, (0, 0), &two)).unwrap_err(),
+        BatchError::TooFewRecords { declared: 3, found: 2 }
+    );
+    assert_eq!(
+        validate(&raw(0, 1, (0, 0), &two)).unwrap_err(),
+        BatchError::TrailingBytes { declared: 1, bytes: 5 }
+    );
+    assert_eq!(
+        validate(&raw(1, u32::MAX, (0, 0), &lz4_frame(&two))).unwrap_err(),
+        BatchError::TooFewRecords { declared: u32::MAX, found: 2 }
+    );
+    // Not validated, as if the broker had lied: reading says so too, and promises nothing beforehand.
+    let lie = Batch::from_stored(Bytes::from(raw(0, u32::MAX, (0, 0), &two))).unwrap();
+    let records = lie.records(&Limits::default()).unwrap();
+    assert_eq!(records.size_hint().0, 0);
+    let last = records.last().unwrap();
+    assert_eq!(last.unwrap_err(), BatchError::TooFewRecords { declared: u32::MAX, found: 2 });
+}
+
+#[test]
+fn a_broken_record_is_refused_with_its_number() {
+    let broken: [(&[u8], RecordProblem); 8] = [
+        (&[5, 0, 0, 0, 0], RecordProblem::EndsEarly),
+        (&[3, 0, 0, 0, 0], RecordProblem::EndsEarly),
+        (&[5, 0, 0, 0, 0, 0], RecordProblem::TrailingBytes),
+        (&[4, 0, 9, 0, 0], RecordProblem::EndsEarly),
+        (&[4, 0, 0, 9, 0], RecordProblem::EndsEarly),
+        (&[4, 0, 0, 0, 9], RecordProblem::EndsEarly),
+        (&[7, 0, 0, 0, 1, 1, 0xff, 0], RecordProblem::HeaderName),
+        (&[5, 0x80, 0, 0, 0, 0], RecordProblem::Varint),
+    ];
+    for (record, problem) in broken {
+        let records = [&RECORD[..], record].concat();
+        let error = validate(&raw(0, 2, (0, 0), &records)).unwrap_err();
+        assert_eq!(error, BatchError::Record { index: 1, problem }, "{record:?}");
+    }
+}
+
+#[test]
+fn the_first_record_has_the_first_timestamp() {
+    assert_eq!(validate(&raw(0, 1, (0, 1), &[4, 2, 0, 0, 0])).unwrap_err(), BatchError::WrongFirstTimestamp);
+}
+
+#[test]
+fn a_compression_bomb_is_cut_off_at_the_limit() {
+    let bomb = lz4_frame(&vec![0; 40 << 20]);
+    assert!(bomb.len() < 256 << 10);
+    assert_eq!(
+        validate(&raw(1, 1, (0, 0), &bomb)).unwrap_err(),
+        BatchError::TooLarge { limit: Limits::MAX_DECOMPRESSED_BATCH }
+    );
+    let small = Limits { decompressed_batch: 1000, ..Limits::default() };
+    let bytes = Bytes::from(raw(1, 1, (0, 0), &lz4_frame(&[0; 1001])));
+    assert_eq!(Batch::validate(bytes, &small).unwrap_err(), BatchError::TooLarge { limit: 1000 });
+    let plain = Bytes::from(raw(0, 1, (0, 0), &[0; 1001]));
+    assert_eq!(Batch::validate(plain, &small).unwrap_err(), BatchError::TooLarge { limit: 1000 });
+}
+
+#[test]
+fn an_lz4_frame_that_is_not_exactly_one_is_refused() {
+    let frame = lz4_frame(&RECORD);
+    let check = |content: &[u8]| validate(&raw(1, 1, (0, 0), content));
+    assert!(check(&frame).is_ok());
+    for cut in 0..frame.len() {
+        assert_eq!(check(&frame[..cut]).unwrap_err(), BatchError::Lz4(Lz4Problem::EndsEarly), "cut at {cut}");
+    }
+    assert_eq!(check(&[&frame[..], &[0]].concat()).unwrap_err(), BatchError::Lz4(Lz4Problem::TrailingBytes));
+    assert_eq!(
+        check(&[&frame[..], &frame[..]].concat()).unwrap_err(),
+        BatchError::Lz4(Lz4Problem::TrailingBytes)
+    );
+    let legacy = [&[0x02, 0x21, 0x4c, 0x18][..], &[5, 0, 0, 0], &RECORD].concat();
+    assert_eq!(check(&legacy).unwrap_err(), BatchError::Lz4(Lz4Problem::BadMagic));
+    let skippable = [&[0x50, 0x2a, 0x4d, 0x18][..], &[0, 0, 0, 0], &frame].concat();
+    assert_eq!(check(&skippable).unwrap_err(), BatchError::Lz4(Lz4Problem::BadMagic));
+    let mut dictionary = frame.clone();
+    dictionary[4] |= 1;
+    assert_eq!(check(&dictionary).unwrap_err(), BatchError::Lz4(Lz4Problem::Dictionary));
+    let mut checksum = frame.clone();
+    checksum[6] ^= 1;
+    assert_eq!(check(&checksum).unwrap_err(), BatchError::Lz4(Lz4Problem::Checksum));
+}
+
+#[test]
+fn every_shape_of_lz4_frame_is_read() {
+    use lz4_flex::frame::{BlockMode, BlockSize, FrameEncoder, FrameInfo};
+    use std::io::Write;
+    let mut builder = BatchBuilder::new(Codec::None);
+    for i in 0..60_000u32 {
+        builder.push(i64::from(i), None, format!("record {i} of many {}", i % 97).as_bytes(), &[]).unwrap();
+    }
+    let batch = builder.build(PRODUCER, 0);
+    let content = &batch.bytes()[BATCH_HEADER..];
+    assert!(content.len() > 1 << 20, "more than one block of every size but the largest");
+    for mode in [BlockMode::Independent, BlockMode::Linked] {
+        for size in [BlockSize::Max64KB, BlockSize::Max256KB, BlockSize::Max1MB, BlockSize::Max4MB] {
+            for sums in [false, true] {
+                let info = FrameInfo::new()
+                    .block_mode(mode)
+                    .block_size(size)
+                    .block_checksums(sums)
+                    .content_checksum(sums)
+                    .content_size(sums.then_some(content.len() as u64));
+                let mut encoder = FrameEncoder::with_frame_info(info, Vec::new());
+                encoder.write_all(content).unwrap();
+                let mut frame = encoder.finish().unwrap();
+                let good = validate(&raw(1, 60_000, (0, 59_999), &frame)).unwrap();
+                assert_eq!(good.records(&Limits::default()).unwrap().count(), 60_000);
+                if sums {
+                    *frame.last_mut().unwrap() ^= 1;
+                    assert_eq!(
+                        validate(&raw(1, 60_000, (0, 59_999), &frame)).unwrap_err(),
+                        BatchError::Lz4(Lz4Problem::Checksum)
+                    );
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_record_that_does_not_fit_leaves_the_batch_as_it_was() {
+    let limits = Limits { decompressed_batch: 100, ..Limits::default() };
+    let mut builder = BatchBuilder::with_limits(Codec::None, &limits);
+    assert_eq!(builder.push(0, None, &[0; 100], &[]).unwrap_err().room, 100);
+    assert!(builder.is_empty());
+    builder.push(0, None, &[1; 60], &[]).unwrap();
+    let error = builder.push(0, None, &[2; 60], &[]).unwrap_err();
+    assert_eq!((error.size, error.room, error.capacity), (65, 35, 100));
+    builder.push(0, None, &[3; 30], &[]).unwrap();
+    assert!(builder.push(0, None, &[], &[]).is_err());
+    let batch = builder.build(PRODUCER, 0);
+    assert_eq!(batch.bytes().len(), BATCH_HEADER + 100);
+    assert!(Batch::validate(batch.into_bytes(), &limits).is_ok());
+    builder.push(0, None, &[2; 60], &[]).unwrap();
+}
+
+#[test]
+fn the_largest_batch_that_can_be_built_fits_a_frame() {
+    for codec in [Codec::None, Codec::Lz4] {
+        let mut builder = BatchBuilder::new(codec);
+        let mut noise = 1u32;
+        let value: Vec<u8> = std::iter::repeat_with(|| {
+            noise = noise.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            noise.to_be_bytes()[0]
+        })
+        .take(1 << 20)
+        .collect();
+        while builder.push(0, None, &value, &[]).is_ok() {}
+        let room = builder.push(0, None, &value, &[]).unwrap_err().room;
+        builder.push(0, None, &value[..room - 12], &[]).unwrap();
+        let batch = builder.build(PRODUCER, 0);
+        assert!(batch.bytes().len() + 100 < Limits::MAX_FRAME as usize);
+        assert!(batch.bytes().len() + 2048 > Limits::MAX_FRAME as usize);
+    }
+}
+
+#[test]
+fn a_built_batch_holds_little_more_memory_than_its_bytes() {
+    for codec in [Codec::None, Codec::Lz4] {
+        let mut builder = BatchBuilder::new(codec);
+        for round in [1000, 10, 200u32] {
+            for i in 0..round {
+                builder.push(0, None, &i.to_le_bytes().repeat(20), &[]).unwrap();
+            }
+            let bytes = builder.build(PRODUCER, 0).into_bytes();
+            let len = bytes.len();
+            let owned = bytes.try_into_mut().expect("the batch owns its bytes alone");
+            assert!(owned.capacity() <= len + len / 8, "{} for {len}", owned.capacity());
+        }
+    }
+}
+
+#[test]
+fn what_lz4_does_not_shrink_is_left_as_it_is() {
+    let mut builder = BatchBuilder::new(Codec::Lz4);
+    builder.push(0, None, b"short", &[]).unwrap();
+    assert_eq!(builder.build(PRODUCER, 0).header().codec, Codec::None);
+    builder.push(0, None, &[7; 5000], &[]).unwrap();
+    let batch = builder.build(PRODUCER, 1);
+    assert_eq!(batch.header().codec, Codec::Lz4);
+    assert!(batch.bytes().len() < 200);
+}
