@@ -1,0 +1,49 @@
+//! Accept loops and connections.
+
+use std::sync::Arc;
+
+use sealstream_transport::{Incoming, Listener};
+use tokio_util::task::TaskTracker;
+use tracing::Instrument as _;
+
+use super::admission::Place;
+use super::broker::Core;
+
+/// The code of a QUIC connection's close when the broker has nothing more to say.
+const CLOSE_CODE: u32 = 0;
+
+/// Takes connections from a listener until the broker stops. Never waits for a handshake.
+pub(super) async fn accept(core: Arc<Core>, listener: Box<dyn Listener>) {
+    let addr = listener.local_addr();
+    tracing::info!(%addr, "listening");
+    while let Some(Some(incoming)) = core.draining.run_until_cancelled(listener.accept()).await {
+        let Some(place) = core.connections.take() else {
+            tracing::warn!(limit = core.options.max_connections, remote = %incoming.remote_addr(), "turned away: too many connections");
+            incoming.refuse();
+            continue;
+        };
+        let span = tracing::info_span!("connection", remote = %incoming.remote_addr());
+        core.tasks.spawn(serve(Arc::clone(&core), incoming, place).instrument(span));
+    }
+    core.aborted.run_until_cancelled(listener.close()).await;
+}
+
+/// Owns a connection from its first byte until its last session is over.
+async fn serve(core: Arc<Core>, incoming: Box<dyn Incoming>, _place: Place) {
+    let handshake = core.draining.run_until_cancelled(incoming.handshake()).await;
+    let inbound = match handshake {
+        Some(Ok(inbound)) => inbound,
+        Some(Err(error)) => {
+            tracing::info!(%error, "handshake failed");
+            return;
+        }
+        None => return,
+    };
+    let sessions = TaskTracker::new();
+    while let Some(Some(stream)) = core.draining.run_until_cancelled(inbound.accept()).await {
+        drop(stream);
+    }
+    sessions.close();
+    sessions.wait().await;
+    core.aborted.run_until_cancelled(inbound.close(CLOSE_CODE)).await;
+}

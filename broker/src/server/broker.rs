@@ -1,0 +1,156 @@
+//! Starting and stopping: who owns every task, and in which order they go.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sealstream_transport::Listener;
+use tokio::sync::OnceCell;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use uuid::Uuid;
+
+use super::accept;
+use super::admission::Places;
+use super::options::BrokerOptions;
+use crate::log::{LogEngine, OpenShardError, Shard, ShardId};
+
+/// One broker owns its data directory by the engine's lock, from start to end: there is no earlier owner to fence, and
+/// the epoch of ownership never moves.
+const OWNER_EPOCH: u64 = 1;
+
+/// What every task of the server shares.
+#[derive(Debug)]
+pub(crate) struct Core {
+    pub(crate) options: BrokerOptions,
+    /// All shards of the log, open.
+    #[expect(dead_code, reason = "held open")]
+    shards: Arc<[Arc<dyn Shard>]>,
+    /// Random, new at every start.
+    pub(crate) incarnation: Uuid,
+    pub(crate) connections: Places,
+    /// Owns every task of the server.
+    pub(crate) tasks: TaskTracker,
+    /// Take nothing new; finish what is under way.
+    pub(crate) draining: CancellationToken,
+    /// Drop everything.
+    pub(crate) aborted: CancellationToken,
+}
+
+/// Why the broker did not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// A shard of the log could not be opened.
+    #[error(transparent)]
+    Log(#[from] OpenShardError),
+}
+
+/// The broker, before it runs.
+#[derive(Debug)]
+pub struct Broker;
+
+impl Broker {
+    /// Opens the log's shards and every topic, then serves each of `listeners` until [`RunningBroker::shutdown`].
+    ///
+    /// Nothing is accepted before the log has recovered. Dropped half-way, it leaves no task behind.
+    pub async fn start(
+        options: BrokerOptions,
+        engine: Arc<dyn LogEngine>,
+        listeners: Vec<Box<dyn Listener>>,
+    ) -> Result<RunningBroker, StartError> {
+        let mut shards = Vec::new();
+        for id in 0..engine.shards() {
+            shards.push(engine.open_shard(ShardId(id), OWNER_EPOCH).await?);
+        }
+        let core = Arc::new(Core {
+            shards: shards.into(),
+            connections: Places::new(options.max_connections),
+            incarnation: Uuid::new_v4(),
+            tasks: TaskTracker::new(),
+            draining: CancellationToken::new(),
+            aborted: CancellationToken::new(),
+            options,
+        });
+        let addresses = listeners.iter().map(|listener| listener.local_addr()).collect();
+        for listener in listeners {
+            core.tasks.spawn(accept::accept(Arc::clone(&core), listener));
+        }
+        Ok(RunningBroker { core, engine, addresses, ended: OnceCell::new() })
+    }
+}
+
+/// A broker that serves. Stop it by [`shutdown`](Self::shutdown): dropped without, its tasks are aborted and the log is
+/// left to recovery.
+#[derive(Debug)]
+pub struct RunningBroker {
+    core: Arc<Core>,
+    engine: Arc<dyn LogEngine>,
+    addresses: Vec<SocketAddr>,
+    ended: OnceCell<Result<Stopped, Arc<io::Error>>>,
+}
+
+/// How a broker stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stopped {
+    /// Whether every session came to its end in time; otherwise the rest were cut off.
+    pub in_time: bool,
+}
+
+impl RunningBroker {
+    /// The addresses listened on, in the order of the listeners given.
+    pub fn local_addrs(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// Tells this run of the broker from every other: it is in each Welcome.
+    pub fn incarnation(&self) -> Uuid {
+        self.core.incarnation
+    }
+
+    /// Stops in order: accepts nothing more, tells the sessions, lets them finish until `deadline` has passed, cuts the
+    /// rest off, and seals the log. Called again, also while an earlier call is under way, it cuts off at once.
+    ///
+    /// Cancellation safe: dropped half-way, the next call goes on where it stopped. The error is that of sealing the
+    /// log: all that was acknowledged is safe, and the next start recovers.
+    pub async fn shutdown(&self, deadline: Duration) -> Result<Stopped, Arc<io::Error>> {
+        if self.core.draining.is_cancelled() {
+            self.abort();
+        }
+        self.core.draining.cancel();
+        self.ended.get_or_init(|| self.stop(deadline)).await.clone()
+    }
+
+    /// Cuts every session off now. [`shutdown`](Self::shutdown), whether under way or called next, ends at once.
+    pub fn abort(&self) {
+        self.core.draining.cancel();
+        self.core.aborted.cancel();
+    }
+
+    async fn stop(&self, deadline: Duration) -> Result<Stopped, Arc<io::Error>> {
+        let Core { tasks, aborted, .. } = &*self.core;
+        tracing::info!(?deadline, "shutting down: the sessions may finish");
+        tasks.close();
+        let in_time = tokio::select! {
+            biased;
+            () = tasks.wait() => !aborted.is_cancelled(),
+            () = aborted.cancelled() => false,
+            () = tokio::time::sleep(deadline) => false,
+        };
+        if !in_time {
+            tracing::warn!(tasks = tasks.len(), "cutting off what has not finished");
+            aborted.cancel();
+            tasks.wait().await;
+        }
+        self.engine.close().await.map_err(Arc::new)?;
+        tracing::info!("the log is sealed");
+        Ok(Stopped { in_time })
+    }
+}
+
+impl Drop for RunningBroker {
+    fn drop(&mut self) {
+        self.abort();
+    }
+}

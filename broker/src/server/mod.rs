@@ -1,0 +1,49 @@
+//! The server: takes connections, holds a session on each of their streams, and stands between the protocol and the log.
+//!
+//! # Tasks and their owners
+//!
+//! ```text
+//! RunningBroker  owns all tasks by one tracker; two tokens reach every one of them: `draining`, then `aborted`
+//! ├─ accept loop       one a listener: takes a place for each connection, or turns it away; never runs a handshake
+//! ├─ connection        one a connection: handshake, then a task for each stream; ends when the last of them has
+//! │  └─ session        one a stream: Hello and Welcome, then one of the four kinds
+//! └─ housekeeping      retention, and deletions that were left over
+//! ```
+//!
+//! A session is one task that runs two futures side by side, so that neither waits for the other: *in* reads frames,
+//! *out* owns the writing half, and a bounded channel leads from one to the other.
+//!
+//! ```text
+//! Admin     in: a request        ── its answer ──► out                                   one after the other
+//! Produce   in: check, permits, commit ── pending answers ──► out: acks, when durable    ordered by partition
+//! Consume   in: subscriptions, reads of the log ── entries, permits ──► out: Data        round robin
+//! ```
+//!
+//! # States
+//!
+//! ```text
+//! session     awaiting Hello ─► open ─► draining (GoAway sent: what is under way is answered) ─► closing ─► gone
+//!                  │             │ a frame that breaks the format, an idle peer, a broken promise
+//!                  └─────────────┴─► failing: Error frame, write side shut, what arrives is drained ─► gone
+//! broker      starting ─► serving ─► draining ─► (at the deadline) aborted ─► sealed
+//! ```
+//!
+//! # Bounds
+//!
+//! Every one of them is a field of [`BrokerOptions`] with its arithmetic: connections, sessions, the time until the
+//! first frame, idle time, bytes of unanswered batches by session and in all, bytes read ahead by session and in all.
+//! Before its Hello is complete a peer can make the server hold no more than a small frame. Afterwards a session may hold
+//! one frame that is still arriving, besides what it has permits for.
+
+mod accept;
+mod admission;
+mod broker;
+mod options;
+
+pub use broker::{Broker, RunningBroker, StartError, Stopped};
+pub use options::{
+    Anonymous, BrokerOptions, CONSUME_BUDGET, CONSUME_FLOOR, CONSUME_WINDOW, DATA_BYTES,
+    FIRST_FRAME_DEADLINE, IDLE_DEFAULT, IDLE_MAX, IDLE_MIN, MAX_CONNECTIONS, MAX_PARTITIONS,
+    MAX_PARTITIONS_PER_TOPIC, MAX_SESSIONS, PRODUCE_BUDGET, PRODUCE_PATIENCE, PRODUCE_WINDOW,
+    RETENTION_INTERVAL, TlsView, TopicDefaults,
+};

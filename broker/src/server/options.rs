@@ -1,0 +1,194 @@
+//! What an operator can set about the server, with the defaults and the arithmetic behind them.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sealstream_protocol::Limits;
+use sealstream_protocol::message::admin::{Durability, TlsStatus};
+
+/// 1,024 connections. A connection costs up to 50 KiB idle (TLS buffers, or QUIC with its first streams): 50 MiB.
+pub const MAX_CONNECTIONS: usize = 1024;
+
+/// 2,048 sessions: two for every connection on the average. Idle, one costs a task of about 10 KiB and two read
+/// buffers of 64 KiB at most: 280 MiB if all of them had just been busy, 20 MiB when quiet.
+pub const MAX_SESSIONS: usize = 2048;
+
+/// 10 s from a stream's first byte to the whole of its Hello: generous on a bad link, and short enough that 1,024
+/// silent peers give their places up soon.
+pub const FIRST_FRAME_DEADLINE: Duration = Duration::from_secs(10);
+
+/// 60 s: what a client gets that asks for no idle deadline of its own.
+pub const IDLE_DEFAULT: Duration = Duration::from_mins(1);
+
+/// 1 s: below it the pings of 2,048 sessions alone would cost thousands of frames a second.
+pub const IDLE_MIN: Duration = Duration::from_secs(1);
+
+/// 10 min: how long a vanished peer may keep its session at most.
+pub const IDLE_MAX: Duration = Duration::from_mins(10);
+
+/// 8 MiB of unanswered batches a session: eight batches of 1 MiB cover an fdatasync of 20 ms at 400 MB/s.
+pub const PRODUCE_WINDOW: u32 = 8 << 20;
+
+/// 64 MiB of batches that are queued or being made durable, over all sessions: eight full windows.
+pub const PRODUCE_BUDGET: u32 = 64 << 20;
+
+/// 2 s: how long a batch waits for its part of the budget before its producer is told `Busy`.
+pub const PRODUCE_PATIENCE: Duration = Duration::from_secs(2);
+
+/// 1 MiB of entries in a Data frame, unless a single entry is larger: one read of the log, 64 TLS records.
+pub const DATA_BYTES: u32 = 1 << 20;
+
+/// 2 MiB read ahead for a Consume session: one Data frame on its way out while the next is read.
+pub const CONSUME_WINDOW: u32 = 2 << 20;
+
+/// 64 MiB read ahead over all sessions: 32 full windows. A session that finds nothing left of it goes on by
+/// [`CONSUME_FLOOR`], so that stuck readers cannot starve the others.
+pub const CONSUME_BUDGET: u32 = 64 << 20;
+
+/// 64 KiB a turn without a part of the budget: 2,048 sessions come to 128 MiB in the worst case.
+pub const CONSUME_FLOOR: u32 = 64 << 10;
+
+/// 1,024 partitions a topic: a describe of them all is a frame of 60 KiB.
+pub const MAX_PARTITIONS_PER_TOPIC: u32 = 1024;
+
+/// 10,000 partitions in all: at one open segment and about 10 KiB of state each, 10,000 descriptors and 100 MiB.
+pub const MAX_PARTITIONS: u32 = 10_000;
+
+/// 30 s between two passes of retention: records outlive their time by this much at most, and by their segment.
+pub const RETENTION_INTERVAL: Duration = Duration::from_secs(30);
+
+/// Who may come without a certificate.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Anonymous {
+    /// Nobody.
+    Never,
+    /// Whoever reaches a listener that is bound to a loopback address.
+    #[default]
+    OnLoopback,
+    /// Anybody: the operator said so.
+    Everywhere,
+}
+
+/// Tells what certificates are being served: the server asks it anew for each `ShowTls`.
+#[derive(Clone)]
+pub struct TlsView(Arc<dyn Fn() -> TlsStatus + Send + Sync>);
+
+impl TlsView {
+    /// Asks `status`, which must not block.
+    pub fn new(status: impl Fn() -> TlsStatus + Send + Sync + 'static) -> Self {
+        Self(Arc::new(status))
+    }
+
+    /// What is served now.
+    pub fn status(&self) -> TlsStatus {
+        (self.0)()
+    }
+}
+
+impl fmt::Debug for TlsView {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("TlsView").finish()
+    }
+}
+
+/// How a new topic is kept, where its maker does not say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TopicDefaults {
+    /// Partitions, from 1.
+    pub partitions: u32,
+    /// What an acknowledgement promises.
+    pub durability: Durability,
+    /// Milliseconds; 0 keeps records for ever.
+    pub retention_ms: u64,
+    /// Bytes a partition; 0 is no bound.
+    pub retention_bytes: u64,
+}
+
+impl Default for TopicDefaults {
+    fn default() -> Self {
+        Self { partitions: 1, durability: Durability::Disk, retention_ms: 0, retention_bytes: 0 }
+    }
+}
+
+/// Everything about a server that is not its log and not its listeners. A plain struct: set what differs.
+///
+/// ```
+/// use sealstream_broker::server::BrokerOptions;
+///
+/// let options = BrokerOptions { name: "broker-1".into(), ..BrokerOptions::default() };
+/// assert_eq!(options.cluster, "sealstream");
+/// ```
+#[derive(Clone, Debug)]
+pub struct BrokerOptions {
+    /// The broker's name, at most 255 bytes.
+    pub name: String,
+    /// The cluster's name, at most 255 bytes: a client that asks for another is refused.
+    pub cluster: String,
+    /// The largest frame and batch that are accepted; at most the protocol's own limits.
+    pub limits: Limits,
+    /// Who may come without a certificate.
+    pub anonymous: Anonymous,
+    /// Connections at once; beyond it a connection is turned away before its handshake.
+    pub max_connections: usize,
+    /// Sessions at once; beyond it a Hello is answered by `Busy`.
+    pub max_sessions: usize,
+    /// From the start of a stream to the end of its Hello.
+    pub first_frame_deadline: Duration,
+    /// The idle deadline of a client that asks for 0.
+    pub idle_default: Duration,
+    /// The shortest idle deadline granted.
+    pub idle_min: Duration,
+    /// The longest idle deadline granted.
+    pub idle_max: Duration,
+    /// Bytes of unanswered batches that a Produce session may have; beyond it the server stops reading from it.
+    pub produce_window: u32,
+    /// Bytes of unanswered batches over all sessions; at least the largest frame.
+    pub produce_budget: u32,
+    /// How long a batch waits for its part of `produce_budget` before it is refused with `Busy`.
+    pub produce_patience: Duration,
+    /// Bytes of entries in one Data frame; a larger entry travels alone.
+    pub data_bytes: u32,
+    /// Bytes read ahead for a Consume session.
+    pub consume_window: u32,
+    /// Bytes read ahead over all sessions.
+    pub consume_budget: u32,
+    /// How a topic is kept where its maker does not say.
+    pub topic_defaults: TopicDefaults,
+    /// The most partitions a topic may have.
+    pub max_partitions_per_topic: u32,
+    /// The most partitions that all topics may have together.
+    pub max_partitions: u32,
+    /// Between two passes of retention.
+    pub retention_interval: Duration,
+    /// Answers `ShowTls`; without it the request is `Unsupported`.
+    pub tls: Option<TlsView>,
+}
+
+impl Default for BrokerOptions {
+    fn default() -> Self {
+        Self {
+            name: "sealstream".into(),
+            cluster: "sealstream".into(),
+            limits: Limits::default(),
+            anonymous: Anonymous::default(),
+            max_connections: MAX_CONNECTIONS,
+            max_sessions: MAX_SESSIONS,
+            first_frame_deadline: FIRST_FRAME_DEADLINE,
+            idle_default: IDLE_DEFAULT,
+            idle_min: IDLE_MIN,
+            idle_max: IDLE_MAX,
+            produce_window: PRODUCE_WINDOW,
+            produce_budget: PRODUCE_BUDGET,
+            produce_patience: PRODUCE_PATIENCE,
+            data_bytes: DATA_BYTES,
+            consume_window: CONSUME_WINDOW,
+            consume_budget: CONSUME_BUDGET,
+            topic_defaults: TopicDefaults::default(),
+            max_partitions_per_topic: MAX_PARTITIONS_PER_TOPIC,
+            max_partitions: MAX_PARTITIONS,
+            retention_interval: RETENTION_INTERVAL,
+            tls: None,
+        }
+    }
+}
