@@ -16,9 +16,13 @@
 pub mod endpoint;
 pub mod error;
 pub mod expectation;
+#[cfg(feature = "test-util")]
+pub mod memory;
 pub mod options;
 pub mod peer;
 pub mod stream;
+#[cfg(feature = "test-util")]
+pub mod testing;
 pub mod tls;
 pub mod transport;
 

@@ -1,0 +1,21 @@
+//! What tests of a transport share: the conformance suites, certificates, and paths that can be cut.
+//!
+//! A backend passes the [`stream_suite`](mod@stream_suite) for one line, and so does a crate that wraps one:
+//!
+//! ```
+//! # #[cfg(test)]
+//! sealstream_transport::stream_suite!(sealstream_transport::testing::stream_suite::MemoryFixture::new());
+//! ```
+//!
+//! Nothing in here waits for time to pass: tests wait for conditions, and [`PATIENCE`] only ends what has failed.
+
+#![expect(clippy::missing_panics_doc, reason = "all of it panics wherever a property does not hold")]
+
+mod pattern;
+mod process;
+mod run;
+pub mod stream_suite;
+
+pub use pattern::Pattern;
+pub use process::{alone, open_sockets};
+pub use run::{PATIENCE, eventually, polled, run};

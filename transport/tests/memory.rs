@@ -1,0 +1,7 @@
+//! The bare in-memory backend passes the stream suite.
+
+mod stream {
+    use sealstream_transport::testing::stream_suite::MemoryFixture;
+
+    sealstream_transport::stream_suite!(MemoryFixture::new());
+}
