@@ -115,5 +115,6 @@ fn peer(remote_addr: SocketAddr) -> Peer {
         negotiated: None,
         handshake: Handshake::Full,
         identity: None,
+        exporter: None,
     }
 }
