@@ -17,6 +17,8 @@
 //! Calls block. None may be made from an async task.
 
 mod real;
+#[cfg(any(test, feature = "test-util"))]
+pub mod simulated;
 
 use std::any::Any;
 use std::fmt;
