@@ -36,6 +36,17 @@ pub enum ListenError {
     },
 }
 
+impl ListenError {
+    /// Names what the machine said about binding `addr`.
+    pub(crate) fn of(addr: SocketAddr, source: io::Error) -> Self {
+        match source.kind() {
+            io::ErrorKind::AddrInUse => Self::AddressInUse { addr },
+            io::ErrorKind::PermissionDenied => Self::PermissionDenied { addr },
+            _ => Self::Io { addr, source },
+        }
+    }
+}
+
 /// Why a handshake failed, on either side. The message names the cause.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]

@@ -13,6 +13,7 @@
 //!        Incoming ── handshake ──► Inbound ── accept ──► Stream
 //! ```
 
+pub mod connect;
 pub mod endpoint;
 pub mod error;
 pub mod expectation;
@@ -21,15 +22,18 @@ pub mod memory;
 pub mod options;
 pub mod peer;
 pub mod stream;
+pub mod tcp;
 #[cfg(feature = "test-util")]
 pub mod testing;
 pub mod tls;
 pub mod transport;
 
+pub use connect::Connector;
 pub use endpoint::{Endpoint, Scheme};
 pub use error::{ConnectError, HandshakeError, ListenError, OpenError};
 pub use expectation::Expectation;
 pub use options::{Deadlines, TransportOptions};
 pub use peer::{ExportError, Exporter, Handshake, Identity, Negotiated, Peer, TransportKind};
 pub use stream::{RecvHalf, SendHalf, Stream, StreamError};
+pub use tcp::TcpTransport;
 pub use transport::{BoxFuture, Inbound, Incoming, Listener, Outbound, Server, Transport};

@@ -28,9 +28,12 @@ pub const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(5);
 /// How many TCP keep-alive probes go unanswered before the connection is given up.
 pub const KEEP_ALIVE_PROBES: u32 = 3;
 
-/// How long sent bytes may stay unacknowledged (`TCP_USER_TIMEOUT`): the same 30 s in which keep-alive notices a dead
-/// peer, for keep-alive is silent while data is in flight and the kernel's own limit is 15 minutes.
-pub const DEFAULT_TCP_USER_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long sent bytes may stay unacknowledged (`TCP_USER_TIMEOUT`), for keep-alive is silent while data is in flight and
+/// the kernel's own limit is 15 minutes.
+///
+/// Linux counts the time that a live peer keeps its window closed as well (probed on 6.18), so this is also how long a
+/// reader may pause before its writer gives up: minutes, not the 30 s of keep-alive.
+pub const DEFAULT_TCP_USER_TIMEOUT: Duration = Duration::from_mins(5);
 
 /// Connections that the kernel completes before we accept them. A reconnect storm of 1,000 clients within one
 /// scheduling delay must not meet a full queue; the kernel clamps it to `net.core.somaxconn` (4096 by default).
@@ -71,7 +74,7 @@ pub struct TransportOptions {
     pub deadlines: Deadlines,
     /// Silence after which a connection is probed; `None` never probes. [`DEFAULT_KEEP_ALIVE`] by default.
     pub keep_alive: Option<Duration>,
-    /// How long bytes sent over TCP may stay unacknowledged; `None` leaves it to the kernel.
+    /// How long bytes sent over TCP may stay unacknowledged, a reader that pauses included; `None` leaves it to the kernel.
     /// [`DEFAULT_TCP_USER_TIMEOUT`] by default.
     pub tcp_user_timeout: Option<Duration>,
     /// Connections that may wait in the kernel to be accepted; [`DEFAULT_ACCEPT_BACKLOG`] by default.

@@ -29,6 +29,7 @@ use rustls::crypto::CryptoProvider;
 
 use crate::peer::TransportKind;
 
+pub(crate) use classify::tls_error;
 pub use classify::{Side, classify, classify_io, stream_error};
 pub use handshake::{ClientHandshake, ServerHandshake, Verified};
 pub use identity::{identity_of, spki_sha256};

@@ -1,0 +1,187 @@
+//! The accepting side: a handshake in the task that will own the connection, then its one stream.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use tokio::net::TcpStream;
+use tokio::time;
+use tokio_rustls::rustls::server::Acceptor;
+use tokio_rustls::{LazyConfigAcceptor, TlsStream};
+
+use super::connection::Connection;
+use super::{Shared, socket};
+use crate::error::HandshakeError;
+use crate::peer::{Peer, TransportKind};
+use crate::stream::Stream;
+use crate::tls::{self, ServerHandshake, Side, Verified};
+use crate::transport::{BoxFuture, Inbound, Incoming};
+
+/// A fatal alert "no application protocol" in a record of its own (RFC 8446, sections 5.1 and 6; RFC 7301, section 3.2):
+/// content type 21, legacy version 3.3, length 2, level 2, description 120. Before the `ServerHello` nothing is encrypted.
+const NO_APPLICATION_PROTOCOL: [u8; 7] = [21, 3, 3, 0, 2, 2, 120];
+
+/// A TCP connection on which nothing was said yet.
+pub(super) struct TcpIncoming {
+    socket: TcpStream,
+    remote_addr: SocketAddr,
+    shared: Arc<Shared>,
+}
+
+impl TcpIncoming {
+    pub(super) fn new(socket: TcpStream, remote_addr: SocketAddr, shared: Arc<Shared>) -> Self {
+        Self { socket, remote_addr, shared }
+    }
+
+    async fn complete(self) -> Result<TcpInbound, HandshakeError> {
+        let Self { socket, remote_addr, shared } = self;
+        socket::prepare(&socket, &shared.options).map_err(|error| broken(&error))?;
+        // Costs no memory until the peer has said something.
+        socket.readable().await.map_err(|error| broken(&error))?;
+        let (tls, verified) = establish(socket, &shared).await?;
+        let connection = Connection::new(TlsStream::Server(tls), shared.lingering.clone());
+        let peer = Peer {
+            transport: TransportKind::Tls,
+            remote_addr,
+            negotiated: Some(verified.negotiated),
+            handshake: verified.handshake,
+            identity: verified.identity,
+            exporter: Some(connection.exporter()),
+        };
+        Ok(TcpInbound { held: Mutex::new(Held::Unclaimed(connection)), peer, shared })
+    }
+}
+
+/// Runs the handshake. A refusal lingers until the peer has read it.
+async fn establish(
+    socket: TcpStream,
+    shared: &Shared,
+) -> Result<(tokio_rustls::server::TlsStream<TcpStream>, Verified), HandshakeError> {
+    let alpn = &shared.options.alpn;
+    let mut acceptor = LazyConfigAcceptor::new(Acceptor::default(), socket);
+    let start = match (&mut acceptor).await {
+        Ok(start) => start,
+        Err(error) => {
+            linger_over(&error, acceptor.take_io(), shared);
+            return Err(tls::classify_io(&error, Side::Server, alpn));
+        }
+    };
+    let context = shared.tls.current().server_handshake(&shared.profile).ok_or_else(no_identity)?;
+    if !context.offers_alpn(start.client_hello().alpn().into_iter().flatten()) {
+        return Err(refuse_alpn(&context, start.io, shared));
+    }
+    let tls = match start.into_stream(context.config()).into_fallible().await {
+        Ok(tls) => tls,
+        Err((error, socket)) => {
+            linger_over(&error, Some(socket), shared);
+            return Err(tls::classify_io(&error, Side::Server, alpn));
+        }
+    };
+    match context.verify(tls.get_ref().1) {
+        Ok(verified) => Ok((tls, verified)),
+        Err(refusal) => {
+            drop(shared.lingering.close(tls.into_inner().0));
+            Err(refusal)
+        }
+    }
+}
+
+/// rustls agrees to a client that offers no protocol, so it is refused before rustls answers.
+fn refuse_alpn(context: &ServerHandshake, socket: TcpStream, shared: &Shared) -> HandshakeError {
+    // Seven bytes always fit into the buffer of a socket that nothing was written to.
+    let _ = socket.try_write(&NO_APPLICATION_PROTOCOL);
+    drop(shared.lingering.close(socket));
+    context.alpn_refusal()
+}
+
+/// A TLS failure was answered with an alert, which must not be lost; a broken connection was not.
+pub(super) fn linger_over(error: &io::Error, socket: Option<TcpStream>, shared: &Shared) {
+    if let Some(socket) = socket.filter(|_| tls::tls_error(error).is_some()) {
+        drop(shared.lingering.close(socket));
+    }
+}
+
+fn broken(error: &io::Error) -> HandshakeError {
+    HandshakeError::Disconnected { detail: error.to_string() }
+}
+
+fn no_identity() -> HandshakeError {
+    HandshakeError::Protocol { detail: "this server has lost its certificate: publish one".to_owned() }
+}
+
+impl Incoming for TcpIncoming {
+    fn remote_addr(&self) -> SocketAddr {
+        self.remote_addr
+    }
+
+    fn handshake(self: Box<Self>) -> BoxFuture<'static, Result<Box<dyn Inbound>, HandshakeError>> {
+        Box::pin(async move {
+            let after = self.shared.options.deadlines.handshake;
+            match time::timeout(after, self.complete()).await {
+                Ok(completed) => completed.map(|inbound| Box::new(inbound) as Box<dyn Inbound>),
+                Err(_) => Err(HandshakeError::TimedOut { after }),
+            }
+        })
+    }
+
+    fn refuse(self: Box<Self>) {}
+}
+
+impl fmt::Debug for TcpIncoming {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TcpIncoming").field("remote_addr", &self.remote_addr).finish_non_exhaustive()
+    }
+}
+
+/// An accepted connection with its one stream.
+#[derive(Debug)]
+struct TcpInbound {
+    held: Mutex<Held>,
+    peer: Peer,
+    shared: Arc<Shared>,
+}
+
+/// The connection belongs to its stream: once that was accepted, it is held here only to be closed.
+#[derive(Debug)]
+enum Held {
+    Unclaimed(Arc<Connection>),
+    Claimed(Weak<Connection>),
+}
+
+impl TcpInbound {
+    fn claim(&self) -> Option<Stream> {
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let Held::Unclaimed(connection) = &*held else { return None };
+        let connection = Arc::clone(connection);
+        *held = Held::Claimed(Arc::downgrade(&connection));
+        Some(connection.into_stream(self.peer.clone()))
+    }
+
+    fn connection(&self) -> Option<Arc<Connection>> {
+        match &*self.held.lock().unwrap_or_else(PoisonError::into_inner) {
+            Held::Unclaimed(connection) => Some(Arc::clone(connection)),
+            Held::Claimed(connection) => connection.upgrade(),
+        }
+    }
+}
+
+impl Inbound for TcpInbound {
+    fn accept(&self) -> BoxFuture<'_, Option<Stream>> {
+        Box::pin(async { self.claim() })
+    }
+
+    fn peer(&self) -> &Peer {
+        &self.peer
+    }
+
+    fn close(&self, _code: u32) -> BoxFuture<'_, ()> {
+        Box::pin(async {
+            // Closed unclaimed, it yields no stream any more.
+            drop(self.claim());
+            if let Some(lingering) = self.connection().and_then(|connection| connection.close()) {
+                let _ = time::timeout(self.shared.options.deadlines.close, lingering).await;
+            }
+        })
+    }
+}

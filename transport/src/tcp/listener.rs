@@ -1,0 +1,113 @@
+//! Accepts TCP connections, and nothing else: no handshake ever runs here.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::time;
+use tokio_util::sync::CancellationToken;
+
+use super::inbound::TcpIncoming;
+use super::{Shared, socket};
+use crate::error::ListenError;
+use crate::transport::{BoxFuture, Incoming, Listener};
+
+/// How long accepting pauses when the machine has nothing to accept with (no file descriptor, no memory). The peers wait
+/// in the kernel's backlog meanwhile; ten tries a second find a freed descriptor soon and cost nothing.
+pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Pauses between two log lines about the same shortage: one line a second.
+const PAUSES_PER_LINE: u32 = 10;
+
+/// A listening socket.
+#[derive(Debug)]
+pub(super) struct TcpListener {
+    socket: Mutex<Option<Arc<tokio::net::TcpListener>>>,
+    local_addr: SocketAddr,
+    closed: CancellationToken,
+    shared: Arc<Shared>,
+}
+
+impl TcpListener {
+    pub(super) fn bind(addr: SocketAddr, shared: Arc<Shared>) -> Result<Self, ListenError> {
+        if shared.tls.current().server_chain().is_none() {
+            return Err(ListenError::NoIdentity { addr });
+        }
+        let listen = || {
+            let socket = socket::listen(addr, &shared.options)?;
+            let local_addr = socket.local_addr()?;
+            Ok((socket, local_addr))
+        };
+        let (socket, local_addr) = listen().map_err(|error| ListenError::of(addr, error))?;
+        Ok(Self {
+            socket: Mutex::new(Some(Arc::new(socket))),
+            local_addr,
+            closed: CancellationToken::new(),
+            shared,
+        })
+    }
+
+    fn socket(&self) -> Option<Arc<tokio::net::TcpListener>> {
+        self.socket.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    async fn next(&self) -> Option<Box<dyn Incoming>> {
+        let socket = self.socket()?;
+        let mut pauses = 0;
+        loop {
+            match socket.accept().await {
+                Ok((stream, remote_addr)) => {
+                    let shared = Arc::clone(&self.shared);
+                    return Some(Box::new(TcpIncoming::new(stream, remote_addr, shared)));
+                }
+                // The peer gave up while it waited: the next one's turn.
+                Err(error) if is_the_peers(&error) => {}
+                Err(error) => {
+                    if pauses % PAUSES_PER_LINE == 0 {
+                        tracing::warn!(addr = %self.local_addr, %error, "cannot accept, trying again every {ACCEPT_PAUSE:?}");
+                    }
+                    pauses += 1;
+                    time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+}
+
+/// Errors of one connection, which accept(2) reports though the listener is well.
+fn is_the_peers(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionRefused
+            | io::ErrorKind::Interrupted
+    )
+}
+
+impl Listener for TcpListener {
+    fn accept(&self) -> BoxFuture<'_, Option<Box<dyn Incoming>>> {
+        Box::pin(async {
+            tokio::select! {
+                biased;
+                () = self.closed.cancelled() => None,
+                incoming = self.next() => incoming,
+            }
+        })
+    }
+
+    fn local_addr(&self) -> SocketAddr {
+        self.local_addr
+    }
+
+    fn close(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async {
+            self.closed.cancel();
+            let socket = self.socket.lock().unwrap_or_else(PoisonError::into_inner).take();
+            if let Some(socket) = socket {
+                socket::stop_listening(&socket);
+            }
+        })
+    }
+}

@@ -1,0 +1,53 @@
+//! The options of a TCP socket, and its states that the standard library has no call for.
+
+use std::io;
+use std::net::{Shutdown, SocketAddr};
+
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::options::{KEEP_ALIVE_INTERVAL, KEEP_ALIVE_PROBES, TransportOptions};
+
+/// Binds and listens. `SO_REUSEADDR` lets a restarted server take its port while old connections are in `TIME_WAIT`; `[::]`
+/// takes IPv4 too, any other address only itself.
+pub(super) fn listen(addr: SocketAddr, options: &TransportOptions) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
+    if addr.is_ipv6() {
+        socket.set_only_v6(!addr.ip().is_unspecified())?;
+    }
+    // On Windows the same option would let another process steal the port.
+    if cfg!(unix) {
+        socket.set_reuse_address(true)?;
+    }
+    socket.set_nonblocking(true)?;
+    socket.bind(&addr.into())?;
+    socket.listen(i32::try_from(options.accept_backlog).unwrap_or(i32::MAX))?;
+    TcpListener::from_std(socket.into())
+}
+
+/// No delay always: whoever writes little and waits is not helped by a wait of the kernel's own. And the means to notice
+/// a dead peer.
+pub(super) fn prepare(stream: &TcpStream, options: &TransportOptions) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let socket = SockRef::from(stream);
+    if let Some(idle) = options.keep_alive {
+        let probes = TcpKeepalive::new().with_time(idle).with_interval(KEEP_ALIVE_INTERVAL);
+        socket.set_tcp_keepalive(&probes.with_retries(KEEP_ALIVE_PROBES))?;
+    }
+    #[cfg(target_os = "linux")]
+    if let Some(timeout) = options.tcp_user_timeout {
+        socket.set_tcp_user_timeout(Some(timeout))?;
+    }
+    Ok(())
+}
+
+/// Sends FIN: nothing more will be written. The other direction goes on.
+pub(super) fn finish_writing(stream: &TcpStream) {
+    // Fails only where the connection is gone already.
+    let _ = SockRef::from(stream).shutdown(Shutdown::Write);
+}
+
+/// Makes a listening socket refuse connections at once, whoever still holds it.
+pub(super) fn stop_listening(listener: &TcpListener) {
+    let _ = SockRef::from(listener).shutdown(Shutdown::Both);
+}
