@@ -9,8 +9,11 @@
 
 pub mod batch;
 pub mod entry;
+pub mod frame;
 pub mod limits;
 pub mod message;
+pub mod name;
+pub mod partition;
 mod wire;
 
 pub use limits::{ALPN, DEFAULT_PORT, Limits};

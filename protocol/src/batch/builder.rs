@@ -8,10 +8,6 @@ use super::{Batch, lz4};
 use crate::limits::Limits;
 use crate::wire::{put_varint, varint_len, zigzag};
 
-/// What a Produce frame needs besides the batch (17 bytes), and what LZ4 may add to records that it cannot compress
-/// (23 bytes, and 4 for each of the 64 blocks of 256 KiB in 16 MiB), rounded up.
-const MARGIN: usize = 1024;
-
 /// The record does not fit into the batch any more. The batch is as it was before.
 ///
 /// If [`room`](Self::room) is less than [`capacity`](Self::capacity), build what is there and push again; otherwise the
@@ -62,7 +58,8 @@ impl BatchBuilder {
 
     /// A builder of batches that a peer with these limits takes.
     pub fn with_limits(codec: Codec, limits: &Limits) -> Self {
-        let framed = (limits.frame.min(Limits::MAX_FRAME) as usize).saturating_sub(MARGIN + BATCH_HEADER);
+        // Compressed or not: a batch that compression does not shrink must fit a frame as it is.
+        let framed = (limits.batch() as usize).saturating_sub(BATCH_HEADER);
         let capacity = framed.min(limits.decompressed_batch as usize);
         Self {
             codec,

@@ -48,8 +48,8 @@ impl Batch {
     /// most `limits.decompressed_batch` bytes.
     pub fn validate(bytes: Bytes, limits: &Limits) -> Result<Self, BatchError> {
         // By length first: the CRC of what is refused anyway need not be computed.
-        if bytes.len() > limits.frame as usize {
-            return Err(BatchError::TooLarge { limit: limits.frame });
+        if bytes.len() > limits.batch() as usize {
+            return Err(BatchError::TooLarge { limit: limits.batch() });
         }
         let batch = Self::from_stored(bytes)?;
         match batch.header.codec {

@@ -1,6 +1,11 @@
 //! Admin sessions: one request, one response, in order. What cannot be done is answered by `RequestRefused`.
 
+use bytes::{BufMut, BytesMut};
 use uuid::Uuid;
+
+use super::codec::{Field, TagWriter, Tags, enumeration, read_tag, read_tags, structure};
+use super::error::{DecodeError, Problem};
+use crate::wire::Reader;
 
 /// What an acknowledgement promises.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -160,3 +165,36 @@ pub struct TlsStatus {
     /// Whether clients must, may or cannot show a certificate: `required`, `optional`, `none`.
     pub client_certificates: String,
 }
+
+impl Tags for TopicOptions {
+    fn put(&self, writer: &mut TagWriter) {
+        writer.field(1, self.durability.as_ref());
+        writer.field(2, self.retention_ms.as_ref());
+        writer.field(3, self.retention_bytes.as_ref());
+    }
+
+    fn get(&mut self, tag: u64, value: &mut Reader<'_>) -> Result<(), DecodeError> {
+        let (name, result) = match tag {
+            1 => ("durability", read_tag(&mut self.durability, tag, value)),
+            2 => ("retention_ms", read_tag(&mut self.retention_ms, tag, value)),
+            3 => ("retention_bytes", read_tag(&mut self.retention_bytes, tag, value)),
+            _ => return Ok(()),
+        };
+        result.map_err(|e| e.within("TopicOptions", name))
+    }
+}
+
+enumeration!(Durability { Disk, Memory });
+structure!(CreateTopic { name, partitions, if_not_exists } tags in options);
+structure!(ListTopics { after, limit });
+structure!(DescribeTopic { name });
+structure!(AlterTopic { name } tags in options);
+structure!(DeleteTopic { name });
+structure!(ShowTls {});
+structure!(Topic { name, id, partitions, durability, retention_ms, retention_bytes, created_ms });
+structure!(TopicList { topics, more });
+structure!(Partition { index, start, end, epoch, bytes, read_only });
+structure!(TopicDescription { topic, partitions });
+structure!(TopicDeleted { id });
+structure!(Certificate { subject, names, issuer, serial, not_before, not_after, spki_sha256 });
+structure!(TlsStatus { certificates, client_certificates });

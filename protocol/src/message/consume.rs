@@ -2,8 +2,12 @@
 //!
 //! There is no credit: the transport's flow control is the back-pressure.
 
-use bytes::Bytes;
+use bytes::{BufMut, Bytes, BytesMut};
 use uuid::Uuid;
+
+use super::codec::{Field, TagWriter, read_tag, read_tags, structure};
+use super::error::{DecodeError, Problem};
+use crate::wire::Reader;
 
 /// Where a subscription starts. On the wire: a byte for the kind, then eight for its value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,3 +93,36 @@ pub struct Data {
     /// The payload: one entry or more ([`crate::entry`]), whole.
     pub entries: Bytes,
 }
+
+impl Field for Position {
+    fn put(&self, out: &mut BytesMut) {
+        let (kind, value) = match *self {
+            Self::Beginning => (0, [0; 8]),
+            Self::End => (1, [0; 8]),
+            Self::Offset(offset) => (2, offset.to_le_bytes()),
+            Self::Time(time) => (3, time.to_le_bytes()),
+        };
+        out.put_u8(kind);
+        out.put_slice(&value);
+    }
+
+    fn get(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        let kind = reader.u8()?;
+        let value = reader.array()?;
+        match (kind, u64::from_le_bytes(value)) {
+            (0, 0) => Ok(Self::Beginning),
+            (1, 0) => Ok(Self::End),
+            (0 | 1, other) => Err(Problem::Value(other).into()),
+            (2, offset) => Ok(Self::Offset(offset)),
+            (3, _) => Ok(Self::Time(i64::from_le_bytes(value))),
+            (other, _) => Err(Problem::Value(u64::from(other)).into()),
+        }
+    }
+}
+
+structure!(Subscribe { subscription, topic, partition, position } tags { 1: topic_id, 2: epoch, 3: group });
+structure!(plain Membership { group, member, epoch });
+structure!(Subscribed { subscription, topic_id, offset, start, end, epoch });
+structure!(Unsubscribe { subscription });
+structure!(SubscriptionEnded { subscription } tags { 1: fault });
+structure!(Data { subscription } payload entries);

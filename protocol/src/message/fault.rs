@@ -3,6 +3,13 @@
 use std::fmt;
 use std::time::Duration;
 
+use bytes::{BufMut, BytesMut};
+
+use super::codec::{Field, TagWriter, enumeration, put_text, read_tag, read_tags};
+use super::error::{DecodeError, Problem};
+use crate::limits::MAX_TEXT;
+use crate::wire::Reader;
+
 /// Whose fault it is, and therefore what to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
@@ -266,3 +273,35 @@ impl fmt::Display for Fault {
 }
 
 impl std::error::Error for Fault {}
+
+enumeration!(FaultClass { Caller, RetryLater, RetryElsewhere, Broker });
+
+/// As the other structures, but for the text: one that is too long is cut, since half of it is better than none.
+impl Field for Fault {
+    fn put(&self, out: &mut BytesMut) {
+        self.class.put(out);
+        self.code.put(out);
+        put_text(&self.text, MAX_TEXT, out);
+        let mut writer = TagWriter::default();
+        writer.field(1, self.retry_after_ms.as_ref());
+        writer.field(2, self.url.as_ref());
+        writer.field(3, self.offset.as_ref());
+        writer.finish(out);
+    }
+
+    fn get(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        let within = |field| move |error: DecodeError| error.within("Fault", field);
+        let class = Field::get(reader).map_err(within("class"))?;
+        let code = Field::get(reader).map_err(within("code"))?;
+        let text = Field::get(reader).map_err(within("text"))?;
+        let (mut retry_after_ms, mut url, mut offset) = (None, None, None);
+        read_tags(reader, |tag, value| match tag {
+            1 => read_tag(&mut retry_after_ms, tag, value).map_err(within("retry_after_ms")),
+            2 => read_tag(&mut url, tag, value).map_err(within("url")),
+            3 => read_tag(&mut offset, tag, value).map_err(within("offset")),
+            _ => Ok(()),
+        })
+        .map_err(within("tagged section"))?;
+        Ok(Self { class, code, text, retry_after_ms, url, offset })
+    }
+}

@@ -1,6 +1,11 @@
 //! Group sessions: membership of a consumer group, apart from the data so that control never queues behind it.
 
+use bytes::BytesMut;
 use uuid::Uuid;
+
+use super::codec::{Field, TagWriter, read_tag, read_tags, structure};
+use super::error::DecodeError;
+use crate::wire::Reader;
 
 /// Joins a group, or resumes a membership and fences its old stream; answered by [`Joined`], or by an error.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,7 +65,7 @@ pub struct Assignment {
     pub at: TopicPartition,
     /// Rises each time the partition changes hands.
     pub epoch: u32,
-    /// Tag-like: the committed next offset and its log epoch; `None` if nothing was ever committed.
+    /// Tag 1: the committed next offset and its log epoch; `None` if nothing was ever committed.
     pub committed: Option<(u64, u32)>,
 }
 
@@ -112,3 +117,17 @@ pub struct LeaveGroup {}
 /// The answer to [`LeaveGroup`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Left {}
+
+structure!(JoinGroup { group, member, topics });
+structure!(Joined { heartbeat_ms, grace_ms });
+structure!(plain TopicPartition { topic, partition });
+structure!(Progress { at, epoch, offset, log_epoch });
+structure!(Heartbeat { progress });
+structure!(Assignment { name, at, epoch } tags { 1: committed });
+structure!(Assign { assignments });
+structure!(Revoke { deadline_ms, partitions });
+structure!(Released { progress });
+structure!(Commit { request, progress });
+structure!(Committed { request, refused });
+structure!(LeaveGroup {});
+structure!(Left {});

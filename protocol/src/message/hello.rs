@@ -1,5 +1,14 @@
 //! How a session begins and how both sides know that the other is there.
 
+use bytes::{BufMut, BytesMut};
+
+use super::codec::{Field, TagWriter, enumeration, read_tag, read_tags, structure};
+use super::error::{DecodeError, Problem};
+use crate::wire::Reader;
+
+/// What a [`Hello`]'s fixed fields begin with, so that a stray client of another protocol is told what it talks to.
+const MAGIC: [u8; 4] = *b"SEAL";
+
 /// The kind of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
@@ -79,3 +88,29 @@ pub struct Pong {
     /// The ping's.
     pub nonce: u64,
 }
+
+impl Field for Secret {
+    fn put(&self, out: &mut BytesMut) {
+        self.0.put(out);
+    }
+
+    fn get(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        Ok(Self(Field::get(reader)?))
+    }
+}
+
+enumeration!(SessionKind { Admin, Produce, Consume, Group });
+structure!([MAGIC] Hello { version_min, version_max, session, idle_ms, client } tags { 1: token, 2: cluster });
+structure!(Welcome {
+    version,
+    idle_ms,
+    max_frame,
+    max_decompressed_batch,
+    window,
+    broker,
+    cluster,
+    incarnation,
+    identity,
+});
+structure!(Ping { nonce });
+structure!(Pong { nonce });

@@ -3,8 +3,12 @@
 //! Order is promised within a partition, not between partitions. After a refusal the partition answers
 //! `OutOfSequence` until the batch of the awaited sequence arrives.
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use uuid::Uuid;
+
+use super::codec::{Field, TagWriter, read_tag, read_tags, structure};
+use super::error::DecodeError;
+use crate::wire::Reader;
 
 /// Opens a topic under a handle; answered by [`TopicOpened`] or [`OpenRefused`].
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,3 +75,10 @@ pub struct ProduceRefused {
     /// Why.
     pub fault: super::Fault,
 }
+
+structure!(OpenTopic { handle, name } tags { 1: id });
+structure!(TopicOpened { handle, id, partitions });
+structure!(OpenRefused { handle, fault });
+structure!(Produce { request, handle, partition } payload batch);
+structure!(Ack { request, base_offset, epoch, duplicate });
+structure!(ProduceRefused { request, fault });

@@ -1,0 +1,277 @@
+//! Any message, for property tests.
+
+use bytes::Bytes;
+use proptest::collection::vec;
+use proptest::option::of;
+use proptest::prelude::*;
+use sealstream_protocol::message::{Fault, FaultClass, Message, admin, consume, group, hello, produce};
+use uuid::Uuid;
+
+fn text() -> impl Strategy<Value = String> {
+    ".{0,12}"
+}
+
+fn uuid() -> impl Strategy<Value = Uuid> {
+    any::<u128>().prop_map(Uuid::from_u128)
+}
+
+fn payload() -> impl Strategy<Value = Bytes> {
+    vec(any::<u8>(), 0..100).prop_map(Bytes::from)
+}
+
+fn fault() -> impl Strategy<Value = Fault> {
+    let class = prop_oneof![
+        Just(FaultClass::Caller),
+        Just(FaultClass::RetryLater),
+        Just(FaultClass::RetryElsewhere),
+        Just(FaultClass::Broker),
+    ];
+    (class, any::<u16>(), text(), of(any::<u32>()), of(text()), of(any::<u64>())).prop_map(
+        |(class, code, text, retry_after_ms, url, offset)| Fault {
+            class,
+            code,
+            text,
+            retry_after_ms,
+            url,
+            offset,
+        },
+    )
+}
+
+fn durability() -> impl Strategy<Value = admin::Durability> {
+    prop_oneof![Just(admin::Durability::Disk), Just(admin::Durability::Memory)]
+}
+
+fn options() -> impl Strategy<Value = admin::TopicOptions> {
+    (of(durability()), of(any::<u64>()), of(any::<u64>())).prop_map(
+        |(durability, retention_ms, retention_bytes)| admin::TopicOptions {
+            durability,
+            retention_ms,
+            retention_bytes,
+        },
+    )
+}
+
+fn topic() -> impl Strategy<Value = admin::Topic> {
+    (text(), uuid(), any::<u32>(), durability(), any::<u64>(), any::<u64>(), any::<i64>()).prop_map(
+        |(name, id, partitions, durability, retention_ms, retention_bytes, created_ms)| admin::Topic {
+            name,
+            id,
+            partitions,
+            durability,
+            retention_ms,
+            retention_bytes,
+            created_ms,
+        },
+    )
+}
+
+fn partition() -> impl Strategy<Value = admin::Partition> {
+    (any::<u32>(), any::<u64>(), any::<u64>(), any::<u32>(), any::<u64>(), any::<bool>()).prop_map(
+        |(index, start, end, epoch, bytes, read_only)| admin::Partition {
+            index,
+            start,
+            end,
+            epoch,
+            bytes,
+            read_only,
+        },
+    )
+}
+
+fn certificate() -> impl Strategy<Value = admin::Certificate> {
+    (text(), vec(text(), 0..3), text(), text(), any::<i64>(), any::<i64>(), any::<[u8; 32]>()).prop_map(
+        |(subject, names, issuer, serial, not_before, not_after, spki_sha256)| admin::Certificate {
+            subject,
+            names,
+            issuer,
+            serial,
+            not_before,
+            not_after,
+            spki_sha256,
+        },
+    )
+}
+
+fn place() -> impl Strategy<Value = group::TopicPartition> {
+    (uuid(), any::<u32>()).prop_map(|(topic, partition)| group::TopicPartition { topic, partition })
+}
+
+fn progress() -> impl Strategy<Value = Vec<group::Progress>> {
+    let one = (place(), any::<u32>(), any::<u64>(), any::<u32>())
+        .prop_map(|(at, epoch, offset, log_epoch)| group::Progress { at, epoch, offset, log_epoch });
+    vec(one, 0..4)
+}
+
+fn assignment() -> impl Strategy<Value = group::Assignment> {
+    (text(), place(), any::<u32>(), of(any::<(u64, u32)>()))
+        .prop_map(|(name, at, epoch, committed)| group::Assignment { name, at, epoch, committed })
+}
+
+fn session() -> impl Strategy<Value = Message> {
+    let kind = prop_oneof![
+        Just(hello::SessionKind::Admin),
+        Just(hello::SessionKind::Produce),
+        Just(hello::SessionKind::Consume),
+        Just(hello::SessionKind::Group),
+    ];
+    let numbers = any::<(u32, u32, u32, u32)>();
+    prop_oneof![
+        (any::<(u16, u16)>(), kind, any::<u32>(), text(), of(text()), of(text())).prop_map(
+            |((version_min, version_max), session, idle_ms, client, token, cluster)| Message::Hello(
+                hello::Hello {
+                    version_min,
+                    version_max,
+                    session,
+                    idle_ms,
+                    client,
+                    token: token.map(hello::Secret),
+                    cluster
+                }
+            )
+        ),
+        (any::<u16>(), numbers, text(), text(), uuid(), text()).prop_map(
+            |(version, numbers, broker, cluster, incarnation, identity)| Message::Welcome(hello::Welcome {
+                version,
+                idle_ms: numbers.0,
+                max_frame: numbers.1,
+                max_decompressed_batch: numbers.2,
+                window: numbers.3,
+                broker,
+                cluster,
+                incarnation,
+                identity
+            })
+        ),
+        fault().prop_map(Message::Error),
+        fault().prop_map(Message::GoAway),
+        any::<u64>().prop_map(|nonce| Message::Ping(hello::Ping { nonce })),
+        any::<u64>().prop_map(|nonce| Message::Pong(hello::Pong { nonce })),
+    ]
+}
+
+fn administration() -> impl Strategy<Value = Message> {
+    prop_oneof![
+        (text(), any::<u32>(), any::<bool>(), options()).prop_map(
+            |(name, partitions, if_not_exists, options)| Message::CreateTopic(admin::CreateTopic {
+                name,
+                partitions,
+                if_not_exists,
+                options
+            })
+        ),
+        (text(), any::<u32>())
+            .prop_map(|(after, limit)| Message::ListTopics(admin::ListTopics { after, limit })),
+        text().prop_map(|name| Message::DescribeTopic(admin::DescribeTopic { name })),
+        (text(), options())
+            .prop_map(|(name, options)| Message::AlterTopic(admin::AlterTopic { name, options })),
+        text().prop_map(|name| Message::DeleteTopic(admin::DeleteTopic { name })),
+        Just(Message::ShowTls(admin::ShowTls {})),
+        topic().prop_map(Message::Topic),
+        (vec(topic(), 0..3), any::<bool>())
+            .prop_map(|(topics, more)| Message::TopicList(admin::TopicList { topics, more })),
+        (topic(), vec(partition(), 0..3)).prop_map(|(topic, partitions)| Message::TopicDescription(
+            admin::TopicDescription { topic, partitions }
+        )),
+        uuid().prop_map(|id| Message::TopicDeleted(admin::TopicDeleted { id })),
+        (vec(certificate(), 0..3), text()).prop_map(
+            |(certificates, client_certificates)| Message::TlsStatus(admin::TlsStatus {
+                certificates,
+                client_certificates
+            })
+        ),
+        fault().prop_map(Message::RequestRefused),
+    ]
+}
+
+fn production() -> impl Strategy<Value = Message> {
+    prop_oneof![
+        (any::<u32>(), text(), of(uuid()))
+            .prop_map(|(handle, name, id)| Message::OpenTopic(produce::OpenTopic { handle, name, id })),
+        (any::<u32>(), uuid(), any::<u32>()).prop_map(|(handle, id, partitions)| Message::TopicOpened(
+            produce::TopicOpened { handle, id, partitions }
+        )),
+        (any::<u32>(), fault())
+            .prop_map(|(handle, fault)| Message::OpenRefused(produce::OpenRefused { handle, fault })),
+        (any::<u64>(), any::<u32>(), any::<u32>(), payload()).prop_map(
+            |(request, handle, partition, batch)| Message::Produce(produce::Produce {
+                request,
+                handle,
+                partition,
+                batch
+            })
+        ),
+        (any::<u64>(), any::<u64>(), any::<u32>(), any::<bool>()).prop_map(
+            |(request, base_offset, epoch, duplicate)| Message::Ack(produce::Ack {
+                request,
+                base_offset,
+                epoch,
+                duplicate
+            })
+        ),
+        (any::<u64>(), fault())
+            .prop_map(|(request, fault)| Message::ProduceRefused(produce::ProduceRefused { request, fault })),
+    ]
+}
+
+fn position() -> impl Strategy<Value = consume::Position> {
+    prop_oneof![
+        Just(consume::Position::Beginning),
+        Just(consume::Position::End),
+        any::<u64>().prop_map(consume::Position::Offset),
+        any::<i64>().prop_map(consume::Position::Time),
+    ]
+}
+
+fn consumption() -> impl Strategy<Value = Message> {
+    let membership = (text(), uuid(), any::<u32>()).prop_map(|(group, member, epoch)| consume::Membership {
+        group,
+        member,
+        epoch,
+    });
+    prop_oneof![
+        (any::<(u32, u32)>(), text(), position(), of(uuid()), of(any::<u32>()), of(membership)).prop_map(
+            |((subscription, partition), topic, position, topic_id, epoch, group)| Message::Subscribe(
+                consume::Subscribe { subscription, topic, partition, position, topic_id, epoch, group }
+            )
+        ),
+        (any::<u32>(), uuid(), any::<(u64, u64, u64)>(), any::<u32>()).prop_map(
+            |(subscription, topic_id, (offset, start, end), epoch)| Message::Subscribed(
+                consume::Subscribed { subscription, topic_id, offset, start, end, epoch }
+            )
+        ),
+        any::<u32>().prop_map(|subscription| Message::Unsubscribe(consume::Unsubscribe { subscription })),
+        (any::<u32>(), of(fault())).prop_map(|(subscription, fault)| Message::SubscriptionEnded(
+            consume::SubscriptionEnded { subscription, fault }
+        )),
+        (any::<u32>(), payload())
+            .prop_map(|(subscription, entries)| Message::Data(consume::Data { subscription, entries })),
+    ]
+}
+
+fn membership() -> impl Strategy<Value = Message> {
+    prop_oneof![
+        (text(), uuid(), vec(text(), 0..3)).prop_map(|(group, member, topics)| Message::JoinGroup(
+            group::JoinGroup { group, member, topics }
+        )),
+        any::<(u32, u32)>()
+            .prop_map(|(heartbeat_ms, grace_ms)| Message::Joined(group::Joined { heartbeat_ms, grace_ms })),
+        progress().prop_map(|progress| Message::Heartbeat(group::Heartbeat { progress })),
+        vec(assignment(), 0..3).prop_map(|assignments| Message::Assign(group::Assign { assignments })),
+        (any::<u32>(), vec((place(), any::<u32>()), 0..3)).prop_map(|(deadline_ms, partitions)| {
+            Message::Revoke(group::Revoke { deadline_ms, partitions })
+        }),
+        progress().prop_map(|progress| Message::Released(group::Released { progress })),
+        (any::<u64>(), progress())
+            .prop_map(|(request, progress)| Message::Commit(group::Commit { request, progress })),
+        (any::<u64>(), vec((place(), fault()), 0..3))
+            .prop_map(|(request, refused)| { Message::Committed(group::Committed { request, refused }) }),
+        Just(Message::LeaveGroup(group::LeaveGroup {})),
+        Just(Message::Left(group::Left {})),
+    ]
+}
+
+/// Any of them.
+pub(crate) fn message() -> impl Strategy<Value = Message> {
+    prop_oneof![session(), administration(), production(), consumption(), membership()]
+}
