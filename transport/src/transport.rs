@@ -73,6 +73,9 @@ pub trait Incoming: Send + fmt::Debug {
 pub trait Inbound: Send + Sync + fmt::Debug {
     /// The next stream that the peer opened: one on TCP, many on QUIC, then `None`, also when the connection broke.
     ///
+    /// A stream is unknown here until the peer has written its first byte, or ended it, on every backend: bound the wait
+    /// for it where a peer must not sit idle.
+    ///
     /// Cancellation safe: no stream is lost.
     fn accept(&self) -> BoxFuture<'_, Option<Stream>>;
 

@@ -4,12 +4,13 @@
 //! from a finer lock. The socket keeps a waker for each direction, and reading never writes but for a last alert, so
 //! neither half can take the other's wake-up.
 
+use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll, Waker};
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncBufRead, AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsStream;
@@ -77,6 +78,25 @@ impl Connection {
         Stream { recv, send: SendHalf::new(Writer(self)), peer }
     }
 
+    /// Waits until the peer has begun or ended its stream: until then there is none. False if it never will.
+    ///
+    /// Cancellation safe: what was read waits in the session. One caller at a time: the socket knows one reader.
+    pub(super) async fn begun(&self) -> bool {
+        poll_fn(|cx| {
+            let mut state = self.lock();
+            let outcome = match &mut state.tls {
+                Some(TlsStream::Server(tls)) => Pin::new(tls).poll_fill_buf(cx).map(|read| read.is_ok()),
+                Some(TlsStream::Client(_)) => Poll::Ready(true),
+                None => Poll::Ready(false),
+            };
+            if outcome.is_pending() {
+                remember(&mut state.reader, cx);
+            }
+            outcome
+        })
+        .await
+    }
+
     /// Exports keying material for as long as the connection lives.
     pub(super) fn exporter(self: &Arc<Self>) -> Exporter {
         Exporter::new(ConnectionExporter(Arc::downgrade(self)))
@@ -130,14 +150,15 @@ impl Connection {
             return error;
         }
         let Some(tls) = &mut state.tls else { return error };
+        let lost = |reason: String| StreamError::ConnectionLost { reason };
         let failure = match error.kind() {
+            // The reader's TLS is done with us, or its process is gone: TCP does not tell.
             io::ErrorKind::BrokenPipe
             | io::ErrorKind::ConnectionReset
             | io::ErrorKind::ConnectionAborted
-            | io::ErrorKind::NotConnected => {
-                refusal_at_hand(tls, self.side).unwrap_or(StreamError::Stopped { code: None })
-            }
-            _ => StreamError::ConnectionLost { reason: error.to_string() },
+            | io::ErrorKind::NotConnected => refusal_at_hand(tls, self.side)
+                .unwrap_or_else(|| lost("the peer closed it and reads no further".to_owned())),
+            _ => lost(error.to_string()),
         };
         if matches!(failure, StreamError::Refused { .. }) {
             state.read_failure.get_or_insert_with(|| failure.clone());

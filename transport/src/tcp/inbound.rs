@@ -3,9 +3,10 @@
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 
 use tokio::net::TcpStream;
+use tokio::sync::Mutex;
 use tokio::time;
 use tokio_rustls::rustls::server::Acceptor;
 use tokio_rustls::{LazyConfigAcceptor, TlsStream};
@@ -49,7 +50,8 @@ impl TcpIncoming {
             identity: verified.identity,
             exporter: Some(connection.exporter()),
         };
-        Ok(TcpInbound { held: Mutex::new(Held::Unclaimed(connection)), peer, shared })
+        let stream = Arc::downgrade(&connection);
+        Ok(TcpInbound { unclaimed: Mutex::new(Some(connection)), connection: stream, peer, shared })
     }
 }
 
@@ -137,38 +139,26 @@ impl fmt::Debug for TcpIncoming {
 /// An accepted connection with its one stream.
 #[derive(Debug)]
 struct TcpInbound {
-    held: Mutex<Held>,
+    /// The connection until it has become a stream. The lock is held while waiting for that.
+    unclaimed: Mutex<Option<Arc<Connection>>>,
+    /// The connection belongs to its stream; here it is held only to be closed.
+    connection: Weak<Connection>,
     peer: Peer,
     shared: Arc<Shared>,
 }
 
-/// The connection belongs to its stream: once that was accepted, it is held here only to be closed.
-#[derive(Debug)]
-enum Held {
-    Unclaimed(Arc<Connection>),
-    Claimed(Weak<Connection>),
-}
-
 impl TcpInbound {
-    fn claim(&self) -> Option<Stream> {
-        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        let Held::Unclaimed(connection) = &*held else { return None };
-        let connection = Arc::clone(connection);
-        *held = Held::Claimed(Arc::downgrade(&connection));
-        Some(connection.into_stream(self.peer.clone()))
-    }
-
-    fn connection(&self) -> Option<Arc<Connection>> {
-        match &*self.held.lock().unwrap_or_else(PoisonError::into_inner) {
-            Held::Unclaimed(connection) => Some(Arc::clone(connection)),
-            Held::Claimed(connection) => connection.upgrade(),
-        }
+    async fn claim(&self) -> Option<Stream> {
+        let mut unclaimed = self.unclaimed.lock().await;
+        let begun = unclaimed.as_ref()?.begun().await;
+        let connection = unclaimed.take()?;
+        begun.then(|| connection.into_stream(self.peer.clone()))
     }
 }
 
 impl Inbound for TcpInbound {
     fn accept(&self) -> BoxFuture<'_, Option<Stream>> {
-        Box::pin(async { self.claim() })
+        Box::pin(self.claim())
     }
 
     fn peer(&self) -> &Peer {
@@ -177,9 +167,8 @@ impl Inbound for TcpInbound {
 
     fn close(&self, _code: u32) -> BoxFuture<'_, ()> {
         Box::pin(async {
-            // Closed unclaimed, it yields no stream any more.
-            drop(self.claim());
-            if let Some(lingering) = self.connection().and_then(|connection| connection.close()) {
+            let lingering = self.connection.upgrade().and_then(|connection| connection.close());
+            if let Some(lingering) = lingering {
                 let _ = time::timeout(self.shared.options.deadlines.close, lingering).await;
             }
         })
