@@ -21,6 +21,7 @@ pub mod expectation;
 pub mod memory;
 pub mod options;
 pub mod peer;
+pub mod quic;
 pub mod stream;
 pub mod tcp;
 #[cfg(feature = "test-util")]

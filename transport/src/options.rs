@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use crate::quic::QuicOptions;
+
 /// Resolving a name and reaching an address. The kernel repeats a lost SYN after 1, 3 and 7 s: 10 s outlive three losses.
 pub const DEFAULT_CONNECT_DEADLINE: Duration = Duration::from_secs(10);
 
@@ -82,6 +84,8 @@ pub struct TransportOptions {
     /// Writes the secrets of every session to the file that the environment variable `SSLKEYLOGFILE` names, so that a
     /// packet capture can be decrypted. Whoever reads that file reads the traffic: off by default.
     pub key_log: bool,
+    /// What concerns QUIC alone.
+    pub quic: QuicOptions,
 }
 
 impl TransportOptions {
@@ -95,6 +99,7 @@ impl TransportOptions {
             tcp_user_timeout: Some(DEFAULT_TCP_USER_TIMEOUT),
             accept_backlog: DEFAULT_ACCEPT_BACKLOG,
             key_log: false,
+            quic: QuicOptions::default(),
         }
     }
 }

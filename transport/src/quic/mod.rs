@@ -1,0 +1,165 @@
+//! QUIC (RFC 9000) over quinn: one connection, many streams.
+//!
+//! ```text
+//! QuicTransport ── listen ──► QuicListener ── accept ──► QuicIncoming ── handshake ──► QuicInbound
+//!       │                         │ one socket              by a Gate: paced,             │
+//!       │                         │                         configured anew               ├──► Link ◄── streams
+//!       └── connect ──► Dialler ──┴─── one socket per address family ──► QuicOutbound ────┘
+//! ```
+//!
+//! A [`Link`](link::Link) is one established connection. `Inbound` or `Outbound` and every stream hold it, and the last
+//! of them to go closes it.
+
+mod credit;
+mod dialler;
+mod failure;
+mod gate;
+mod inbound;
+mod keys;
+mod link;
+mod listener;
+mod options;
+mod outbound;
+mod params;
+mod runtime;
+mod session;
+mod socket;
+mod stream;
+mod tokens;
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use quinn::Endpoint;
+use tokio_util::task::TaskTracker;
+
+use self::dialler::Dialler;
+use self::gate::{Gate, Initial};
+use self::keys::EndpointKeys;
+use self::listener::QuicListener;
+use self::runtime::TrackedRuntime;
+use self::tokens::UsedTokens;
+use crate::error::{ConnectError, ListenError};
+use crate::options::TransportOptions;
+use crate::peer::TransportKind;
+use crate::tls::{self, Profile, Receiver};
+use crate::transport::{BoxFuture, Listener, Outbound, Server, Transport};
+
+pub use options::{DEFAULT_IDLE_TIMEOUT, MAX_MTU, MIN_MTU, QuicOptions};
+pub use params::{FIRST_STREAMS, MAX_STREAMS, STREAM_WINDOW};
+
+/// QUIC, with TLS material from a [`Receiver`].
+#[derive(Debug)]
+pub struct QuicTransport {
+    receiver: Receiver,
+    options: TransportOptions,
+    profile: Profile,
+    initial: Initial,
+    dialler: Dialler,
+    used_tokens: Arc<UsedTokens>,
+}
+
+impl QuicTransport {
+    /// A transport that binds nothing yet: a listener brings its socket, and outgoing connections share one per address
+    /// family, bound when first needed.
+    ///
+    /// # Panics
+    ///
+    /// If the cryptography lacks the cipher suite that RFC 9001 prescribes; the one that is built in has it.
+    pub fn new(receiver: Receiver, options: TransportOptions) -> Self {
+        let options = TransportOptions { quic: options.quic.clamped(), ..options };
+        let profile =
+            Profile { kind: TransportKind::Quic, alpn: options.alpn.clone(), key_log: options.key_log };
+        let suite =
+            session::initial_suite(&tls::provider()).expect("ring has TLS13_AES_128_GCM_SHA256 for QUIC");
+        let initial = Initial(suite);
+        let dialler = Dialler::new(
+            receiver.clone(),
+            profile.clone(),
+            options.deadlines,
+            &options.quic,
+            params::client_transport(&options.quic, options.keep_alive),
+            initial,
+        );
+        Self { receiver, options, profile, initial, dialler, used_tokens: Arc::new(UsedTokens::new()) }
+    }
+
+    /// Connects to one address of a server, whose name has been resolved already: what several addresses race with.
+    ///
+    /// Bounded by the connect and the handshake deadline; cancellation safe.
+    pub async fn connect_addr(
+        &self,
+        addr: SocketAddr,
+        server: &Server,
+    ) -> Result<Box<dyn Outbound>, ConnectError> {
+        Ok(Box::new(self.dialler.connect(addr, server).await?))
+    }
+
+    /// Gives up the sockets of outgoing connections, and waits until the last of these has told its peer that it is
+    /// closed, for at most the close deadline. A later connect binds anew.
+    pub async fn shut_down(&self) {
+        self.dialler.shut_down(self.options.deadlines.close).await;
+    }
+
+    fn bind(&self, addr: SocketAddr) -> io::Result<QuicListener> {
+        let keys = EndpointKeys::of_process();
+        let tasks = TaskTracker::new();
+        let template = params::server_config(
+            params::server_transport(&self.options.quic),
+            &keys,
+            Arc::clone(&self.used_tokens),
+            self.initial.0,
+        );
+        let endpoint = Endpoint::new(
+            keys.endpoint_config(self.options.quic.max_mtu),
+            Some(template.clone()),
+            socket::bind(addr)?,
+            Arc::new(TrackedRuntime::new(tasks.clone())),
+        )?;
+        let local_addr = endpoint.local_addr()?;
+        let deadlines = self.options.deadlines;
+        let gate =
+            Gate::new(self.receiver.clone(), self.profile.clone(), deadlines, template, self.initial, tasks);
+        Ok(QuicListener::new(endpoint, local_addr, Arc::new(gate), deadlines))
+    }
+}
+
+impl Transport for QuicTransport {
+    fn kind(&self) -> TransportKind {
+        TransportKind::Quic
+    }
+
+    fn listen(&self, addr: SocketAddr) -> BoxFuture<'_, Result<Box<dyn Listener>, ListenError>> {
+        Box::pin(async move {
+            if self.receiver.current().server_chain().is_none() {
+                return Err(ListenError::NoIdentity { addr });
+            }
+            match self.bind(addr) {
+                Ok(listener) => Ok(Box::new(listener) as Box<dyn Listener>),
+                Err(source) => Err(match source.kind() {
+                    io::ErrorKind::AddrInUse => ListenError::AddressInUse { addr },
+                    io::ErrorKind::PermissionDenied => ListenError::PermissionDenied { addr },
+                    _ => ListenError::Io { addr, source },
+                }),
+            }
+        })
+    }
+
+    fn connect<'a>(&'a self, server: &'a Server) -> BoxFuture<'a, Result<Box<dyn Outbound>, ConnectError>> {
+        Box::pin(async move {
+            let endpoint = &server.endpoint;
+            let resolve = |source| ConnectError::Resolve { host: endpoint.host.clone(), source };
+            let mut last = resolve(io::Error::new(io::ErrorKind::NotFound, "the name has no address"));
+            for addr in
+                tokio::net::lookup_host((endpoint.host.as_str(), endpoint.port)).await.map_err(resolve)?
+            {
+                match self.connect_addr(addr, server).await {
+                    Ok(outbound) => return Ok(outbound),
+                    Err(error) => last = error,
+                }
+            }
+            Err(last)
+        })
+    }
+}

@@ -1,0 +1,105 @@
+//! What both ends promise each other about a connection: windows, streams, timeouts. Each bound carries its arithmetic.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use quinn::{IdleTimeout, MtuDiscoveryConfig, ServerConfig, TransportConfig, ValidationTokenConfig, VarInt};
+use rustls::quic::Suite;
+
+use super::keys::EndpointKeys;
+use super::options::QuicOptions;
+use super::session::ServerCrypto;
+use super::tokens::{TOKEN_LIFETIME, TOKENS_PER_CONNECTION, UsedTokens};
+
+/// Bytes that a peer may send on one stream before we have read them, which is also what a writer can be ahead of a
+/// reader that stopped.
+pub const STREAM_WINDOW: u32 = 256 * 1024;
+
+/// Streams that a client may have open on a fresh connection: an idle connection with 16 costs 28 KB, with 256 it would
+/// cost 50 KB.
+pub const FIRST_STREAMS: u32 = 16;
+
+/// Streams that a client may have open in the end. 256 × 256 KiB = 64 MiB is the most that one peer can leave unread.
+///
+/// quinn tells a client of streams given back when they are an eighth of the bound: whoever stays at the bound waits for
+/// 32 others to end, and 224 are to be had at any time.
+pub const MAX_STREAMS: u32 = 256;
+
+/// Bytes written that the peer has not acknowledged, over all streams of a connection. They are kept to be sent again:
+/// 8 MiB carry 80 MB/s over a round trip of 100 ms.
+const SEND_WINDOW: u64 = 8 * 1024 * 1024;
+
+/// Connections that wait to be accepted or turned away. An accept costs 0.2 ms, so that the last of 1,024 waits 0.2 s,
+/// and its client has repeated nothing yet.
+const MAX_INCOMING: usize = 1_024;
+
+/// Datagrams kept of a connection that waits to be accepted. A client has said all it can in its first flight: two
+/// datagrams, or five with a long chain of names, of up to 6,500 bytes.
+const INCOMING_BYTES: u64 = 32 * 1024;
+
+/// The same over all of them: 8 KiB for each of 1,024. quinn's default is 100 MiB.
+const INCOMING_BYTES_TOTAL: u64 = 8 * 1024 * 1024;
+
+/// What a connection may have unread on `streams` streams. Anything less, and one unread stream stalls all others.
+pub(super) fn receive_window(streams: u32) -> VarInt {
+    VarInt::try_from(u64::from(streams) * u64::from(STREAM_WINDOW)).unwrap_or(VarInt::MAX)
+}
+
+/// What a server promises: streams only from the client, and only two-way ones.
+pub(super) fn server_transport(options: &QuicOptions) -> Arc<TransportConfig> {
+    let mut config = common_transport(options);
+    config.max_concurrent_bidi_streams(FIRST_STREAMS.into()).receive_window(receive_window(FIRST_STREAMS));
+    Arc::new(config)
+}
+
+/// What a client promises: no streams from the server, answers on those it opens, and a sign of life.
+///
+/// The sign of life comes twice in an idle timeout, or it would come too late.
+pub(super) fn client_transport(options: &QuicOptions, keep_alive: Option<Duration>) -> Arc<TransportConfig> {
+    let mut config = common_transport(options);
+    config
+        .max_concurrent_bidi_streams(0_u32.into())
+        .receive_window(receive_window(MAX_STREAMS))
+        .keep_alive_interval(keep_alive.map(|silence| silence.min(options.idle_timeout / 2)));
+    Arc::new(config)
+}
+
+fn common_transport(options: &QuicOptions) -> TransportConfig {
+    let mut search = MtuDiscoveryConfig::default();
+    search.upper_bound(options.max_mtu);
+    let mut config = TransportConfig::default();
+    config
+        .max_concurrent_uni_streams(0_u32.into())
+        .stream_receive_window(STREAM_WINDOW.into())
+        .send_window(SEND_WINDOW)
+        .max_idle_timeout(Some(idle_timeout(options.idle_timeout)))
+        .initial_mtu(options.initial_mtu)
+        .mtu_discovery_config(Some(search))
+        .enable_segmentation_offload(options.gso)
+        .datagram_receive_buffer_size(None);
+    config
+}
+
+/// RFC 9000 counts idle time in milliseconds, where zero would mean for ever.
+fn idle_timeout(after: Duration) -> IdleTimeout {
+    IdleTimeout::try_from(after.max(Duration::from_millis(1))).unwrap_or_else(|_| VarInt::MAX.into())
+}
+
+/// The server's configuration, but for the identity: an endpoint needs none, and each handshake brings its own.
+pub(super) fn server_config(
+    transport: Arc<TransportConfig>,
+    keys: &EndpointKeys,
+    used_tokens: Arc<UsedTokens>,
+    initial: Suite,
+) -> ServerConfig {
+    let mut tokens = ValidationTokenConfig::default();
+    tokens.lifetime(TOKEN_LIFETIME).log(used_tokens).sent(TOKENS_PER_CONNECTION);
+    let mut config = ServerConfig::new(Arc::new(ServerCrypto::unconfigured(initial)), keys.token());
+    config
+        .transport_config(transport)
+        .validation_token_config(tokens)
+        .max_incoming(MAX_INCOMING)
+        .incoming_buffer_size(INCOMING_BYTES)
+        .incoming_buffer_size_total(INCOMING_BYTES_TOTAL);
+    config
+}
