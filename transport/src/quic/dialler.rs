@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use quinn::{ClientConfig, Connecting, Connection, Endpoint, TokenMemoryCache, TransportConfig};
+use quinn::{ClientConfig, Connecting, Endpoint, TokenMemoryCache, TokenStore, TransportConfig};
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
@@ -18,6 +18,7 @@ use super::outbound::QuicOutbound;
 use super::runtime::TrackedRuntime;
 use super::session::{ClientCrypto, Outcome};
 use super::socket;
+use crate::connect;
 use crate::error::{ConnectError, HandshakeError};
 use crate::options::Deadlines;
 use crate::tls::{Profile, Receiver, Side};
@@ -71,35 +72,52 @@ impl Dialler {
         }
     }
 
-    /// Connects to one address of `server`, under the connect and the handshake deadline.
+    /// Reaches `server`, by whichever of its addresses answers first, and completes the handshake there. Two deadlines:
+    /// a server that nobody can reach is not a server that is slow.
     ///
     /// Cancellation safe: dropped, it leaves nothing but a notice to the server that it is gone.
-    pub(super) async fn connect(
-        &self,
-        addr: SocketAddr,
-        server: &Server,
-    ) -> Result<QuicOutbound, ConnectError> {
-        let target = format!("quic://{}", addr_in(server, addr));
+    pub(super) async fn connect(&self, server: &Server) -> Result<QuicOutbound, ConnectError> {
+        let attempt = |addr| self.reach(addr, server);
+        let attempt = connect::reach(&server.endpoint, self.deadlines.connect, attempt).await?;
+        self.establish(attempt).await
+    }
+
+    /// Begins a handshake with one address, and waits until somebody there has answered it.
+    async fn reach(&self, addr: SocketAddr, server: &Server) -> Result<Attempt, ConnectError> {
         let handshake = self
             .receiver
             .current()
             .client_handshake(&self.profile, server)
             .map_err(ConnectError::Configuration)?;
         let outcome = Outcome::default();
-        let mut config =
-            ClientConfig::new(Arc::new(ClientCrypto::new(handshake, self.initial.0, outcome.clone())));
-        config.transport_config(Arc::clone(&self.transport)).token_store(Arc::clone(&self.tokens) as _);
+        let crypto = ClientCrypto::new(handshake, self.initial.0, outcome.clone());
+        let mut config = ClientConfig::new(Arc::new(crypto));
+        let tokens: Arc<dyn TokenStore> = Arc::<TokenMemoryCache>::clone(&self.tokens);
+        config.transport_config(Arc::clone(&self.transport)).token_store(tokens);
+        let target = format!("{} ({addr})", server.endpoint);
         let token_key = format!("{}:{}", server.endpoint.host, server.endpoint.port);
-        let connecting = self.dial(&config, addr, &token_key).map_err(|error| match outcome.get() {
-            Some(Err(source)) => ConnectError::Handshake { target: target.clone(), source: source.clone() },
-            _ => ConnectError::Unreachable { target: target.clone(), source: error },
-        })?;
-        let connection = self.establish(connecting, &target, &outcome).await?;
-        let verified = outcome
-            .get()
-            .cloned()
-            .expect("an established connection has been judged")
-            .map_err(|source| ConnectError::Handshake { target: target.clone(), source })?;
+        let mut connecting = match self.dial(&config, addr, &token_key) {
+            Ok(connecting) => connecting,
+            Err(source) => return Err(unreachable(target, source, &outcome)),
+        };
+        match connecting.handshake_data().await {
+            Ok(_) => Ok(Attempt { connecting, outcome, target }),
+            Err(error) => Err(failure::connect(target, &error, &outcome, &self.profile.alpn)),
+        }
+    }
+
+    async fn establish(&self, attempt: Attempt) -> Result<QuicOutbound, ConnectError> {
+        let Attempt { connecting, outcome, target } = attempt;
+        let after = self.deadlines.handshake;
+        let connection = match timeout(after, connecting).await {
+            Ok(Ok(connection)) => connection,
+            Ok(Err(error)) => return Err(failure::connect(target, &error, &outcome, &self.profile.alpn)),
+            Err(_) => {
+                return Err(ConnectError::Handshake { target, source: HandshakeError::TimedOut { after } });
+            }
+        };
+        let judged = outcome.get().cloned().expect("an established connection has been judged");
+        let verified = judged.map_err(|source| ConnectError::Handshake { target: target.clone(), source })?;
         let surroundings = Surroundings {
             close_deadline: self.deadlines.close,
             tasks: self.tasks.clone(),
@@ -107,29 +125,6 @@ impl Dialler {
         };
         let link = Link::new(connection, verified, Side::Client, surroundings);
         Ok(QuicOutbound::new(link, target, self.deadlines.open))
-    }
-
-    /// Two deadlines: a server that nobody can reach is not a server that is slow.
-    async fn establish(
-        &self,
-        mut connecting: Connecting,
-        target: &str,
-        outcome: &Outcome,
-    ) -> Result<Connection, ConnectError> {
-        let failed = |error| failure::connect(target.to_owned(), &error, outcome, &self.profile.alpn);
-        let after = self.deadlines.connect;
-        match timeout(after, connecting.handshake_data()).await {
-            Ok(answered) => drop(answered.map_err(failed)?),
-            Err(_) => return Err(ConnectError::TimedOut { target: target.to_owned(), after }),
-        }
-        let after = self.deadlines.handshake;
-        match timeout(after, connecting).await {
-            Ok(established) => established.map_err(failed),
-            Err(_) => Err(ConnectError::Handshake {
-                target: target.to_owned(),
-                source: HandshakeError::TimedOut { after },
-            }),
-        }
     }
 
     fn dial(&self, config: &ClientConfig, addr: SocketAddr, token_key: &str) -> io::Result<Connecting> {
@@ -159,19 +154,24 @@ impl Dialler {
     }
 
     /// Gives the sockets up and waits, for at most `patience`, until the last connection has said goodbye.
-    pub(super) async fn shut_down(&self, patience: Duration) {
+    pub(super) async fn drained(&self, patience: Duration) {
         drop(std::mem::take(&mut *self.sockets.lock().unwrap_or_else(PoisonError::into_inner)));
         self.tasks.close();
         drop(timeout(patience, self.tasks.wait()).await);
     }
 }
 
-/// The endpoint as the caller named it, with the address where that is another text.
-fn addr_in(server: &Server, addr: SocketAddr) -> String {
-    let host = &server.endpoint.host;
-    if addr.ip().to_string() == *host {
-        addr.to_string()
-    } else {
-        format!("{host}:{} ({addr})", server.endpoint.port)
+/// A handshake that the server has answered.
+struct Attempt {
+    connecting: Connecting,
+    outcome: Outcome,
+    target: String,
+}
+
+/// Why not even a first packet was sent.
+fn unreachable(target: String, source: io::Error, outcome: &Outcome) -> ConnectError {
+    match outcome.get() {
+        Some(Err(source)) => ConnectError::Handshake { target, source: source.clone() },
+        _ => ConnectError::Unreachable { target, source },
     }
 }

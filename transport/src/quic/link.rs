@@ -11,6 +11,7 @@ use tokio_util::task::TaskTracker;
 
 use super::credit::StreamPermit;
 use super::failure;
+use super::socket;
 use super::stream::{QuicRecv, QuicSend};
 use crate::peer::{ExportError, Exporter, ExportsKeyingMaterial, Peer, TransportKind};
 use crate::stream::{RecvHalf, SendHalf, Stream, StreamError};
@@ -58,7 +59,7 @@ impl Link {
         Arc::new_cyclic(|link| {
             let peer = Peer {
                 transport: TransportKind::Quic,
-                remote_addr: connection.remote_address(),
+                remote_addr: socket::canonical(connection.remote_address()),
                 negotiated: Some(verified.negotiated),
                 handshake: verified.handshake,
                 identity: verified.identity,

@@ -11,6 +11,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::gate::Gate;
+use super::socket;
 use crate::error::HandshakeError;
 use crate::options::Deadlines;
 use crate::transport::{BoxFuture, Inbound, Incoming, Listener};
@@ -108,7 +109,7 @@ struct QuicIncoming {
 
 impl Incoming for QuicIncoming {
     fn remote_addr(&self) -> SocketAddr {
-        self.incoming.remote_address()
+        socket::canonical(self.incoming.remote_address())
     }
 
     fn handshake(self: Box<Self>) -> BoxFuture<'static, Result<Box<dyn Inbound>, HandshakeError>> {

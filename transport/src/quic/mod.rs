@@ -85,21 +85,10 @@ impl QuicTransport {
         Self { receiver, options, profile, initial, dialler, used_tokens: Arc::new(UsedTokens::new()) }
     }
 
-    /// Connects to one address of a server, whose name has been resolved already: what several addresses race with.
-    ///
-    /// Bounded by the connect and the handshake deadline; cancellation safe.
-    pub async fn connect_addr(
-        &self,
-        addr: SocketAddr,
-        server: &Server,
-    ) -> Result<Box<dyn Outbound>, ConnectError> {
-        Ok(Box::new(self.dialler.connect(addr, server).await?))
-    }
-
-    /// Gives up the sockets of outgoing connections, and waits until the last of these has told its peer that it is
-    /// closed, for at most the close deadline. A later connect binds anew.
-    pub async fn shut_down(&self) {
-        self.dialler.shut_down(self.options.deadlines.close).await;
+    /// Gives up the sockets of outgoing connections, and resolves once the last of these has told its peer that it is
+    /// closed, after the close deadline at the latest. Await it before the process ends; a later connect binds anew.
+    pub async fn drained(&self) {
+        self.dialler.drained(self.options.deadlines.close).await;
     }
 
     fn bind(&self, addr: SocketAddr) -> io::Result<QuicListener> {
@@ -137,29 +126,15 @@ impl Transport for QuicTransport {
             }
             match self.bind(addr) {
                 Ok(listener) => Ok(Box::new(listener) as Box<dyn Listener>),
-                Err(source) => Err(match source.kind() {
-                    io::ErrorKind::AddrInUse => ListenError::AddressInUse { addr },
-                    io::ErrorKind::PermissionDenied => ListenError::PermissionDenied { addr },
-                    _ => ListenError::Io { addr, source },
-                }),
+                Err(source) => Err(ListenError::of(addr, source)),
             }
         })
     }
 
     fn connect<'a>(&'a self, server: &'a Server) -> BoxFuture<'a, Result<Box<dyn Outbound>, ConnectError>> {
         Box::pin(async move {
-            let endpoint = &server.endpoint;
-            let resolve = |source| ConnectError::Resolve { host: endpoint.host.clone(), source };
-            let mut last = resolve(io::Error::new(io::ErrorKind::NotFound, "the name has no address"));
-            for addr in
-                tokio::net::lookup_host((endpoint.host.as_str(), endpoint.port)).await.map_err(resolve)?
-            {
-                match self.connect_addr(addr, server).await {
-                    Ok(outbound) => return Ok(outbound),
-                    Err(error) => last = error,
-                }
-            }
-            Err(last)
+            let outbound = self.dialler.connect(server).await?;
+            Ok(Box::new(outbound) as Box<dyn Outbound>)
         })
     }
 }

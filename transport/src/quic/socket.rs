@@ -10,11 +10,11 @@ use socket2::{Domain, Protocol, Socket, Type};
 /// `net.core.rmem_max` and `wmem_max`, 208 KiB unless raised.
 const SOCKET_BUFFER_BYTES: usize = 2 * 1024 * 1024;
 
-/// Binds `addr`. An IPv6 socket takes IPv6 only: both families are two addresses, each asked for by name.
+/// Binds `addr`. `[::]` takes IPv4 too, any other address only itself.
 pub(super) fn bind(addr: SocketAddr) -> io::Result<UdpSocket> {
     let socket = Socket::new(Domain::for_address(addr), Type::DGRAM, Some(Protocol::UDP))?;
     if addr.is_ipv6() {
-        socket.set_only_v6(true)?;
+        socket.set_only_v6(!addr.ip().is_unspecified())?;
     }
     socket.set_nonblocking(true)?;
     for outcome in
@@ -26,4 +26,9 @@ pub(super) fn bind(addr: SocketAddr) -> io::Result<UdpSocket> {
     }
     socket.bind(&addr.into())?;
     Ok(socket.into())
+}
+
+/// An address as a human writes it: on a socket for both families, IPv4 comes in the clothes of IPv6.
+pub(super) fn canonical(addr: SocketAddr) -> SocketAddr {
+    SocketAddr::new(addr.ip().to_canonical(), addr.port())
 }
