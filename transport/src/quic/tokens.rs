@@ -31,7 +31,7 @@ struct State {
     previous: HashSet<u128>,
     /// When `previous` was closed.
     closed: SystemTime,
-    /// Tokens issued before this may have been forgotten.
+    /// Tokens issued up to here may have been forgotten.
     horizon: SystemTime,
 }
 
@@ -54,12 +54,12 @@ impl UsedTokens {
 
     fn use_once(&self, nonce: u128, issued: SystemTime, now: SystemTime) -> Result<(), TokenReuseError> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if issued < state.horizon || state.previous.contains(&nonce) || !state.current.insert(nonce) {
+        if issued <= state.horizon || state.previous.contains(&nonce) || !state.current.insert(nonce) {
             return Err(TokenReuseError);
         }
         if state.current.len() >= self.capacity {
             state.previous = mem::take(&mut state.current);
-            // What is forgotten now was used before its generation was closed, hence issued before.
+            // What is forgotten now was used before its generation was closed, hence issued by then.
             state.horizon = mem::replace(&mut state.closed, now);
         }
         Ok(())
