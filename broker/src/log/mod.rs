@@ -9,6 +9,7 @@
 pub mod clock;
 pub mod disk;
 pub mod engine;
+pub mod memory;
 pub mod producers;
 
 pub use engine::{
