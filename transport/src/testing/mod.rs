@@ -4,15 +4,18 @@
 //!
 //! ```
 //! # #[cfg(test)]
-//! sealstream_transport::stream_suite!(sealstream_transport::testing::stream_suite::MemoryFixture::new());
+//! sealstream_transport::stream_suite!(sealstream_transport::testing::backends::MemoryFixture::new());
 //! ```
 //!
 //! Nothing in here waits for time to pass: tests wait for conditions, and [`PATIENCE`] only ends what has failed.
 
 #![expect(clippy::missing_panics_doc, reason = "all of it panics wherever a property does not hold")]
 
+pub mod backends;
 mod pattern;
+pub mod pki;
 mod process;
+pub mod proxy;
 mod run;
 pub mod stream_suite;
 

@@ -6,7 +6,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 /// After this long a test that has not finished has failed. The slowest members take a few seconds on two busy cores.
-pub const PATIENCE: Duration = Duration::from_secs(100);
+pub const PATIENCE: Duration = Duration::from_secs(45);
 
 /// How often a condition that nothing announces is looked at.
 const GLANCE: Duration = Duration::from_millis(5);

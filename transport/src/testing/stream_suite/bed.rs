@@ -62,9 +62,14 @@ impl Bed {
         (client, self.accept().await)
     }
 
-    /// The next stream that reached the server, whatever has become of it.
-    pub(super) async fn next_stream(&mut self) -> Stream {
-        self.streams.recv().await.expect("the server serves")
+    /// The next stream that says hello, past those that were given up before they could.
+    pub(super) async fn accept_living(&mut self) -> Stream {
+        loop {
+            let mut stream = self.streams.recv().await.expect("the server serves");
+            if stream.recv.read_u8().await.is_ok_and(|byte| byte == HELLO) {
+                return stream;
+            }
+        }
     }
 
     /// Drops whatever streams reached the server and were not asked for.

@@ -5,7 +5,7 @@
 //! ```
 //! # #[cfg(test)]
 //! mod memory {
-//!     sealstream_transport::stream_suite!(sealstream_transport::testing::stream_suite::MemoryFixture::new());
+//!     sealstream_transport::stream_suite!(sealstream_transport::testing::backends::MemoryFixture::new());
 //! }
 //! ```
 //!
@@ -23,7 +23,7 @@ mod transfer;
 
 pub use cancellation::*;
 pub use endings::*;
-pub use fixture::{BreakablePath, Capabilities, MemoryFixture, StreamFixture};
+pub use fixture::{BreakablePath, Capabilities, StreamFixture};
 pub use leaks::*;
 pub use lifetimes::*;
 pub use pressure::*;

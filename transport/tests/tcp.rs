@@ -1,0 +1,7 @@
+//! TLS over TCP passes the suites.
+
+mod stream {
+    use sealstream_transport::testing::backends::TcpFixture;
+
+    sealstream_transport::stream_suite!(TcpFixture::new());
+}
