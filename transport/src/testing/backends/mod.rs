@@ -1,9 +1,11 @@
 //! This crate's backends, set up for the suites.
 
 mod memory;
+mod quic;
 mod tcp;
 mod world;
 
 pub use memory::MemoryFixture;
+pub use quic::QuicFixture;
 pub use tcp::TcpFixture;
 pub use world::{ALPN, World};

@@ -86,6 +86,8 @@ pub async fn a_cancelled_open_costs_nothing(fixture: &dyn StreamFixture) {
     let (kept, kept_there) = bed.open(&*outbound).await;
     for round in 0..cancelled {
         drop(polled(1 + round % 12, outbound.open()).await);
+        // A server that never looks at them would keep their places.
+        bed.forget_streams();
     }
     let stream = open(&*outbound).await;
     let there = bed.accept_living().await;

@@ -1,0 +1,7 @@
+//! QUIC passes the suites.
+
+mod stream {
+    use sealstream_transport::testing::backends::QuicFixture;
+
+    sealstream_transport::stream_suite!(QuicFixture::new());
+}
