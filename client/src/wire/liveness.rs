@@ -1,0 +1,150 @@
+//! When to ping, and when the other side is gone: a state machine without a clock of its own.
+//!
+//! Both sides of a session live by one rule: who has heard nothing for the idle deadline ends it. A side therefore
+//! pings when it has heard nothing, or said nothing, for a third of the deadline: one ping or its answer may be late
+//! by a third and neither side is given up.
+
+use std::time::Duration;
+
+use sealstream_protocol::message::hello::Ping;
+use tokio::time::Instant;
+
+/// Pings in one idle deadline: the third may be lost in a stall and the session lives.
+const PINGS_PER_DEADLINE: u32 = 3;
+
+/// Watches over one session.
+///
+/// ```
+/// use std::time::Duration;
+/// use sealstream_client::wire::{Liveness, Pulse};
+/// use tokio::time::Instant;
+///
+/// let start = Instant::now();
+/// let mut liveness = Liveness::new(Duration::from_secs(30), start);
+/// assert_eq!(liveness.poll(start), Pulse::Quiet { until: start + Duration::from_secs(10) });
+/// assert!(matches!(liveness.poll(start + Duration::from_secs(10)), Pulse::Ping(_)));
+/// assert_eq!(liveness.poll(start + Duration::from_secs(30)), Pulse::Gone);
+/// ```
+#[derive(Debug)]
+pub struct Liveness {
+    idle: Duration,
+    heard: Instant,
+    sent: Instant,
+    pinged: Instant,
+    nonce: u64,
+}
+
+/// What [`Liveness::poll`] asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pulse {
+    /// Nothing until then; poll again at that time.
+    Quiet {
+        /// When to poll again.
+        until: Instant,
+    },
+    /// Send this now, then poll again.
+    Ping(Ping),
+    /// Nothing was heard for the idle deadline: end the session.
+    Gone,
+}
+
+impl Liveness {
+    /// Both sides have just been heard. `idle` is the deadline of the Welcome.
+    pub fn new(idle: Duration, now: Instant) -> Self {
+        Self { idle, heard: now, sent: now, pinged: now, nonce: 0 }
+    }
+
+    /// Something arrived: any bytes count, half a frame too. Call it as well while this side does not read by its own
+    /// choice: the peer cannot be heard then and must not be blamed for it.
+    pub fn heard(&mut self, now: Instant) {
+        self.heard = self.heard.max(now);
+    }
+
+    /// Something was sent.
+    pub fn sent(&mut self, now: Instant) {
+        self.sent = self.sent.max(now);
+    }
+
+    /// What to do now. A ping is counted as sent at once.
+    pub fn poll(&mut self, now: Instant) -> Pulse {
+        if now >= self.heard + self.idle {
+            return Pulse::Gone;
+        }
+        let interval = self.idle / PINGS_PER_DEADLINE;
+        let due = (self.heard.min(self.sent) + interval).max(self.pinged + self.pause(interval));
+        if now < due {
+            return Pulse::Quiet { until: due.min(self.heard + self.idle) };
+        }
+        self.pinged = now;
+        self.sent = now;
+        self.nonce += 1;
+        Pulse::Ping(Ping { nonce: self.nonce })
+    }
+
+    /// Before the first ping nothing holds it back but the interval itself.
+    fn pause(&self, interval: Duration) -> Duration {
+        if self.nonce == 0 { Duration::ZERO } else { interval }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const IDLE: Duration = Duration::from_secs(30);
+
+    fn at(start: Instant, seconds: u64) -> Instant {
+        start + Duration::from_secs(seconds)
+    }
+
+    #[test]
+    fn a_session_that_is_busy_both_ways_is_never_pinged() {
+        let start = Instant::now();
+        let mut liveness = Liveness::new(IDLE, start);
+        for second in 0..100 {
+            let now = at(start, second);
+            liveness.heard(now);
+            liveness.sent(now);
+            assert!(matches!(liveness.poll(now), Pulse::Quiet { .. }), "after {second} s");
+        }
+    }
+
+    #[test]
+    fn a_side_that_only_listens_still_lets_itself_be_heard() {
+        let start = Instant::now();
+        let mut liveness = Liveness::new(IDLE, start);
+        let mut pings = 0;
+        for second in 1..=60 {
+            let now = at(start, second);
+            liveness.heard(now);
+            pings += u32::from(matches!(liveness.poll(now), Pulse::Ping(_)));
+        }
+        assert_eq!(pings, 6, "one in ten seconds");
+    }
+
+    #[test]
+    fn a_silent_peer_is_pinged_twice_and_then_gone_at_the_deadline() {
+        let start = Instant::now();
+        let mut liveness = Liveness::new(IDLE, start);
+        let mut now = start;
+        let mut pings = Vec::new();
+        loop {
+            match liveness.poll(now) {
+                Pulse::Quiet { until } => now = until,
+                Pulse::Ping(ping) => pings.push((ping.nonce, now - start)),
+                Pulse::Gone => break,
+            }
+        }
+        assert_eq!(now - start, IDLE);
+        assert_eq!(pings, [(1, IDLE / 3), (2, IDLE / 3 * 2)]);
+    }
+
+    #[test]
+    fn a_late_answer_saves_the_session() {
+        let start = Instant::now();
+        let mut liveness = Liveness::new(IDLE, start);
+        liveness.heard(at(start, 29));
+        assert_ne!(liveness.poll(at(start, 31)), Pulse::Gone);
+        assert_eq!(liveness.poll(at(start, 59)), Pulse::Gone);
+    }
+}
