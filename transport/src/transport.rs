@@ -28,6 +28,13 @@ pub struct Server {
     pub expectation: Expectation,
 }
 
+impl Server {
+    /// The server at an endpoint, whose certificate must be for the endpoint's host.
+    pub fn named(endpoint: Endpoint) -> Self {
+        Self { expectation: Expectation::Name(endpoint.host.clone()), endpoint }
+    }
+}
+
 /// A way to carry secure streams.
 pub trait Transport: Send + Sync + fmt::Debug {
     /// Which backend this is.
