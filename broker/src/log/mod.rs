@@ -7,6 +7,8 @@
 //! ```
 
 pub mod clock;
+#[cfg(any(test, feature = "test-util"))]
+pub mod conformance;
 pub mod disk;
 pub mod engine;
 pub mod memory;

@@ -22,6 +22,10 @@ fn synced(machine: &SimulatedDisk, bytes: &[u8]) -> Arc<dyn DiskFile> {
     file
 }
 
+fn twos(bytes: &[u8]) -> usize {
+    bytes.iter().map(|byte| usize::from(*byte == 2)).sum()
+}
+
 #[test]
 fn what_was_synced_survives_every_crash() {
     for seed in 0..50 {
@@ -62,7 +66,7 @@ fn every_loss_happens_under_some_seed() {
             assert!(sector.iter().all(|byte| byte == &sector[0]), "a sector is written whole or not at all");
         }
         for page in bytes.chunks(4_096) {
-            let new = page.iter().filter(|&&byte| byte == 2).count();
+            let new = twos(page);
             lost += usize::from(new == 0);
             kept += usize::from(new == 4_096);
             torn += usize::from(new != 0 && new != 4_096);
@@ -77,7 +81,7 @@ fn every_loss_happens_under_some_seed() {
 fn the_same_seed_gives_the_same_losses() {
     let run = |seed| {
         let machine = SimulatedDisk::new(seed);
-        let file = synced(&machine, &[1; 50_000]);
+        let file = synced(&machine, &vec![1; 50_000]);
         for position in (0..50_000).step_by(700) {
             file.write_at(position, &[&[2; 300]]).unwrap();
         }
@@ -115,11 +119,11 @@ fn a_failed_sync_loses_data_that_the_cache_still_shows_and_the_next_sync_passes_
     let mut hidden = 0;
     for seed in 0..50 {
         let machine = SimulatedDisk::new(seed);
-        let file = synced(&machine, &[1; 40_960]);
-        file.write_at(0, &[&[2; 40_960]]).unwrap();
+        let file = synced(&machine, &vec![1; 40_960]);
+        file.write_at(0, &[&vec![2; 40_960]]).unwrap();
         let pages_written_back = || {
             let disk = machine.mount();
-            content(&*disk, "/f").unwrap().iter().filter(|&&byte| byte == 2).count()
+            twos(&content(&*disk, "/f").unwrap())
         };
         machine.inject(Injection::new(Fault::Io).on(Operation::SyncData));
         assert_eq!(file.sync_data().unwrap_err().raw_os_error(), Some(5));
