@@ -127,10 +127,8 @@ async fn say(connector: &Connector, url: &str, text: &str) -> Outcome {
         stream.send.shutdown().await?;
         let mut answer = String::new();
         stream.recv.read_to_string(&mut answer).await?;
-        println!(
-            "{url} says \"{answer}\" ({:?} handshake, {:?})",
-            stream.peer.handshake, stream.peer.negotiated
-        );
+        let suite = stream.peer.negotiated.map_or("nothing", |negotiated| negotiated.suite);
+        println!("{url} says \"{answer}\" (handshake: {:?}, sealed with {suite})", stream.peer.handshake);
     }
     outbound.close(0).await;
     Ok(())

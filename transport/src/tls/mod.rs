@@ -14,14 +14,20 @@
 mod classify;
 mod handshake;
 mod identity;
+#[cfg(test)]
+mod loading_tests;
 mod material;
 mod pem;
+#[cfg(test)]
+mod resumption_tests;
 mod sessions;
 mod snapshot;
 pub mod spiffe;
 mod store;
 mod trust;
 mod verifier;
+#[cfg(test)]
+mod verifier_tests;
 
 use std::sync::{Arc, OnceLock};
 
