@@ -4,3 +4,4 @@ pub mod config;
 pub mod devca;
 pub mod log;
 pub mod server;
+mod topics;

@@ -1,5 +1,6 @@
 //! Accept loops and connections.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use sealstream_transport::{Incoming, Listener};
@@ -8,6 +9,7 @@ use tracing::Instrument as _;
 
 use super::admission::Place;
 use super::broker::Core;
+use super::session;
 
 /// The code of a QUIC connection's close when the broker has nothing more to say.
 const CLOSE_CODE: u32 = 0;
@@ -23,13 +25,13 @@ pub(super) async fn accept(core: Arc<Core>, listener: Box<dyn Listener>) {
             continue;
         };
         let span = tracing::info_span!("connection", remote = %incoming.remote_addr());
-        core.tasks.spawn(serve(Arc::clone(&core), incoming, place).instrument(span));
+        core.tasks.spawn(serve(Arc::clone(&core), incoming, addr, place).instrument(span));
     }
     core.aborted.run_until_cancelled(listener.close()).await;
 }
 
 /// Owns a connection from its first byte until its last session is over.
-async fn serve(core: Arc<Core>, incoming: Box<dyn Incoming>, _place: Place) {
+async fn serve(core: Arc<Core>, incoming: Box<dyn Incoming>, local: SocketAddr, _place: Place) {
     let handshake = core.draining.run_until_cancelled(incoming.handshake()).await;
     let inbound = match handshake {
         Some(Ok(inbound)) => inbound,
@@ -41,7 +43,7 @@ async fn serve(core: Arc<Core>, incoming: Box<dyn Incoming>, _place: Place) {
     };
     let sessions = TaskTracker::new();
     while let Some(Some(stream)) = core.draining.run_until_cancelled(inbound.accept()).await {
-        drop(stream);
+        sessions.spawn(session::hold(Arc::clone(&core), stream, local).in_current_span());
     }
     sessions.close();
     sessions.wait().await;

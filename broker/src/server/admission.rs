@@ -1,15 +1,29 @@
-//! Who and how much is let in: places for connections.
+//! Who and how much is let in: places for connections and sessions, and bytes that wait.
 //!
 //! Holding a value means the right to act: a [`Place`] is a connection or session that counts against its limit, and
 //! gives the place back when dropped.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// A place under a limit; dropped, it is free again.
 #[derive(Debug)]
 pub(crate) struct Place(#[expect(dead_code, reason = "held for its drop")] OwnedSemaphorePermit);
+
+/// Bytes under a bound; dropped, they are free again.
+#[derive(Debug)]
+pub(crate) struct Bytes(OwnedSemaphorePermit);
+
+impl Bytes {
+    /// Gives back what is more than `bytes`.
+    pub(crate) fn shrink_to(&mut self, bytes: u32) {
+        let keep = usize::try_from(bytes).unwrap_or(usize::MAX);
+        let excess = self.0.num_permits().saturating_sub(keep);
+        drop(self.0.split(excess));
+    }
+}
 
 /// A number of places, handed out at once or not at all.
 #[derive(Clone, Debug)]
@@ -26,6 +40,38 @@ impl Places {
     }
 }
 
+/// A number of bytes that are shared, first come first served.
+#[derive(Clone, Debug)]
+pub(crate) struct ByteBudget {
+    free: Arc<Semaphore>,
+    all: u32,
+}
+
+impl ByteBudget {
+    pub(crate) fn new(all: u32) -> Self {
+        Self { free: Arc::new(Semaphore::new(usize::try_from(all).unwrap_or(usize::MAX))), all }
+    }
+
+    /// So many bytes once they are free. What is more than the whole budget takes the whole budget: it passes alone.
+    pub(crate) async fn take(&self, bytes: u32) -> Bytes {
+        let permit = Arc::clone(&self.free).acquire_many_owned(bytes.min(self.all)).await;
+        Bytes(permit.expect("the semaphore is never closed"))
+    }
+
+    /// So many bytes, if they become free in time.
+    pub(crate) async fn take_within(&self, bytes: u32, patience: Duration) -> Option<Bytes> {
+        if let Some(taken) = self.try_take(bytes) {
+            return Some(taken);
+        }
+        tokio::time::timeout(patience, self.take(bytes)).await.ok()
+    }
+
+    /// So many bytes, if they are free now.
+    pub(crate) fn try_take(&self, bytes: u32) -> Option<Bytes> {
+        Arc::clone(&self.free).try_acquire_many_owned(bytes.min(self.all)).ok().map(Bytes)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -38,5 +84,35 @@ mod tests {
         assert!(places.take().is_none());
         drop(first);
         assert!(places.take().is_some());
+    }
+
+    #[tokio::test]
+    async fn what_exceeds_the_whole_budget_passes_alone() {
+        let budget = ByteBudget::new(10);
+        let all = budget.take(1000).await;
+        assert!(budget.try_take(1).is_none());
+        drop(all);
+        assert!(budget.try_take(10).is_some());
+    }
+
+    #[tokio::test]
+    async fn what_is_not_needed_is_given_back() {
+        let budget = ByteBudget::new(10);
+        let mut taken = budget.take(8).await;
+        taken.shrink_to(9);
+        assert!(budget.try_take(3).is_none());
+        taken.shrink_to(3);
+        let rest = budget.try_take(7);
+        assert!(rest.is_some());
+        drop((taken, rest));
+        assert!(budget.try_take(10).is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn patience_ends() {
+        let budget = ByteBudget::new(10);
+        let _held = budget.take(5).await;
+        assert!(budget.take_within(6, Duration::from_secs(2)).await.is_none());
+        assert!(budget.take_within(5, Duration::from_secs(2)).await.is_some());
     }
 }

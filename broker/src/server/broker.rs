@@ -12,24 +12,25 @@ use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 use super::accept;
-use super::admission::Places;
+use super::admission::{ByteBudget, Places};
 use super::options::BrokerOptions;
-use crate::log::{LogEngine, OpenShardError, Shard, ShardId};
-
-/// One broker owns its data directory by the engine's lock, from start to end: there is no earlier owner to fence, and
-/// the epoch of ownership never moves.
-const OWNER_EPOCH: u64 = 1;
+use crate::log::clock::{Clock, SystemClock};
+use crate::log::{LogEngine, OpenShardError};
+use crate::topics::{LoadTopicsError, Shards, TopicRules, Topics, housekeeping};
 
 /// What every task of the server shares.
 #[derive(Debug)]
 pub(crate) struct Core {
     pub(crate) options: BrokerOptions,
-    /// All shards of the log, open.
-    #[expect(dead_code, reason = "held open")]
-    shards: Arc<[Arc<dyn Shard>]>,
+    pub(crate) topics: Arc<Topics>,
     /// Random, new at every start.
     pub(crate) incarnation: Uuid,
     pub(crate) connections: Places,
+    pub(crate) sessions: Places,
+    /// Batches that the log is not done with.
+    pub(crate) produce_budget: ByteBudget,
+    /// Entries that were read and not yet written.
+    pub(crate) consume_budget: ByteBudget,
     /// Owns every task of the server.
     pub(crate) tasks: TaskTracker,
     /// Take nothing new; finish what is under way.
@@ -45,6 +46,9 @@ pub enum StartError {
     /// A shard of the log could not be opened.
     #[error(transparent)]
     Log(#[from] OpenShardError),
+    /// The topics could not be read.
+    #[error(transparent)]
+    Topics(#[from] LoadTopicsError),
 }
 
 /// The broker, before it runs.
@@ -60,19 +64,32 @@ impl Broker {
         engine: Arc<dyn LogEngine>,
         listeners: Vec<Box<dyn Listener>>,
     ) -> Result<RunningBroker, StartError> {
-        let mut shards = Vec::new();
-        for id in 0..engine.shards() {
-            shards.push(engine.open_shard(ShardId(id), OWNER_EPOCH).await?);
-        }
+        Self::start_with_clock(options, engine, listeners, Arc::new(SystemClock)).await
+    }
+
+    /// Like [`start`](Self::start), with a clock of its own for retention and the dates of topics.
+    pub async fn start_with_clock(
+        options: BrokerOptions,
+        engine: Arc<dyn LogEngine>,
+        listeners: Vec<Box<dyn Listener>>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<RunningBroker, StartError> {
+        let shards = Shards::open(&*engine).await?;
+        let topics = Arc::new(Topics::load(shards, TopicRules::of(&options), clock).await?);
         let core = Arc::new(Core {
-            shards: shards.into(),
+            topics: Arc::clone(&topics),
             connections: Places::new(options.max_connections),
+            sessions: Places::new(options.max_sessions),
+            produce_budget: ByteBudget::new(options.produce_budget),
+            consume_budget: ByteBudget::new(options.consume_budget),
             incarnation: Uuid::new_v4(),
             tasks: TaskTracker::new(),
             draining: CancellationToken::new(),
             aborted: CancellationToken::new(),
             options,
         });
+        let house = housekeeping::keep_house(topics, core.options.retention_interval, core.draining.clone());
+        core.tasks.spawn(house);
         let addresses = listeners.iter().map(|listener| listener.local_addr()).collect();
         for listener in listeners {
             core.tasks.spawn(accept::accept(Arc::clone(&core), listener));

@@ -36,9 +36,15 @@
 //! one frame that is still arriving, besides what it has permits for.
 
 mod accept;
+mod admin;
 mod admission;
 mod broker;
+mod consume;
+mod faults;
 mod options;
+mod produce;
+mod session;
+mod writing;
 
 pub use broker::{Broker, RunningBroker, StartError, Stopped};
 pub use options::{

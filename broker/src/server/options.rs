@@ -49,7 +49,8 @@ pub const CONSUME_BUDGET: u32 = 64 << 20;
 /// 64 KiB a turn without a part of the budget: 2,048 sessions come to 128 MiB in the worst case.
 pub const CONSUME_FLOOR: u32 = 64 << 10;
 
-/// 1,024 partitions a topic: a describe of them all is a frame of 60 KiB.
+/// 1,024 partitions a topic: a describe of them all is a frame of 35 KiB, and making them takes seconds, not minutes. At
+/// most [`MAX_PARTITIONS`](sealstream_protocol::limits::MAX_PARTITIONS) of the protocol.
 pub const MAX_PARTITIONS_PER_TOPIC: u32 = 1024;
 
 /// 10,000 partitions in all: at one open segment and about 10 KiB of state each, 10,000 descriptors and 100 MiB.

@@ -1,0 +1,201 @@
+//! The reading half: the client's frames, and the log.
+
+use std::sync::Arc;
+
+use sealstream_client::wire::FrameReader;
+use sealstream_protocol::message::consume::{Subscribe, SubscriptionEnded, Unsubscribe};
+use sealstream_protocol::message::hello::Pong;
+use sealstream_protocol::message::{Fault, FaultCode, Message};
+use sealstream_transport::BoxFuture;
+use tokio::sync::mpsc;
+
+use super::feed::{Feed, Key};
+use super::subscribe::subscribe;
+use crate::log::{ReadError, ReadOutcome};
+use crate::server::admission::{self, ByteBudget};
+use crate::server::broker::Core;
+use crate::server::options::CONSUME_FLOOR;
+use crate::server::session::heart::Heart;
+use crate::server::session::{End, shutting_down, unexpected};
+use crate::server::writing::Item;
+
+/// 4,096 subscriptions a session: at about 500 bytes each, 2 MiB.
+const MAX_SUBSCRIPTIONS: usize = 4096;
+
+/// A read of the log that is under way.
+type Reading = BoxFuture<'static, (Key, Result<ReadOutcome, ReadError>, Permits)>;
+
+/// Of the session's window, and of the broker's budget if there was some left.
+type Permits = [Option<admission::Bytes>; 2];
+
+pub(super) struct Incoming<'a> {
+    core: &'a Core,
+    heart: &'a Heart,
+    feed: Feed,
+    window: ByteBudget,
+    frames: mpsc::Sender<Item>,
+}
+
+/// The writing half is gone.
+struct Unheard;
+
+impl<'a> Incoming<'a> {
+    pub(super) fn new(core: &'a Core, heart: &'a Heart, frames: mpsc::Sender<Item>) -> Self {
+        Self {
+            core,
+            heart,
+            feed: Feed::default(),
+            window: ByteBudget::new(core.options.consume_window),
+            frames,
+        }
+    }
+
+    /// Reads until the client ends its side or breaks a rule, or the broker goes.
+    pub(super) async fn read(mut self, reader: &mut FrameReader) -> End {
+        let mut reading: Option<Reading> = None;
+        loop {
+            let turn = self.core.options.data_bytes;
+            let taken = tokio::select! {
+                biased;
+                () = self.core.draining.cancelled() => {
+                    let _ = self.send(Item::Frame(Message::GoAway(shutting_down()))).await;
+                    return End::Drained;
+                }
+                next = self.heart.next(reader) => match next {
+                    Ok(message) => match self.frame(message).await {
+                        Ok(taken) => taken,
+                        Err(fault) => return End::Failed(fault),
+                    },
+                    Err(end) => return end,
+                },
+                (key, outcome, permits) = read_on(&mut reading) => {
+                    reading = None;
+                    self.deliver(key, outcome, permits).await
+                }
+                window = self.window.take(turn), if reading.is_none() && self.feed.has_turn() => {
+                    reading = self.start(turn, window);
+                    Ok(())
+                }
+                () = self.feed.wake() => Ok(()),
+            };
+            if let Err(Unheard) = taken {
+                return End::Finished;
+            }
+        }
+    }
+
+    /// Acts on a frame; the outer error ends the session.
+    async fn frame(&mut self, message: Message) -> Result<Result<(), Unheard>, Fault> {
+        match message {
+            Message::Subscribe(request) => self.subscribe(request).await,
+            Message::Unsubscribe(Unsubscribe { subscription }) => {
+                // Unknown: it has just ended for a reason of its own, and that was the answer.
+                match self.feed.remove(subscription) {
+                    Some(_) => Ok(self.end(subscription, None).await),
+                    None => Ok(Ok(())),
+                }
+            }
+            Message::Ping(ping) => {
+                Ok(self.send(Item::Frame(Message::Pong(Pong { nonce: ping.nonce }))).await)
+            }
+            Message::Pong(_) => Ok(Ok(())),
+            other => Err(unexpected(&other, "Consume")),
+        }
+    }
+
+    async fn subscribe(&mut self, request: Subscribe) -> Result<Result<(), Unheard>, Fault> {
+        let id = request.subscription;
+        if self.feed.has(id) {
+            let text =
+                format!("subscription {id} is there already: choose another number, or take it off first");
+            return Err(Fault::new(FaultCode::BadHandle, text));
+        }
+        if self.feed.len() >= MAX_SUBSCRIPTIONS {
+            let text =
+                format!("a session holds at most {MAX_SUBSCRIPTIONS} subscriptions: open another session");
+            return Ok(self.end(id, Some(Fault::new(FaultCode::InvalidRequest, text))).await);
+        }
+        match self.heart.while_busy(subscribe(&self.core.topics, request)).await {
+            Ok((subscription, subscribed)) => {
+                tracing::debug!(
+                    topic = subscription.topic.name,
+                    partition = subscription.partition.index,
+                    offset = subscribed.offset,
+                    "subscribed"
+                );
+                self.feed.add(subscription);
+                Ok(self.send(Item::Frame(Message::Subscribed(subscribed))).await)
+            }
+            Err(fault) => Ok(self.end(id, Some(fault)).await),
+        }
+    }
+
+    /// Begins the turn of whoever is next, holding `window` of the session's.
+    fn start(&mut self, turn: u32, mut window: admission::Bytes) -> Option<Reading> {
+        let budgeted = self.core.consume_budget.try_take(turn);
+        let most = if budgeted.is_some() { turn } else { turn.min(CONSUME_FLOOR) };
+        window.shrink_to(most);
+        let (key, subscription) = self.feed.next_turn()?;
+        let (shard, partition, from) =
+            (Arc::clone(&subscription.shard), subscription.partition, subscription.next);
+        let most = usize::try_from(most).unwrap_or(usize::MAX);
+        Some(Box::pin(async move {
+            let outcome = shard.read(partition, from, most).await;
+            (key, outcome, [Some(window), budgeted])
+        }))
+    }
+
+    /// Hands over what was read, and gives the subscription its place for the next turn.
+    async fn deliver(
+        &mut self,
+        key: Key,
+        outcome: Result<ReadOutcome, ReadError>,
+        mut permits: Permits,
+    ) -> Result<(), Unheard> {
+        let topics = &self.core.topics;
+        let Some(subscription) = self.feed.get(key) else { return Ok(()) };
+        let id = subscription.id;
+        let read = match outcome {
+            Ok(read) => read,
+            Err(error) => {
+                let fault = subscription.fault(topics, &error);
+                self.feed.remove(id);
+                return self.end(id, Some(fault)).await;
+            }
+        };
+        if read.entries.is_empty() && subscription.end.has_changed().is_err() {
+            // Nothing more can come: the partition was deleted after the read.
+            let fault = subscription.fault(topics, &ReadError::NotOpen(subscription.partition));
+            self.feed.remove(id);
+            return self.end(id, Some(fault)).await;
+        }
+        subscription.next = read.next;
+        self.feed.requeue(key);
+        if read.entries.is_empty() {
+            return Ok(());
+        }
+        let bytes = read.entries.iter().map(bytes::Bytes::len).sum::<usize>();
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        for permit in permits.iter_mut().flatten() {
+            permit.shrink_to(bytes);
+        }
+        self.send(Item::Entries { subscription: id, chunks: read.entries, permits }).await
+    }
+
+    async fn end(&mut self, subscription: u32, fault: Option<Fault>) -> Result<(), Unheard> {
+        let ended = SubscriptionEnded { subscription, fault };
+        self.send(Item::Frame(Message::SubscriptionEnded(ended))).await
+    }
+
+    async fn send(&mut self, item: Item) -> Result<(), Unheard> {
+        self.heart.while_busy(self.frames.send(item)).await.map_err(|_| Unheard)
+    }
+}
+
+/// What the read under way gives; waits for ever if there is none. Cancellation safe.
+async fn read_on(reading: &mut Option<Reading>) -> (Key, Result<ReadOutcome, ReadError>, Permits) {
+    match reading {
+        Some(reading) => reading.await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,38 @@
+//! Consume sessions: subscriptions come and go while what is durable is pushed.
+//!
+//! *In* reads the client's frames and the log, *out* writes. Subscriptions that have something to read take turns: one
+//! read of bounded size each, while the one before it is on its way out. At the durable end a subscription waits until
+//! the end moves. What was read holds a part of the session's window and of the broker's budget until the transport has
+//! taken it, so that a client that stops reading costs no more than its window, and nobody else anything: who finds the
+//! budget spent reads by small turns, outside of it.
+
+mod feed;
+mod incoming;
+mod subscribe;
+
+use sealstream_protocol::message::Message;
+use tokio::sync::mpsc;
+
+use self::incoming::Incoming;
+use super::session::{End, Session, side_by_side};
+use super::writing::{Item, LAST_WORDS, Outgoing};
+
+/// 64 frames between the two halves. Those with entries are also counted by the window, the others are small.
+const FRAMES: usize = 64;
+
+/// Serves subscriptions until the session ends.
+pub(super) async fn serve(session: &mut Session) -> End {
+    let Session { core, reader, writer, heart, .. } = session;
+    let heart = &*heart;
+    let (frames, items) = mpsc::channel(FRAMES);
+    let pings = frames.downgrade();
+    let ping = |ping| {
+        if let Some(frames) = pings.upgrade() {
+            // Full: there is something to be written already, which is as good as a ping.
+            let _ = frames.try_send(Item::Frame(Message::Ping(ping)));
+        }
+    };
+    let incoming = Incoming::new(core, heart, frames).read(reader);
+    let outgoing = Outgoing::new(writer, heart).write(items);
+    side_by_side(heart, ping, incoming, outgoing, Some(LAST_WORDS)).await
+}

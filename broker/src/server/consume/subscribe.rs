@@ -1,0 +1,96 @@
+//! From a Subscribe to the place in the log where its records start.
+
+use std::sync::Arc;
+
+use sealstream_protocol::message::consume::{Position, Subscribe, Subscribed};
+use sealstream_protocol::message::{Fault, FaultCode};
+use tokio::sync::watch;
+
+use crate::log::{Partition, PartitionId, ReadError, Shard};
+use crate::server::faults::{self, Place};
+use crate::topics::{Topic, Topics};
+
+/// A partition that is being read.
+#[derive(Debug)]
+pub(super) struct Subscription {
+    /// The client's number for it.
+    pub(super) id: u32,
+    pub(super) topic: Arc<Topic>,
+    pub(super) partition: PartitionId,
+    pub(super) shard: Arc<dyn Shard>,
+    /// The next offset to read.
+    pub(super) next: u64,
+    /// The durable end as it moves.
+    pub(super) end: watch::Receiver<u64>,
+}
+
+impl Subscription {
+    /// What the client is told when a read failed.
+    pub(super) fn fault(&self, topics: &Topics, error: &ReadError) -> Fault {
+        faults::place(topics, &self.topic, self.partition).read(self.next, error)
+    }
+}
+
+/// Finds topic and partition and the offset to start at.
+pub(super) async fn subscribe(
+    topics: &Topics,
+    request: Subscribe,
+) -> Result<(Subscription, Subscribed), Fault> {
+    if request.group.is_some() {
+        let text = "consumer groups are not served by this version: subscribe without a membership";
+        return Err(Fault::new(FaultCode::Unsupported, text));
+    }
+    let topic = topics.find(&request.topic, request.topic_id)?;
+    let id = topic
+        .partition(request.partition)
+        .ok_or_else(|| faults::unknown_partition(&topic, request.partition))?;
+    let shard = Arc::clone(topics.shards().of(&id));
+    let place = faults::place(topics, &topic, id);
+    let not_open = || place.read(0, &ReadError::NotOpen(id));
+    // Watched before it is looked at: what is appended in between wakes the subscription.
+    let end = shard.watch(id).ok_or_else(not_open)?;
+    let stands = shard.partition(id).ok_or_else(not_open)?;
+    let offset = start(&*shard, id, &stands, request.position, place).await?;
+    if let Some(epoch) = request.epoch {
+        shard.check_epoch(id, offset, epoch).await.map_err(|error| place.read(offset, &error))?;
+    }
+    let subscribed = Subscribed {
+        subscription: request.subscription,
+        topic_id: topic.id,
+        offset,
+        start: stands.start,
+        end: stands.durable_end,
+        epoch: stands.epoch,
+    };
+    let subscription = Subscription {
+        id: request.subscription,
+        partition: id,
+        shard,
+        next: offset,
+        end,
+        topic: Arc::clone(&topic),
+    };
+    Ok((subscription, subscribed))
+}
+
+/// The offset of a position.
+async fn start(
+    shard: &dyn Shard,
+    id: PartitionId,
+    stands: &Partition,
+    position: Position,
+    place: Place<'_>,
+) -> Result<u64, Fault> {
+    let Partition { start, durable_end: end, .. } = *stands;
+    match position {
+        Position::Beginning => Ok(start),
+        Position::End => Ok(end),
+        Position::Offset(offset) if (start..=end).contains(&offset) => Ok(offset),
+        Position::Offset(offset) => Err(place.read(offset, &ReadError::OutOfRange { start, end })),
+        // It may have moved beyond the end that was looked at, which the client is told as the end.
+        Position::Time(time) => {
+            let offset = shard.offset_at(id, time).await.map_err(|error| place.read(start, &error))?;
+            Ok(offset.clamp(start, end))
+        }
+    }
+}

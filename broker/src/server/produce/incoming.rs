@@ -1,0 +1,189 @@
+//! The reading half: checks, permits, and the order of the log.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use sealstream_client::wire::FrameReader;
+use sealstream_protocol::batch::{Batch, BatchError, BatchHeader, Codec};
+use sealstream_protocol::message::hello::Pong;
+use sealstream_protocol::message::produce::{OpenRefused, OpenTopic, Produce, ProduceRefused, TopicOpened};
+use sealstream_protocol::message::{Fault, FaultCode, Message};
+use tokio::sync::mpsc;
+
+use super::lanes::{Pending, Stage};
+use super::outgoing::Item;
+use crate::log::{At, Op, PartitionId, Source};
+use crate::server::admission::{self, ByteBudget};
+use crate::server::broker::Core;
+use crate::server::faults;
+use crate::server::session::heart::Heart;
+use crate::server::session::{End, unexpected};
+use crate::topics::Topic;
+
+/// 1 KiB of the window for every frame that will be answered, besides its batch: what is kept for an answer, its text
+/// included. A window of 8 MiB thus holds at most 8,192 answers, however small the batches.
+const ANSWER_BYTES: u32 = 1 << 10;
+
+/// 4,096 topics a session; a handle costs about 100 bytes.
+const MAX_HANDLES: usize = 4096;
+
+/// 1 s without a batch after the broker said that it is going: what was under way has come.
+const GOING_QUIET: Duration = Duration::from_secs(1);
+
+#[derive(Debug)]
+pub(super) struct Incoming<'a> {
+    core: &'a Core,
+    heart: &'a Heart,
+    source: Source,
+    window: ByteBudget,
+    handles: HashMap<u32, Arc<Topic>>,
+    answers: mpsc::Sender<Item>,
+}
+
+/// The writing half is gone.
+struct Unheard;
+
+impl<'a> Incoming<'a> {
+    pub(super) fn new(
+        core: &'a Core,
+        heart: &'a Heart,
+        identity: u64,
+        window: ByteBudget,
+        answers: mpsc::Sender<Item>,
+    ) -> Self {
+        let source = Source::Producer { identity };
+        Self { core, heart, source, window, handles: HashMap::new(), answers }
+    }
+
+    /// Reads until the client ends its side, breaks a rule, or has fallen quiet after it was told that the broker goes.
+    pub(super) async fn read(mut self, reader: &mut FrameReader) -> End {
+        loop {
+            let message = match self.next(reader).await {
+                Ok(message) => message,
+                Err(end) => return end,
+            };
+            let taken = match message {
+                Message::Produce(produce) => self.produce(produce).await,
+                Message::OpenTopic(open) => self.open(open).await,
+                Message::Ping(ping) => self.answer(Message::Pong(Pong { nonce: ping.nonce })).await,
+                Message::Pong(_) => Ok(()),
+                other => return End::Failed(unexpected(&other, "Produce")),
+            };
+            if let Err(Unheard) = taken {
+                return End::Finished;
+            }
+        }
+    }
+
+    async fn next(&self, reader: &mut FrameReader) -> Result<Message, End> {
+        let draining = &self.core.draining;
+        if !draining.is_cancelled() {
+            tokio::select! {
+                biased;
+                next = self.heart.next(reader) => return next,
+                () = draining.cancelled() => {}
+            }
+        }
+        match tokio::time::timeout(GOING_QUIET, self.heart.next(reader)).await {
+            Ok(next) => next,
+            Err(_) => Err(End::Drained),
+        }
+    }
+
+    async fn open(&mut self, open: OpenTopic) -> Result<(), Unheard> {
+        let OpenTopic { handle, name, id } = open;
+        let answer = match self.topic_for(handle, &name, id) {
+            Ok(topic) => {
+                let opened = TopicOpened { handle, id: topic.id, partitions: topic.partitions };
+                self.handles.insert(handle, topic);
+                Message::TopicOpened(opened)
+            }
+            Err(fault) => Message::OpenRefused(OpenRefused { handle, fault }),
+        };
+        self.answer(answer).await
+    }
+
+    fn topic_for(&self, handle: u32, name: &str, id: Option<uuid::Uuid>) -> Result<Arc<Topic>, Fault> {
+        if let Some(taken) = self.handles.get(&handle) {
+            let text = format!("handle {handle} stands for topic {:?} already: choose another", taken.name);
+            return Err(Fault::new(FaultCode::BadHandle, text));
+        }
+        if self.handles.len() >= MAX_HANDLES {
+            let text = format!("a session opens at most {MAX_HANDLES} topics: open another session");
+            return Err(Fault::new(FaultCode::InvalidRequest, text));
+        }
+        Ok(self.core.topics.find(name, id)?)
+    }
+
+    async fn produce(&mut self, produce: Produce) -> Result<(), Unheard> {
+        let Produce { request, handle, partition, batch } = produce;
+        let bytes = u32::try_from(batch.len()).unwrap_or(u32::MAX);
+        let share = self.heart.while_busy(self.window.take(bytes.saturating_add(ANSWER_BYTES))).await;
+        let (topic, id) = match self.target(handle, partition) {
+            Ok(target) => target,
+            Err(fault) => {
+                let refused = Message::ProduceRefused(ProduceRefused { request, fault });
+                return self.send(Item::Frame(refused, Some(share))).await;
+            }
+        };
+        // Of a batch that fails validation the header is all there is to say whose sequence now has a gap.
+        let sequence = BatchHeader::parse(&batch).ok().map(|header| (header.producer_id, header.sequence));
+        let stage = match self.validate(batch, &topic, partition).await {
+            Ok(batch) => self.commit(batch, bytes, &topic, id).await,
+            Err(fault) => Stage::Refused(fault),
+        };
+        let pending = Pending { request, topic, partition: id, sequence, stage, window: share };
+        self.send(Item::Batch(Box::new(pending))).await
+    }
+
+    fn target(&self, handle: u32, partition: u32) -> Result<(Arc<Topic>, PartitionId), Fault> {
+        let topic = self.handles.get(&handle).ok_or_else(|| {
+            let text = format!("handle {handle} stands for no topic of this session: open one under it");
+            Fault::new(FaultCode::BadHandle, text)
+        })?;
+        let id = topic.partition(partition).ok_or_else(|| faults::unknown_partition(topic, partition))?;
+        Ok((Arc::clone(topic), id))
+    }
+
+    async fn validate(&self, bytes: Bytes, topic: &Topic, partition: u32) -> Result<Batch, Fault> {
+        let limits = self.core.options.limits;
+        let compressed = BatchHeader::parse(&bytes).is_ok_and(|header| header.codec == Codec::Lz4);
+        let checked = if compressed {
+            // Up to 32 MiB are decompressed, for tens of milliseconds: not on a thread that others wait for.
+            let check = tokio::task::spawn_blocking(move || Batch::validate(bytes, &limits));
+            self.heart.while_busy(check).await.map_err(|error| {
+                tracing::error!(%error, "validating a batch panicked");
+                Fault::new(FaultCode::Internal, "the broker failed to validate the batch: its log says more")
+            })?
+        } else {
+            Batch::validate(bytes, &limits)
+        };
+        checked.map_err(|error: BatchError| {
+            let mut fault = Fault::from(&error);
+            fault.text = format!("topic {:?}, partition {partition}: {}", topic.name, fault.text);
+            fault
+        })
+    }
+
+    /// Hands the batch to the log: this call fixes its place. Waits for its part of the broker's budget only.
+    async fn commit(&self, batch: Batch, bytes: u32, topic: &Topic, id: PartitionId) -> Stage {
+        let patience = self.core.options.produce_patience;
+        let Some(share) = self.heart.while_busy(self.core.produce_budget.take_within(bytes, patience)).await
+        else {
+            return Stage::Refused(faults::place(&self.core.topics, topic, id).no_memory());
+        };
+        let op = Op::Append { partition: id, at: At::Next, batch, source: self.source };
+        Stage::Committing { commit: self.core.topics.shards().of(&id).commit(vec![op]), share }
+    }
+
+    async fn answer(&self, message: Message) -> Result<(), Unheard> {
+        let share: admission::Bytes = self.heart.while_busy(self.window.take(ANSWER_BYTES)).await;
+        self.send(Item::Frame(message, Some(share))).await
+    }
+
+    async fn send(&self, item: Item) -> Result<(), Unheard> {
+        self.heart.while_busy(self.answers.send(item)).await.map_err(|_| Unheard)
+    }
+}

@@ -1,0 +1,51 @@
+//! Produce sessions: batches in, answers out.
+//!
+//! *In* checks each batch, takes permits for its bytes and hands it to the log, which fixes its place; *out* awaits
+//! durability and answers, in order within a partition and in none between partitions, so that a slow partition delays
+//! nobody else. Every frame that needs an answer holds part of the session's window until the transport has taken the
+//! answer: a client that does not read its answers is read from no further. The part of the broker's budget is given
+//! back as soon as the log is done with the batch, whether or not the client takes the answer.
+//!
+//! A session that breaks leaves the log its batches: their permits stay taken until it is done with them.
+
+mod gaps;
+mod incoming;
+mod lanes;
+mod outgoing;
+
+use tokio::sync::mpsc;
+
+use self::incoming::Incoming;
+use self::lanes::Lanes;
+use super::admission::ByteBudget;
+use super::session::{End, Session, side_by_side};
+use sealstream_protocol::message::Message;
+
+use self::outgoing::{Item, Outgoing};
+
+/// 256 answers between the two halves of a session: they are also counted by the window.
+const ANSWERS: usize = 256;
+
+/// Serves batches until the session ends.
+pub(super) async fn serve(session: &mut Session) -> End {
+    let identity = session.identity_hash();
+    let Session { core, reader, writer, heart, .. } = session;
+    let heart = &*heart;
+    let (answers, mut items) = mpsc::channel(ANSWERS);
+    let pings = answers.downgrade();
+    let window = ByteBudget::new(core.options.produce_window);
+    let mut lanes = Lanes::default();
+
+    let incoming = Incoming::new(core, heart, identity, window, answers).read(reader);
+    let ping = |ping| {
+        if let Some(answers) = pings.upgrade() {
+            // Full: there is something to be written already, which is as good as a ping.
+            let _ = answers.try_send(Item::Frame(Message::Ping(ping), None));
+        }
+    };
+    let outgoing = Outgoing::new(core, writer, heart, &mut lanes).write(&mut items);
+    // For as long as it takes: what was taken is answered.
+    let end = side_by_side(heart, ping, incoming, outgoing, None).await;
+    lanes.settle(items).await;
+    end
+}

@@ -1,0 +1,93 @@
+//! Whether the client is still there: the session's [`Liveness`], shared by the two futures of its task.
+
+use std::future::Future;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use sealstream_client::wire::{FrameReader, Liveness, Pulse, WireError};
+use sealstream_protocol::message::hello::Ping;
+use sealstream_protocol::message::{Fault, FaultCode, Message};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+
+use super::End;
+
+/// How often in an idle deadline a look is taken at what cannot be seen from outside: whether part of a frame has come.
+const LOOKS_PER_DEADLINE: u32 = 4;
+
+/// Beats while the client is there.
+#[derive(Debug)]
+pub(crate) struct Heart {
+    /// Never held across an await: the two futures run on one task, one at a time.
+    liveness: Mutex<Liveness>,
+    idle: Duration,
+}
+
+impl Heart {
+    pub(crate) fn new(idle: Duration) -> Self {
+        Self { liveness: Mutex::new(Liveness::new(idle, Instant::now())), idle }
+    }
+
+    /// Something was written to the client.
+    pub(crate) fn sent(&self) {
+        self.lock().sent(Instant::now());
+    }
+
+    /// Awaits something while nothing is read by our own choice: a client that cannot be heard is not blamed for it.
+    pub(crate) async fn while_busy<T>(&self, work: impl Future<Output = T>) -> T {
+        tokio::pin!(work);
+        let done = loop {
+            tokio::select! {
+                biased;
+                done = &mut work => break done,
+                () = sleep(self.idle / LOOKS_PER_DEADLINE) => self.heard(),
+            }
+        };
+        self.heard();
+        done
+    }
+
+    /// The client's next frame, or the end of the session. Cancellation safe.
+    pub(crate) async fn next(&self, reader: &mut FrameReader) -> Result<Message, End> {
+        loop {
+            let before = reader.received();
+            let read = timeout(self.idle / LOOKS_PER_DEADLINE, reader.next()).await;
+            if reader.received() != before {
+                self.heard();
+            }
+            match read {
+                Ok(Ok(Some(Message::Error(fault)))) => return Err(End::Accused(fault)),
+                Ok(Ok(Some(message))) => return Ok(message),
+                Ok(Ok(None)) => return Err(End::Finished),
+                Ok(Err(WireError::Malformed(error))) => return Err(End::Failed(Fault::from(&error))),
+                Ok(Err(error)) => return Err(End::Broken(error)),
+                Err(_) => {}
+            }
+        }
+    }
+
+    /// Watches until the client is gone, and says when to ping it.
+    pub(crate) async fn watch(&self, mut ping: impl FnMut(Ping)) -> Fault {
+        loop {
+            let pulse = self.lock().poll(Instant::now());
+            match pulse {
+                Pulse::Quiet { until } => sleep_until(until).await,
+                Pulse::Ping(message) => ping(message),
+                Pulse::Gone => {
+                    let text = format!(
+                        "nothing was heard for {:?}: send pings, or ask for a longer deadline",
+                        self.idle
+                    );
+                    return Fault::new(FaultCode::Idle, text);
+                }
+            }
+        }
+    }
+
+    fn heard(&self) {
+        self.lock().heard(Instant::now());
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Liveness> {
+        self.liveness.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

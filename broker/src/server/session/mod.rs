@@ -1,0 +1,197 @@
+//! A session: one stream, from the client's Hello to the goodbye.
+
+pub(crate) mod heart;
+mod hello;
+mod identity;
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sealstream_client::wire::farewell::DRAIN_TIME;
+use sealstream_client::wire::{FrameReader, FrameWriter, WireError, fail};
+use sealstream_protocol::limits::MAX_HELLO;
+use sealstream_protocol::message::hello::{Hello, Ping, SessionKind, Welcome};
+use sealstream_protocol::message::{Fault, FaultCode, Message};
+use sealstream_transport::Stream;
+use tokio::time::timeout;
+use xxhash_rust::xxh3::xxh3_64;
+
+use self::heart::Heart;
+use super::broker::Core;
+use super::options::Anonymous;
+use super::{admin, consume, produce};
+
+/// 1 s: what a client that was refused for want of a place may wait before it comes again.
+const PLACE_RETRY: Duration = Duration::from_secs(1);
+
+/// How a session came to its end.
+#[derive(Debug)]
+pub(crate) enum End {
+    /// The client ended its side, between two frames.
+    Finished,
+    /// The broker is shutting down, and everything under way is done.
+    Drained,
+    /// The client has to be told this.
+    Failed(Fault),
+    /// The client told us this.
+    Accused(Fault),
+    /// The stream is of no use any more.
+    Broken(WireError),
+}
+
+/// A session that was welcomed.
+#[derive(Debug)]
+pub(crate) struct Session {
+    pub(crate) core: Arc<Core>,
+    pub(crate) reader: FrameReader,
+    pub(crate) writer: FrameWriter,
+    pub(crate) heart: Heart,
+    pub(crate) identity: Arc<str>,
+}
+
+impl Session {
+    /// The identity as the log keeps it for producers.
+    pub(crate) fn identity_hash(&self) -> u64 {
+        xxh3_64(self.identity.as_bytes())
+    }
+}
+
+/// Holds the session on a stream of a connection that came in on `local`, until its end or until all is aborted.
+pub(super) async fn hold(core: Arc<Core>, stream: Stream, local: SocketAddr) {
+    let aborted = core.aborted.clone();
+    // Boxed: the futures of the four kinds of session would otherwise all lie in the connection's.
+    aborted.run_until_cancelled(Box::pin(converse(core, stream, local))).await;
+}
+
+async fn converse(core: Arc<Core>, stream: Stream, local: SocketAddr) {
+    let Stream { recv, send, peer } = stream;
+    let mut reader = FrameReader::new(recv, MAX_HELLO);
+    let mut writer = FrameWriter::new(send);
+    let identity = identity::text_of(peer.identity.as_deref());
+    let greeted = greet(&core, &mut reader, &identity, local).await;
+    let (hello, welcome, _place) = match greeted {
+        Ok(greeted) => greeted,
+        Err(end) => return say_goodbye(reader, writer, end).await,
+    };
+    reader.set_max_frame(core.options.limits.frame);
+    let heart = Heart::new(Duration::from_millis(u64::from(welcome.idle_ms)));
+    writer.feed(&Message::Welcome(welcome));
+    tracing::debug!(kind = ?hello.session, client = hello.client, identity, "session opened");
+    let mut session = Session { core, reader, writer, heart, identity: identity.into() };
+    let end = match hello.session {
+        SessionKind::Admin => Box::pin(admin::serve(&mut session)).await,
+        SessionKind::Produce => Box::pin(produce::serve(&mut session)).await,
+        SessionKind::Consume => Box::pin(consume::serve(&mut session)).await,
+        // Refused by its Hello.
+        SessionKind::Group => End::Failed(Fault::new(FaultCode::Unsupported, "groups are not served")),
+    };
+    say_goodbye(session.reader, session.writer, end).await;
+}
+
+/// Reads the Hello and finds its answer, and a place under the limit of sessions.
+async fn greet(
+    core: &Core,
+    reader: &mut FrameReader,
+    identity: &str,
+    local: SocketAddr,
+) -> Result<(Hello, Welcome, super::admission::Place), End> {
+    let deadline = core.options.first_frame_deadline;
+    let first = tokio::select! {
+        first = timeout(deadline, reader.next()) => first,
+        () = core.draining.cancelled() => return Err(End::Failed(shutting_down())),
+    };
+    let hello = match first {
+        Ok(Ok(Some(Message::Hello(hello)))) => hello,
+        Ok(Ok(Some(_))) => {
+            let fault = Fault::new(FaultCode::UnexpectedFrame, "the first frame of a session must be Hello");
+            return Err(End::Failed(fault));
+        }
+        Ok(Ok(None)) => return Err(End::Finished),
+        Ok(Err(WireError::Malformed(error))) => return Err(End::Failed(Fault::from(&error))),
+        Ok(Err(error)) => return Err(End::Broken(error)),
+        Err(_) => {
+            let text = format!("no Hello came within {deadline:?}: it must be the first frame of a session");
+            return Err(End::Failed(Fault::new(FaultCode::Idle, text)));
+        }
+    };
+    let caller =
+        hello::Caller { identity, anonymous_allowed: anonymous_allowed(core.options.anonymous, local) };
+    let welcome = hello::answer(&hello, caller, &core.options, core.incarnation).map_err(End::Failed)?;
+    let Some(place) = core.sessions.take() else {
+        let text =
+            format!("the broker holds {} sessions, its limit: try again later", core.options.max_sessions);
+        return Err(End::Failed(Fault::new(FaultCode::Busy, text).retry_after(PLACE_RETRY)));
+    };
+    Ok((hello, welcome, place))
+}
+
+fn anonymous_allowed(rule: Anonymous, local: SocketAddr) -> bool {
+    match rule {
+        Anonymous::Never => false,
+        Anonymous::OnLoopback => local.ip().to_canonical().is_loopback(),
+        Anonymous::Everywhere => true,
+    }
+}
+
+/// Runs the two futures of a session side by side, and watches over the client meanwhile.
+///
+/// `incoming` ends the session. What it has handed over by then, `outgoing` may still write: within `last_words`, or
+/// for as long as it takes where that is `None`.
+pub(crate) async fn side_by_side(
+    heart: &Heart,
+    ping: impl FnMut(Ping),
+    incoming: impl Future<Output = End>,
+    outgoing: impl Future<Output = Result<(), WireError>>,
+    last_words: Option<Duration>,
+) -> End {
+    tokio::pin!(incoming, outgoing);
+    let end = tokio::select! {
+        end = &mut incoming => end,
+        written = &mut outgoing => match written {
+            Ok(()) => return End::Drained,
+            Err(error) => return End::Broken(error),
+        },
+        fault = heart.watch(ping) => return End::Failed(fault),
+    };
+    if let End::Broken(_) | End::Accused(_) = end {
+        return end;
+    }
+    let written = match last_words {
+        Some(time) => timeout(time, outgoing).await.unwrap_or(Err(WireError::TimedOut)),
+        None => outgoing.await,
+    };
+    written.map_or_else(End::Broken, |()| end)
+}
+
+/// What a client is told that the broker is shutting down.
+pub(crate) fn shutting_down() -> Fault {
+    let text = "the broker is shutting down: connect again in a while";
+    Fault::new(FaultCode::ShuttingDown, text).retry_after(PLACE_RETRY)
+}
+
+/// What a client is told that sends a frame which has no place in its session.
+pub(crate) fn unexpected(message: &Message, session: &str) -> Fault {
+    let text = format!("{:?} has no place in a session of kind {session}", message.kind());
+    Fault::new(FaultCode::UnexpectedFrame, text)
+}
+
+/// The last frames, then the end of the stream, so that neither destroys the other.
+async fn say_goodbye(reader: FrameReader, mut writer: FrameWriter, end: End) {
+    match end {
+        End::Finished | End::Drained => {
+            if let Err(error) = writer.finish(DRAIN_TIME).await {
+                tracing::debug!(%error, "the client did not take the end of its session");
+            }
+        }
+        End::Failed(fault) => {
+            tracing::info!(%fault, "session ended");
+            if let Err(error) = fail(reader, writer, fault).await {
+                tracing::debug!(%error, "the client did not take the reason");
+            }
+        }
+        End::Accused(fault) => tracing::info!(%fault, "the client ended its session with an error"),
+        End::Broken(error) => tracing::debug!(%error, "session lost"),
+    }
+}

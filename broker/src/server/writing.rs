@@ -1,0 +1,78 @@
+//! The writing side of Admin and Consume sessions: what was handed over, in its order.
+
+use bytes::Bytes;
+use sealstream_client::wire::{FrameWriter, WireError};
+use sealstream_protocol::message::Message;
+use std::time::Duration;
+use tokio::sync::mpsc;
+
+use super::admission;
+use super::session::heart::Heart;
+
+/// 5 s: how long a client may take for what was on its way when its session ended.
+pub(super) const LAST_WORDS: Duration = Duration::from_secs(5);
+
+/// 64 KiB of small frames leave in one write.
+const COALESCED: usize = 64 << 10;
+
+/// Something to be written.
+#[derive(Debug)]
+pub(super) enum Item {
+    /// A frame.
+    Frame(Message),
+    /// Entries of a subscription.
+    Entries {
+        subscription: u32,
+        chunks: Vec<Bytes>,
+        /// Given back once the transport has taken them.
+        permits: [Option<admission::Bytes>; 2],
+    },
+}
+
+/// Owns the writing half while a session lasts.
+#[derive(Debug)]
+pub(super) struct Outgoing<'a> {
+    writer: &'a mut FrameWriter,
+    heart: &'a Heart,
+    held: Vec<[Option<admission::Bytes>; 2]>,
+}
+
+impl<'a> Outgoing<'a> {
+    pub(super) fn new(writer: &'a mut FrameWriter, heart: &'a Heart) -> Self {
+        Self { writer, heart, held: Vec::new() }
+    }
+
+    /// Writes what comes until nothing more can come. One thing is on its way at a time, but small ones together: the
+    /// rest waits where it is counted.
+    pub(super) async fn write(mut self, mut items: mpsc::Receiver<Item>) -> Result<(), WireError> {
+        // The Welcome.
+        self.flush().await?;
+        while let Some(item) = items.recv().await {
+            self.feed(item);
+            while self.writer.pending() < COALESCED
+                && let Ok(item) = items.try_recv()
+            {
+                self.feed(item);
+            }
+            self.flush().await?;
+        }
+        Ok(())
+    }
+
+    fn feed(&mut self, item: Item) {
+        match item {
+            Item::Frame(message) => self.writer.feed(&message),
+            Item::Entries { subscription, chunks, permits } => {
+                self.writer.feed_data(subscription, chunks);
+                self.held.push(permits);
+            }
+        }
+    }
+
+    async fn flush(&mut self) -> Result<(), WireError> {
+        self.writer.flush().await?;
+        self.held.clear();
+        self.heart.sent();
+        Ok(())
+    }
+}
