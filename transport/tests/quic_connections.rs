@@ -1,48 +1,32 @@
-//! What is special about QUIC: how many streams a client may open, what a resumption is, and which knobs hold.
+//! What is special about connections of QUIC: how many streams a client may open, what a resumption is, and how one ends.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, its helpers too")]
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
-use rustls_pki_types::PrivateKeyDer;
-use sealstream_transport::quic::{FIRST_STREAMS, MAX_STREAMS, QuicOptions, QuicTransport};
-use sealstream_transport::tls::{IdentitySource, Material, Store, TrustSource};
+use sealstream_transport::quic::{FIRST_STREAMS, MAX_STREAMS, QuicTransport};
+use sealstream_transport::testing::backends::{ALPN, World};
+use sealstream_transport::testing::eventually;
 use sealstream_transport::{
-    Endpoint, Expectation, Handshake, Inbound, Listener, Outbound, Scheme, Server, Stream, Transport,
-    TransportOptions,
+    Endpoint, Expectation, Handshake, Inbound, Listener, Outbound, Scheme, Server, Stream, StreamError,
+    Transport, TransportOptions,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::JoinSet;
 
-const ALPN: &str = "test/1";
-
 /// A server and a client that trusts it.
-struct World {
+struct Pair {
     listener: Box<dyn Listener>,
     client: QuicTransport,
     server: Server,
 }
 
-impl World {
-    async fn new(options: QuicOptions) -> Self {
-        let ca_key = KeyPair::generate().unwrap();
-        let mut ca = CertificateParams::default();
-        ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let root = ca.self_signed(&ca_key).unwrap();
-        let key = KeyPair::generate().unwrap();
-        let leaf = CertificateParams::new(["localhost".to_owned()])
-            .unwrap()
-            .signed_by(&key, &Issuer::new(ca, ca_key))
-            .unwrap();
-        let identity =
-            IdentitySource::der(vec![leaf.der().clone()], PrivateKeyDer::Pkcs8(key.serialize_der().into()));
-        let serving = Store::new(&Material::new().with_server_identity(identity)).unwrap();
-        let trusting =
-            Store::new(&Material::new().with_roots([TrustSource::Der(vec![root.der().clone()])])).unwrap();
-        let options = TransportOptions { quic: options, ..TransportOptions::new(ALPN, 1) };
-        let listener = QuicTransport::new(serving.receiver(), options.clone())
+impl Pair {
+    async fn new() -> Self {
+        let world = World::new();
+        let options = TransportOptions::new(ALPN, 9);
+        let listener = QuicTransport::new(world.server(), options.clone())
             .listen(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))
             .await
             .unwrap();
@@ -54,7 +38,7 @@ impl World {
             },
             expectation: Expectation::Name("localhost".to_owned()),
         };
-        Self { listener, client: QuicTransport::new(trusting.receiver(), options), server }
+        Self { listener, client: QuicTransport::new(world.client(), options), server }
     }
 
     async fn connect(&self) -> (Box<dyn Outbound>, Box<dyn Inbound>) {
@@ -64,41 +48,40 @@ impl World {
     }
 }
 
-/// One byte there and back: the stream is known to both ends.
-async fn greet(here: &mut Stream, there: &mut Stream) {
+/// Both sides of a new stream, on which each has read what the other wrote.
+async fn open(outbound: &dyn Outbound, inbound: &dyn Inbound) -> (Stream, Stream) {
+    let mut here = outbound.open().await.unwrap();
     here.send.write_all(b"?").await.unwrap();
+    let mut there = inbound.accept().await.unwrap();
     assert_eq!(there.recv.read_u8().await.unwrap(), b'?');
     there.send.write_all(b"!").await.unwrap();
     assert_eq!(here.recv.read_u8().await.unwrap(), b'!');
+    (here, there)
 }
 
 #[tokio::test]
 async fn a_second_connection_is_resumed_and_both_ends_say_so() {
-    let world = World::new(QuicOptions::default()).await;
-    let (outbound, inbound) = world.connect().await;
+    let pair = Pair::new().await;
+    let (outbound, inbound) = pair.connect().await;
     assert_eq!(outbound.peer().handshake, Handshake::Full);
     assert_eq!(inbound.peer().handshake, Handshake::Full);
-    let mut here = outbound.open().await.unwrap();
-    here.send.write_all(b"?").await.unwrap();
-    let mut there = inbound.accept().await.unwrap();
-    there.send.write_all(b"!").await.unwrap();
-    assert_eq!(here.recv.read_u8().await.unwrap(), b'!');
     assert!(outbound.peer().identity.is_some());
+    open(&*outbound, &*inbound).await;
 
-    let (outbound, inbound) = world.connect().await;
+    let (outbound, inbound) = pair.connect().await;
     assert_eq!(outbound.peer().handshake, Handshake::Resumed);
     assert_eq!(inbound.peer().handshake, Handshake::Resumed);
     assert!(outbound.peer().identity.is_some(), "a ticket vouches for the identity");
     let negotiated = inbound.peer().negotiated.clone().unwrap();
-    assert_eq!(negotiated.alpn, ALPN.as_bytes());
+    assert_eq!(negotiated.alpn, ALPN);
     assert!(negotiated.suite.starts_with("TLS_"));
     assert!(negotiated.group.is_some());
 }
 
 #[tokio::test]
 async fn both_ends_export_the_same_keying_material_while_the_connection_lives() {
-    let world = World::new(QuicOptions::default()).await;
-    let (outbound, inbound) = world.connect().await;
+    let pair = Pair::new().await;
+    let (outbound, inbound) = pair.connect().await;
     let (mut here, mut there, mut other) = ([0; 32], [0; 32], [0; 32]);
     outbound.peer().export_keying_material(&mut here, b"label", b"context").unwrap();
     inbound.peer().export_keying_material(&mut there, b"label", b"context").unwrap();
@@ -112,24 +95,22 @@ async fn both_ends_export_the_same_keying_material_while_the_connection_lives() 
 
 #[tokio::test]
 async fn a_client_may_open_more_streams_as_it_uses_them_and_never_more_than_the_most() {
-    let world = World::new(QuicOptions::default()).await;
-    let (outbound, inbound) = world.connect().await;
+    let pair = Pair::new().await;
+    let (outbound, inbound) = pair.connect().await;
     let outbound: Arc<dyn Outbound> = outbound.into();
-    let mut open = Vec::new();
-    for _ in 0..FIRST_STREAMS {
+    let opened = |outbound: Arc<dyn Outbound>| async move {
         let mut stream = outbound.open().await.unwrap();
         stream.send.write_all(b"?").await.unwrap();
-        open.push(stream);
+        stream
+    };
+    let mut open = Vec::new();
+    for _ in 0..FIRST_STREAMS {
+        open.push(opened(Arc::clone(&outbound)).await);
     }
     // Nobody has accepted one, so that there is no credit for another.
     let mut waiting = JoinSet::new();
     for _ in FIRST_STREAMS..=MAX_STREAMS {
-        let outbound = Arc::clone(&outbound);
-        waiting.spawn(async move {
-            let mut stream = outbound.open().await.unwrap();
-            stream.send.write_all(b"?").await.unwrap();
-            stream
-        });
+        waiting.spawn(opened(Arc::clone(&outbound)));
     }
     let mut accepted = Vec::new();
     for _ in 0..MAX_STREAMS {
@@ -143,68 +124,69 @@ async fn a_client_may_open_more_streams_as_it_uses_them_and_never_more_than_the_
     // It gets its turn when both ends are done with others: quinn announces credit by eighths of the bound.
     accepted.clear();
     open.clear();
-    let mut last = waiting.join_next().await.unwrap().unwrap();
+    let _last = waiting.join_next().await.unwrap().unwrap();
     let mut there = inbound.accept().await.unwrap();
     assert_eq!(there.recv.read_u8().await.unwrap(), b'?');
-    greet(&mut last, &mut there).await;
 }
 
-async fn megabyte_arrives(options: QuicOptions) {
-    let world = World::new(options).await;
-    let (outbound, inbound) = world.connect().await;
-    let sent: Vec<u8> = (0..1 << 20_u32).map(|i: u32| i.to_le_bytes()[i as usize % 3]).collect();
-    let copy = sent.clone();
-    let writer = async move {
-        let mut stream = outbound.open().await.unwrap();
-        stream.send.write_all(&copy).await.unwrap();
-        stream.send.shutdown().await.unwrap();
-        drop((stream, outbound));
+#[tokio::test]
+async fn the_code_of_an_abort_arrives_though_it_was_the_last_act_on_its_connection() {
+    let pair = Pair::new().await;
+    let (outbound, inbound) = pair.connect().await;
+    let (here, mut there) = open(&*outbound, &*inbound).await;
+    here.send.abort(7);
+    drop((here.recv, outbound));
+    for _ in 0..2 {
+        let error = there.recv.read_u8().await.unwrap_err();
+        assert_eq!(StreamError::of(&error), Some(&StreamError::Aborted { code: Some(7) }));
+    }
+}
+
+#[tokio::test]
+async fn closing_tells_the_peer_the_code_and_its_open_fails_at_once() {
+    let pair = Pair::new().await;
+    let (outbound, inbound) = pair.connect().await;
+    let (mut here, _there) = open(&*outbound, &*inbound).await;
+    inbound.close(42).await;
+    let error = here.recv.read_u8().await.unwrap_err();
+    let Some(StreamError::ConnectionLost { reason }) = StreamError::of(&error) else {
+        panic!("{error:?}");
     };
-    let reader = async {
-        let mut stream = inbound.accept().await.unwrap();
-        let mut received = Vec::new();
-        stream.recv.read_to_end(&mut received).await.unwrap();
-        received
-    };
-    let ((), received) = tokio::join!(writer, reader);
-    assert!(sent == received, "{} bytes arrived", received.len());
+    assert!(reason.contains("42"), "{reason}");
+    assert!(outbound.open().await.unwrap_err().to_string().contains("42"));
 }
 
 #[tokio::test]
-async fn bytes_arrive_without_segmentation_offload() {
-    megabyte_arrives(QuicOptions { gso: false, ..QuicOptions::default() }).await;
-}
-
-#[tokio::test]
-async fn bytes_arrive_with_an_mtu_out_of_all_bounds() {
-    megabyte_arrives(QuicOptions { initial_mtu: u16::MAX, max_mtu: u16::MAX, ..QuicOptions::default() })
-        .await;
-}
-
-#[tokio::test]
-async fn bytes_arrive_with_the_smallest_mtu() {
-    megabyte_arrives(QuicOptions { initial_mtu: 0, max_mtu: 0, ..QuicOptions::default() }).await;
-}
-
-#[tokio::test]
-async fn a_closed_listener_leaves_its_address_once_nobody_is_connected() {
-    let world = World::new(QuicOptions::default()).await;
-    let (outbound, inbound) = world.connect().await;
-    let addr = world.listener.local_addr();
-    world.listener.close().await;
-    assert!(world.listener.accept().await.is_none());
+async fn a_closed_listener_turns_newcomers_away_and_releases_its_socket_with_the_last_connection() {
+    let pair = Pair::new().await;
+    let (outbound, inbound) = pair.connect().await;
+    let addr = pair.listener.local_addr();
+    pair.listener.close().await;
+    assert!(pair.listener.accept().await.is_none());
     assert!(std::net::UdpSocket::bind(addr).is_err(), "the connection needs the socket");
-    assert!(world.client.connect(&world.server).await.is_err(), "newcomers are turned away");
-    let mut here = outbound.open().await.unwrap();
-    here.send.write_all(b"?").await.unwrap();
-    let mut there = inbound.accept().await.unwrap();
-    assert_eq!(there.recv.read_u8().await.unwrap(), b'?');
-    drop((here, there, inbound));
+    let refused = pair.client.connect(&pair.server).await.unwrap_err();
+    assert!(!refused.is_permanent(), "{refused}");
+    let streams = open(&*outbound, &*inbound).await;
+    drop((streams, inbound));
     outbound.close(0).await;
-    let freed = async {
-        while std::net::UdpSocket::bind(addr).is_err() {
-            tokio::task::yield_now().await;
-        }
-    };
-    tokio::time::timeout(std::time::Duration::from_secs(10), freed).await.expect("the socket is released");
+    eventually("the socket is released", || std::net::UdpSocket::bind(addr).is_ok()).await;
+}
+
+#[tokio::test]
+async fn a_dropped_listener_releases_its_socket() {
+    let pair = Pair::new().await;
+    let addr = pair.listener.local_addr();
+    drop(pair.listener);
+    eventually("the socket is released", || std::net::UdpSocket::bind(addr).is_ok()).await;
+}
+
+#[tokio::test]
+async fn the_sockets_of_a_drained_client_are_released_and_a_later_connect_binds_anew() {
+    let pair = Pair::new().await;
+    let (outbound, inbound) = pair.connect().await;
+    outbound.close(0).await;
+    drop((outbound, inbound));
+    pair.client.drained().await;
+    let (outbound, inbound) = pair.connect().await;
+    open(&*outbound, &*inbound).await;
 }

@@ -7,6 +7,7 @@ use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use quinn::Endpoint;
+use tokio::runtime::Handle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
@@ -46,6 +47,15 @@ impl QuicListener {
     fn endpoint(&self) -> MutexGuard<'_, Option<Endpoint>> {
         self.endpoint.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// Ends every accept, and leaves the socket to the connections that need it.
+    fn stop(&self, runtime: &Handle) {
+        self.closed.cancel();
+        if let Some(endpoint) = self.endpoint().take() {
+            self.gate.tasks().spawn_on(turn_away(endpoint), runtime);
+            self.gate.tasks().close();
+        }
+    }
 }
 
 impl Listener for QuicListener {
@@ -67,15 +77,21 @@ impl Listener for QuicListener {
 
     fn close(&self) -> BoxFuture<'_, ()> {
         Box::pin(async move {
-            self.closed.cancel();
-            let Some(endpoint) = self.endpoint().take() else { return };
-            self.gate.tasks().spawn(turn_away(endpoint));
-            self.gate.tasks().close();
+            self.stop(&Handle::current());
             if !self.gate.has_connections() {
                 // What closes already is awaited, so that the address is free when this returns.
                 drop(timeout(self.deadlines.close, self.gate.tasks().wait()).await);
             }
         })
+    }
+}
+
+impl Drop for QuicListener {
+    fn drop(&mut self) {
+        // Without a runtime nothing moves any more, and there is nobody to turn away.
+        if let Ok(runtime) = Handle::try_current() {
+            self.stop(&runtime);
+        }
     }
 }
 
@@ -127,5 +143,56 @@ impl Incoming for QuicIncoming {
 impl fmt::Debug for QuicIncoming {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("QuicIncoming").field("remote_addr", &self.remote_addr()).finish_non_exhaustive()
+    }
+}
+
+#[cfg(all(test, feature = "test-util"))]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+    use crate::quic::QuicTransport;
+    use crate::testing::backends::{ALPN, World};
+    use crate::transport::Transport;
+    use crate::{Endpoint, Expectation, Scheme, Server, TransportOptions};
+
+    /// Connections after which a token must have come: it travels with the first bytes of the server.
+    const CONNECTIONS: usize = 5;
+
+    #[tokio::test]
+    async fn a_client_that_comes_back_has_its_address_vouched_for() {
+        let world = World::new();
+        let options = TransportOptions::new(ALPN, 9);
+        let serving = QuicTransport::new(world.server(), options.clone());
+        let listener = serving.bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).unwrap();
+        let client = QuicTransport::new(world.client(), options);
+        let port = listener.local_addr.port();
+        let server = Server {
+            endpoint: Endpoint { scheme: Scheme::Quic, host: "127.0.0.1".to_owned(), port },
+            expectation: Expectation::Name("localhost".to_owned()),
+        };
+        let mut validated = Vec::new();
+        for _ in 0..CONNECTIONS {
+            let accept = async {
+                let endpoint = listener.endpoint().clone().unwrap();
+                let incoming = endpoint.accept().await.unwrap();
+                validated.push(incoming.remote_address_validated());
+                let inbound = Arc::clone(&listener.gate).handshake(incoming).await.unwrap();
+                let mut stream = inbound.accept().await.unwrap();
+                stream.send.write_all(b"!").await.unwrap();
+                stream.send.shutdown().await.unwrap();
+            };
+            let connect = async {
+                let outbound = client.connect(&server).await.unwrap();
+                let mut stream = outbound.open().await.unwrap();
+                stream.send.write_all(b"?").await.unwrap();
+                assert_eq!(stream.recv.read_u8().await.unwrap(), b'!');
+            };
+            tokio::join!(accept, connect);
+        }
+        assert!(!validated[0], "nobody knows it yet");
+        assert!(validated.contains(&true), "no token was honoured");
     }
 }

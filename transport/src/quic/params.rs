@@ -12,7 +12,8 @@ use super::session::ServerCrypto;
 use super::tokens::{TOKEN_LIFETIME, TOKENS_PER_CONNECTION, UsedTokens};
 
 /// Bytes that a peer may send on one stream before we have read them, which is also what a writer can be ahead of a
-/// reader that stopped.
+/// reader that stopped. Over loopback one stream carries with it what bare quinn carries with its 1.25 MB (0.99 to 1.10
+/// of it at the same MTU, twice as much at ours); over a round trip of 100 ms it carries 2.6 MB/s, and several streams more.
 pub const STREAM_WINDOW: u32 = 256 * 1024;
 
 /// Streams that a client may have open on a fresh connection: an idle connection with 16 costs 28 KB, with 256 it would

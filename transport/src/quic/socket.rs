@@ -1,7 +1,7 @@
 //! Binds UDP sockets, with buffers that outlast a scheduling delay.
 
 use std::io;
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 
 use socket2::{Domain, Protocol, Socket, Type};
 
@@ -30,5 +30,9 @@ pub(super) fn bind(addr: SocketAddr) -> io::Result<UdpSocket> {
 
 /// An address as a human writes it: on a socket for both families, IPv4 comes in the clothes of IPv6.
 pub(super) fn canonical(addr: SocketAddr) -> SocketAddr {
-    SocketAddr::new(addr.ip().to_canonical(), addr.port())
+    match addr.ip().to_canonical() {
+        IpAddr::V4(plain) => SocketAddr::from((plain, addr.port())),
+        // As it is: with its scope.
+        IpAddr::V6(_) => addr,
+    }
 }

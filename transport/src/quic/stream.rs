@@ -19,13 +19,29 @@ use crate::stream::{RecvBackend, SendBackend, StreamError};
 /// The reading half. Dropped before the end, it tells the writer to stop: quinn sends `STOP_SENDING` with code 0.
 pub(super) struct QuicRecv {
     stream: RecvStream,
+    /// How the stream was aborted: quinn says so once, and then calls it a clean end.
+    aborted: Option<StreamError>,
     link: Arc<Link>,
     _permit: Option<Arc<StreamPermit>>,
 }
 
 impl QuicRecv {
     pub(super) fn new(stream: RecvStream, link: Arc<Link>, permit: Option<Arc<StreamPermit>>) -> Self {
-        Self { stream, link, _permit: permit }
+        Self { stream, aborted: None, link, _permit: permit }
+    }
+}
+
+impl QuicRecv {
+    fn failed(&mut self, error: &ReadError) -> io::Error {
+        match error {
+            ReadError::Reset(reset) => {
+                self.aborted.insert(StreamError::Aborted { code: code(*reset) }).clone().into()
+            }
+            ReadError::ConnectionLost(lost) => self.link.lost(lost).into(),
+            ReadError::ClosedStream | ReadError::IllegalOrderedRead | ReadError::ZeroRttRejected => {
+                io::Error::new(io::ErrorKind::NotConnected, error.clone())
+            }
+        }
     }
 }
 
@@ -36,7 +52,10 @@ impl AsyncRead for QuicRecv {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = &mut *self;
-        this.stream.poll_read_buf(cx, buf).map_err(|error| read_error(&this.link, &error))
+        if let Some(aborted) = &this.aborted {
+            return Poll::Ready(Err(aborted.clone().into()));
+        }
+        this.stream.poll_read_buf(cx, buf).map_err(|error| this.failed(&error))
     }
 }
 
@@ -71,6 +90,9 @@ impl QuicSend {
     }
 
     fn poll_write(&mut self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        if buf.is_empty() {
+            return Poll::Ready(Ok(0));
+        }
         Pin::new(&mut self.stream).poll_write(cx, buf).map_err(|error| write_error(&self.link, &error))
     }
 }
@@ -148,16 +170,6 @@ impl SendBackend for QuicSend {
 /// A code as this transport carries it; other programs may send larger ones, which have no meaning here.
 fn code(code: VarInt) -> Option<u32> {
     u32::try_from(code.into_inner()).ok()
-}
-
-fn read_error(link: &Link, error: &ReadError) -> io::Error {
-    match error {
-        ReadError::Reset(reset) => StreamError::Aborted { code: code(*reset) }.into(),
-        ReadError::ConnectionLost(lost) => link.lost(lost).into(),
-        ReadError::ClosedStream | ReadError::IllegalOrderedRead | ReadError::ZeroRttRejected => {
-            io::Error::new(io::ErrorKind::NotConnected, error.clone())
-        }
-    }
 }
 
 fn write_error(link: &Link, error: &WriteError) -> io::Error {

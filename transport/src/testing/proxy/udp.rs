@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 
 use tokio::net::UdpSocket;
 use tokio::task::JoinSet;
@@ -23,8 +23,24 @@ const CUT: u8 = 2;
 #[derive(Debug)]
 pub struct UdpProxy {
     entrance: SocketAddr,
-    state: Arc<AtomicU8>,
+    path: Arc<Path>,
     _task: JoinSet<()>,
+}
+
+#[derive(Debug, Default)]
+struct Path {
+    state: AtomicU8,
+    largest: AtomicUsize,
+}
+
+impl Path {
+    fn state(&self) -> u8 {
+        self.state.load(Ordering::SeqCst)
+    }
+
+    fn measure(&self, length: usize) {
+        self.largest.fetch_max(length, Ordering::SeqCst);
+    }
 }
 
 impl UdpProxy {
@@ -32,10 +48,10 @@ impl UdpProxy {
     pub async fn new(target: SocketAddr) -> io::Result<Self> {
         let front = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let entrance = front.local_addr()?;
-        let state = Arc::new(AtomicU8::new(OPEN));
+        let path = Arc::<Path>::default();
         let mut task = JoinSet::new();
-        task.spawn(forward(Arc::new(front), target, state.clone()));
-        Ok(Self { entrance, state, _task: task })
+        task.spawn(forward(Arc::new(front), target, path.clone()));
+        Ok(Self { entrance, path, _task: task })
     }
 
     /// Where the path begins.
@@ -43,31 +59,37 @@ impl UdpProxy {
         self.entrance
     }
 
+    /// The largest datagram that came along, either way.
+    pub fn largest(&self) -> usize {
+        self.path.largest.load(Ordering::SeqCst)
+    }
+
     /// Loses every answer from now on: the server hears, and is not heard.
     pub fn mute(&self) {
-        self.state.store(MUTE, Ordering::SeqCst);
+        self.path.state.store(MUTE, Ordering::SeqCst);
     }
 
     /// Loses every datagram from now on.
     pub fn cut(&self) {
-        self.state.store(CUT, Ordering::SeqCst);
+        self.path.state.store(CUT, Ordering::SeqCst);
     }
 }
 
-async fn forward(front: Arc<UdpSocket>, target: SocketAddr, state: Arc<AtomicU8>) {
+async fn forward(front: Arc<UdpSocket>, target: SocketAddr, path: Arc<Path>) {
     let mut clients: HashMap<SocketAddr, Arc<UdpSocket>> = HashMap::new();
     let mut answers = JoinSet::new();
     let mut datagram = vec![0; DATAGRAM];
     loop {
         // An ICMP error of an earlier datagram is reported here: it concerns nobody now.
         let Ok((length, client)) = front.recv_from(&mut datagram).await else { continue };
-        if state.load(Ordering::SeqCst) == CUT {
+        path.measure(length);
+        if path.state() == CUT {
             continue;
         }
         if !clients.contains_key(&client) && clients.len() < MAX_CLIENTS {
             let Ok(back) = connected(target).await else { continue };
             clients.insert(client, back.clone());
-            answers.spawn(answer(back, front.clone(), client, state.clone()));
+            answers.spawn(answer(back, front.clone(), client, path.clone()));
         }
         if let Some(back) = clients.get(&client) {
             // A datagram that cannot be sent is a datagram lost.
@@ -82,11 +104,12 @@ async fn connected(target: SocketAddr) -> io::Result<Arc<UdpSocket>> {
     Ok(Arc::new(socket))
 }
 
-async fn answer(back: Arc<UdpSocket>, front: Arc<UdpSocket>, client: SocketAddr, state: Arc<AtomicU8>) {
+async fn answer(back: Arc<UdpSocket>, front: Arc<UdpSocket>, client: SocketAddr, path: Arc<Path>) {
     let mut datagram = vec![0; DATAGRAM];
     loop {
         let Ok(length) = back.recv(&mut datagram).await else { continue };
-        if state.load(Ordering::SeqCst) == OPEN {
+        path.measure(length);
+        if path.state() == OPEN {
             let _ = front.send_to(&datagram[..length], client).await;
         }
     }

@@ -1,0 +1,115 @@
+//! What QUIC puts on the wire: how large its datagrams are, and that nothing goes before the handshake.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking, its helpers too")]
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+
+use quinn::crypto::rustls::QuicClientConfig;
+use rustls::RootCertStore;
+use sealstream_transport::quic::{MAX_MTU, MIN_MTU, QuicOptions, QuicTransport};
+use sealstream_transport::testing::backends::{ALPN, World};
+use sealstream_transport::testing::proxy::UdpProxy;
+use sealstream_transport::testing::{Pattern, eventually};
+use sealstream_transport::tls::provider;
+use sealstream_transport::{
+    Endpoint, Expectation, Handshake, Listener, Scheme, Server, Transport, TransportOptions,
+};
+use tokio::io::AsyncWriteExt;
+
+const MEGABYTE: u64 = 1 << 20;
+
+async fn listen(world: &World, options: QuicOptions) -> Box<dyn Listener> {
+    let options = TransportOptions { quic: options, ..TransportOptions::new(ALPN, 9) };
+    let anywhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    QuicTransport::new(world.server(), options).listen(anywhere).await.unwrap()
+}
+
+/// Sends a megabyte each way over a path that measures, and returns the largest datagram.
+async fn largest_datagram(options: QuicOptions) -> usize {
+    let world = World::new();
+    let listener = listen(&world, options).await;
+    let path = UdpProxy::new(listener.local_addr()).await.unwrap();
+    let options = TransportOptions { quic: options, ..TransportOptions::new(ALPN, 9) };
+    let client = QuicTransport::new(world.client(), options);
+    let endpoint =
+        Endpoint { scheme: Scheme::Quic, host: "127.0.0.1".to_owned(), port: path.entrance().port() };
+    let server = Server { endpoint, expectation: Expectation::Name("localhost".to_owned()) };
+    let serve = async {
+        let inbound = listener.accept().await.unwrap().handshake().await.unwrap();
+        let mut stream = inbound.accept().await.unwrap();
+        Pattern::new(1).read_to_end(&mut stream.recv).await.unwrap();
+        Pattern::new(2).write(&mut stream.send, MEGABYTE).await.unwrap();
+        stream.send.shutdown().await.unwrap();
+    };
+    let ask = async {
+        let outbound = client.connect(&server).await.unwrap();
+        let mut stream = outbound.open().await.unwrap();
+        Pattern::new(1).write(&mut stream.send, MEGABYTE).await.unwrap();
+        stream.send.shutdown().await.unwrap();
+        Pattern::new(2).read_to_end(&mut stream.recv).await.unwrap();
+    };
+    tokio::join!(serve, ask);
+    path.largest()
+}
+
+#[tokio::test]
+async fn a_path_that_carries_more_is_found_out_and_used() {
+    let largest = largest_datagram(QuicOptions::default()).await;
+    assert!(largest > 1_500 && largest <= usize::from(MAX_MTU), "{largest}");
+}
+
+#[tokio::test]
+async fn no_datagram_exceeds_what_segmentation_can_carry_whatever_is_asked_for() {
+    let wild = QuicOptions { initial_mtu: u16::MAX, max_mtu: u16::MAX, ..QuicOptions::default() };
+    assert_eq!(largest_datagram(wild).await, usize::from(MAX_MTU));
+}
+
+#[tokio::test]
+async fn no_datagram_exceeds_the_mtu_allowed() {
+    let narrow = QuicOptions { max_mtu: 1_300, ..QuicOptions::default() };
+    let largest = largest_datagram(narrow).await;
+    assert!(largest > usize::from(MIN_MTU) && largest <= 1_300, "{largest}");
+    let least = QuicOptions { initial_mtu: 0, max_mtu: 0, ..QuicOptions::default() };
+    assert_eq!(largest_datagram(least).await, usize::from(MIN_MTU));
+}
+
+#[tokio::test]
+async fn bytes_arrive_without_segmentation_offload() {
+    let largest = largest_datagram(QuicOptions { gso: false, ..QuicOptions::default() }).await;
+    assert!(largest <= usize::from(MAX_MTU), "{largest}");
+}
+
+/// A foreign client that would send early data if any ticket allowed it.
+fn eager_client(world: &World) -> quinn::Endpoint {
+    let mut roots = RootCertStore::empty();
+    roots.add(world.authority.certificate().clone()).unwrap();
+    let mut tls = rustls::ClientConfig::builder_with_provider(provider())
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    tls.alpn_protocols = vec![ALPN.to_vec()];
+    tls.enable_early_data = true;
+    let crypto = QuicClientConfig::try_from(tls).unwrap();
+    let mut client = quinn::Endpoint::client(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).unwrap();
+    client.set_default_client_config(quinn::ClientConfig::new(Arc::new(crypto)));
+    client
+}
+
+#[tokio::test]
+async fn no_ticket_of_ours_allows_early_data_though_it_resumes() {
+    let world = World::new();
+    let listener = listen(&world, QuicOptions::default()).await;
+    let client = eager_client(&world);
+    let dial = || client.connect(listener.local_addr(), "localhost").unwrap();
+    let accept = async || listener.accept().await.unwrap().handshake().await.unwrap();
+    let (connection, _inbound) = tokio::join!(dial(), accept());
+    let connection = connection.unwrap();
+    eventually("the tickets arrive", || connection.stats().frame_rx.crypto >= 3).await;
+
+    let Err(connecting) = dial().into_0rtt() else { panic!("the client would send early data") };
+    let (connection, inbound) = tokio::join!(connecting, accept());
+    connection.unwrap();
+    assert_eq!(inbound.peer().handshake, Handshake::Resumed);
+}
