@@ -35,7 +35,7 @@ pub enum Problem {
     #[error("frame ends early")]
     EndsEarly,
     /// Bytes are left over behind the last field.
-    #[error("{0} bytes too many")]
+    #[error("bytes left over: {0}")]
     TrailingBytes(usize),
     /// A varint is longer than it need be, or beyond 64 bits.
     #[error("varint is malformed")]

@@ -111,7 +111,7 @@ fn an_error_names_the_frame_and_the_field() {
     bytes[10] = 0xff;
     assert_eq!(decode(&bytes).unwrap_err().to_string(), "OpenRefused: Fault.text: string is not UTF-8");
     let error = decode(&[&body(&Message::Ping(Ping { nonce: 1 }))[..], &[0]].concat()).unwrap_err();
-    assert_eq!(error.to_string(), "Ping: 1 bytes too many");
+    assert_eq!(error.to_string(), "Ping: bytes left over: 1");
     let fault = Fault::from(&error);
     assert_eq!((fault.class, fault.code_known()), (FaultClass::Caller, Some(FaultCode::Malformed)));
 }
@@ -162,7 +162,7 @@ fn a_tagged_value_longer_than_its_field_is_refused() {
     let bytes = body(&Message::Subscribe(Subscribe { group: None, ..subscribe() })).to_vec();
     let at = bytes.len();
     let longer = [&bytes[..at - 7], &[7, 2, 5], &bytes[at - 4..], &[0]].concat();
-    assert_eq!(decode(&longer).unwrap_err().to_string(), "Subscribe.epoch: 1 bytes too many");
+    assert_eq!(decode(&longer).unwrap_err().to_string(), "Subscribe.epoch: bytes left over: 1");
 }
 
 #[test]
