@@ -8,9 +8,11 @@ use std::sync::Arc;
 use sealstream_transport::quic::{FIRST_STREAMS, MAX_STREAMS, QuicTransport};
 use sealstream_transport::testing::backends::{ALPN, World};
 use sealstream_transport::testing::eventually;
+use sealstream_transport::testing::pki::{Authority, Leaf};
+use sealstream_transport::tls::{ClientAuth, Material, Receiver, Store};
 use sealstream_transport::{
-    Endpoint, Expectation, Handshake, Inbound, Listener, Outbound, Scheme, Server, Stream, StreamError,
-    Transport, TransportOptions,
+    Endpoint, Expectation, Handshake, HandshakeError, Inbound, Listener, OpenError, Outbound, Scheme, Server,
+    Stream, StreamError, Transport, TransportOptions,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::JoinSet;
@@ -25,8 +27,12 @@ struct Pair {
 impl Pair {
     async fn new() -> Self {
         let world = World::new();
+        Self::between(world.server(), world.client()).await
+    }
+
+    async fn between(serving: Receiver, dialling: Receiver) -> Self {
         let options = TransportOptions::new(ALPN, 9);
-        let listener = QuicTransport::new(world.server(), options.clone())
+        let listener = QuicTransport::new(serving, options.clone())
             .listen(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))
             .await
             .unwrap();
@@ -38,7 +44,7 @@ impl Pair {
             },
             expectation: Expectation::Name("localhost".to_owned()),
         };
-        Self { listener, client: QuicTransport::new(world.client(), options), server }
+        Self { listener, client: QuicTransport::new(dialling, options), server }
     }
 
     async fn connect(&self) -> (Box<dyn Outbound>, Box<dyn Inbound>) {
@@ -139,6 +145,30 @@ async fn the_code_of_an_abort_arrives_though_it_was_the_last_act_on_its_connecti
     for _ in 0..2 {
         let error = there.recv.read_u8().await.unwrap_err();
         assert_eq!(StreamError::of(&error), Some(&StreamError::Aborted { code: Some(7) }));
+    }
+}
+
+#[tokio::test]
+async fn a_client_whose_certificate_is_missing_is_told_so_for_good_although_its_handshake_succeeded() {
+    let authority = Authority::new("CA");
+    let serving = Material::new()
+        .with_server_identity(authority.issue(&Leaf::localhost()).identity())
+        .with_client_auth(ClientAuth::Required, [authority.trust()]);
+    let serving = Store::new(&serving).unwrap();
+    let dialling = Store::new(&Material::new().with_roots([authority.trust()])).unwrap();
+    let pair = Pair::between(serving.receiver(), dialling.receiver()).await;
+    let accept = async { pair.listener.accept().await.unwrap().handshake().await };
+    let (outbound, inbound) = tokio::join!(pair.client.connect(&pair.server), accept);
+    assert_eq!(inbound.unwrap_err(), HandshakeError::ClientCertificateRequired);
+    // The client is done before the server has judged it.
+    let outbound = outbound.unwrap();
+    if let Ok(mut stream) = outbound.open().await {
+        let error = stream.recv.read_u8().await.unwrap_err();
+        assert!(matches!(StreamError::of(&error), Some(StreamError::Refused { .. })), "{error:?}");
+    }
+    match outbound.open().await.unwrap_err() {
+        OpenError::Connect(error) => assert!(error.is_permanent(), "{error}"),
+        other => panic!("{other:?}"),
     }
 }
 

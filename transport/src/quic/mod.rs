@@ -7,7 +7,7 @@
 //!       └── connect ──► Dialler ──┴─── one socket per address family ──► QuicOutbound ────┘
 //! ```
 //!
-//! A [`Link`](link::Link) is one established connection. `Inbound` or `Outbound` and every stream hold it, and the last
+//! A `Link` is one established connection. `Inbound` or `Outbound` and every stream hold it, and the last
 //! of them to go closes it.
 
 mod credit;
