@@ -3,7 +3,7 @@
 use bytes::{BufMut, Bytes};
 use uuid::Uuid;
 
-use super::header::{BATCH_HEADER, BatchHeader, CRC_FROM, Codec};
+use super::header::{BATCH_HEADER, BatchHeader, Codec};
 use super::{Batch, lz4};
 use crate::limits::Limits;
 use crate::wire::{put_varint, varint_len, zigzag};
@@ -160,8 +160,7 @@ impl BatchBuilder {
             sequence,
         };
         bytes[..BATCH_HEADER].copy_from_slice(&header.encode());
-        header.crc = crc32c::crc32c(&bytes[CRC_FROM..]);
-        bytes[8..CRC_FROM].copy_from_slice(&header.crc.to_le_bytes());
+        header.seal(&mut bytes);
         self.count = 0;
         Batch { bytes: Bytes::from(trim(bytes)), header }
     }

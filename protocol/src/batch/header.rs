@@ -114,6 +114,13 @@ impl BatchHeader {
         if computed == self.crc { Ok(()) } else { Err(BatchError::WrongCrc { declared: self.crc, computed }) }
     }
 
+    /// Computes the CRC of a batch that begins with this header, and writes it into both.
+    pub(super) fn seal(&mut self, batch: &mut [u8]) {
+        let (head, covered) = batch.split_at_mut(CRC_FROM);
+        self.crc = crc32c::crc32c(covered);
+        head[8..].copy_from_slice(&self.crc.to_le_bytes());
+    }
+
     /// The header as it stands in the batch.
     pub(super) fn encode(&self) -> [u8; BATCH_HEADER] {
         let mut bytes = [0; BATCH_HEADER];

@@ -92,6 +92,30 @@ impl Batch {
         self.bytes
     }
 
+    /// The same records under another producer's number: for a batch that was refused, not for one that may be stored.
+    ///
+    /// ```
+    /// use sealstream_protocol::{Limits, batch::{Batch, BatchBuilder, Codec}};
+    /// use uuid::Uuid;
+    ///
+    /// let mut builder = BatchBuilder::new(Codec::Lz4);
+    /// builder.push(5, None, &[7; 1000], &[])?;
+    /// let batch = builder.build(Uuid::from_u128(1), 4);
+    /// let other = Batch::validate(batch.renumbered(Uuid::from_u128(2), 0).into_bytes(), &Limits::default())?;
+    /// assert_eq!((other.header().producer_id, other.header().sequence), (Uuid::from_u128(2), 0));
+    /// assert_eq!(batch.bytes()[64..], other.bytes()[64..]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn renumbered(&self, producer_id: uuid::Uuid, sequence: u64) -> Self {
+        let mut header = BatchHeader { crc: 0, producer_id, sequence, ..self.header };
+        let mut bytes = Vec::with_capacity(self.bytes.len());
+        bytes.extend_from_slice(&header.encode());
+        bytes.extend_from_slice(self.stored_records());
+        header.seal(&mut bytes);
+        Self { bytes: Bytes::from(bytes), header }
+    }
+
     /// The records, as slices of the batch's bytes or, if it is compressed, of its decompressed content.
     ///
     /// Checks each record as it is reached, so that it also serves for a batch that was not validated.
