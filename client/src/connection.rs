@@ -1,0 +1,267 @@
+//! Connections that sessions share: one `Outbound` a server, dialled when first needed and again when it is gone.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use sealstream_protocol::limits::DEFAULT_PORT;
+use sealstream_protocol::message::hello::{Hello, Secret, SessionKind};
+use sealstream_transport::{
+    ConnectError, Connector, Endpoint, Expectation, OpenError, Outbound, Server, Stream, Transport,
+};
+use tokio::time::{Instant, sleep};
+use tracing::{debug, warn};
+
+use crate::backoff::{Retries, RetryPolicy};
+use crate::error::SessionError;
+use crate::wire::{OpenSessionError, Session, session};
+
+/// Servers that one client keeps connections to: brokers of a large cluster. Beyond it idle ones are forgotten.
+const MAX_SERVERS: usize = 64;
+
+/// How often a client lets itself be sent on to another broker before it waits: owners change by one hop, and two
+/// changes may be under way at once.
+pub(crate) const MAX_HOPS: u32 = 5;
+
+/// How a server is reached.
+#[derive(Debug)]
+pub(crate) enum Dial {
+    /// By whatever scheme its URL names.
+    ByScheme(Connector),
+    /// By this, whatever the scheme.
+    By(Arc<dyn Transport>),
+}
+
+impl Dial {
+    async fn connect(&self, server: &Server) -> Result<Box<dyn Outbound>, ConnectError> {
+        match self {
+            Self::ByScheme(connector) => connector.connect(server).await,
+            Self::By(transport) => transport.connect(server).await,
+        }
+    }
+}
+
+/// Where a session is to be opened.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Place {
+    /// At any of the endpoints that the client was given.
+    Home,
+    /// Where a broker sent the client.
+    At(Endpoint),
+}
+
+/// What every session of a client says and does.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    pub(crate) name: String,
+    pub(crate) token: Option<Secret>,
+    pub(crate) cluster: Option<String>,
+    pub(crate) idle: Duration,
+    pub(crate) hello_timeout: Duration,
+    pub(crate) request_timeout: Duration,
+    pub(crate) close_timeout: Duration,
+    pub(crate) max_frame: u32,
+    pub(crate) retry: RetryPolicy,
+}
+
+/// The connections of one client.
+#[derive(Debug)]
+pub(crate) struct Connections {
+    pub(crate) settings: Settings,
+    dial: Dial,
+    /// At least one.
+    home: Vec<Endpoint>,
+    /// What a server must prove; `None` is the name in its URL.
+    expectation: Option<Expectation>,
+    /// The endpoint of `home` that is tried next.
+    turn: AtomicUsize,
+    servers: Mutex<HashMap<Endpoint, Arc<Slot>>>,
+}
+
+/// One server's place: the lock is held while dialling, so that sessions that start together share one connection.
+#[derive(Debug, Default)]
+struct Slot(tokio::sync::Mutex<Option<Arc<dyn Outbound>>>);
+
+impl Connections {
+    pub(crate) fn new(
+        dial: Dial,
+        home: Vec<Endpoint>,
+        expectation: Option<Expectation>,
+        settings: Settings,
+    ) -> Self {
+        Self { settings, dial, home, expectation, turn: AtomicUsize::new(0), servers: Mutex::default() }
+    }
+
+    /// Opens a session at `place`, trying again within the retry policy and following brokers that send it on.
+    /// `retries` outlives the call, so that sessions which open and break at once are not opened in a hot loop: the
+    /// caller tells it of successes.
+    pub(crate) async fn open(
+        &self,
+        place: &Place,
+        kind: SessionKind,
+        retries: &mut Retries,
+    ) -> Result<Session, SessionError> {
+        let mut place = place.clone();
+        let mut hops = 0;
+        loop {
+            let error = match self.open_once(&place, kind).await {
+                Ok(session) => return Ok(session),
+                Err(error) => error,
+            };
+            if let Some(url) = error.elsewhere()
+                && hops < MAX_HOPS
+            {
+                hops += 1;
+                debug!(url, hops, "sent on to another broker");
+                place = parse_redirect(&error.to_string(), url)?;
+                continue;
+            }
+            if !error.is_retryable() {
+                return Err(error);
+            }
+            self.pause(retries, error).await?;
+        }
+    }
+
+    /// Waits as long as the policy asks for after `error`, or says that time is up.
+    pub(crate) async fn pause(&self, retries: &mut Retries, error: SessionError) -> Result<(), SessionError> {
+        let Some(delay) = retries.after_failure(error.retry_after(), Instant::now()) else {
+            let after = self.settings.retry.retry_for;
+            warn!(%error, ?after, "giving up");
+            return Err(match retries.failures() {
+                0 | 1 => error,
+                attempts => SessionError::GaveUp { attempts, after, last: Arc::new(error) },
+            });
+        };
+        debug!(%error, ?delay, "trying again");
+        sleep(delay).await;
+        Ok(())
+    }
+
+    /// One attempt.
+    pub(crate) async fn open_once(&self, place: &Place, kind: SessionKind) -> Result<Session, SessionError> {
+        let opened = self.session(self.endpoint(place), kind).await;
+        if opened.is_err() && *place == Place::Home {
+            self.turn.fetch_add(1, Ordering::Relaxed);
+        }
+        opened
+    }
+
+    /// Closes every connection. Streams that are not finished are lost.
+    pub(crate) async fn close(&self) {
+        let servers = std::mem::take(&mut *self.servers());
+        for slot in servers.into_values() {
+            let outbound = slot.0.lock().await.take();
+            if let Some(outbound) = outbound {
+                outbound.close(0).await;
+            }
+        }
+    }
+
+    /// The endpoint to try now.
+    fn endpoint<'a>(&'a self, place: &'a Place) -> &'a Endpoint {
+        match place {
+            Place::Home => &self.home[self.turn.load(Ordering::Relaxed) % self.home.len()],
+            Place::At(endpoint) => endpoint,
+        }
+    }
+
+    /// How errors name a place.
+    pub(crate) fn target(&self, place: &Place) -> String {
+        self.endpoint(place).to_string()
+    }
+
+    async fn session(&self, endpoint: &Endpoint, kind: SessionKind) -> Result<Session, SessionError> {
+        let stream = self.stream(endpoint).await?;
+        let settings = &self.settings;
+        let hello = Hello {
+            token: settings.token.clone(),
+            cluster: settings.cluster.clone(),
+            ..session::hello(kind, settings.name.clone(), settings.idle)
+        };
+        let session = session::open(stream, hello, settings.max_frame, settings.hello_timeout)
+            .await
+            .map_err(|source| hello_failed(endpoint, source))?;
+        let welcome = &session.welcome;
+        debug!(%endpoint, ?kind, broker = welcome.broker, identity = welcome.identity, "session opened");
+        Ok(session)
+    }
+
+    /// A stream of the server's shared connection, which is dialled anew if it is found closed.
+    async fn stream(&self, endpoint: &Endpoint) -> Result<Stream, SessionError> {
+        let slot = self.slot(endpoint);
+        let (outbound, fresh) = self.outbound(&slot, endpoint, None).await?;
+        let failed = |source| SessionError::Open { target: endpoint.to_string(), source: Arc::new(source) };
+        match outbound.open().await {
+            Ok(stream) => Ok(stream),
+            Err(OpenError::Closed { .. }) if !fresh => {
+                let (outbound, _) = self.outbound(&slot, endpoint, Some(&outbound)).await?;
+                outbound.open().await.map_err(failed)
+            }
+            Err(error) => Err(failed(error)),
+        }
+    }
+
+    /// The slot's connection and whether it was dialled just now. `closed` is one that is of no more use.
+    async fn outbound(
+        &self,
+        slot: &Slot,
+        endpoint: &Endpoint,
+        closed: Option<&Arc<dyn Outbound>>,
+    ) -> Result<(Arc<dyn Outbound>, bool), SessionError> {
+        let mut held = slot.0.lock().await;
+        if let Some(outbound) = &*held
+            && closed.is_none_or(|closed| !Arc::ptr_eq(closed, outbound))
+        {
+            return Ok((outbound.clone(), false));
+        }
+        *held = None;
+        let server = Server { endpoint: endpoint.clone(), expectation: self.expectation_of(endpoint) };
+        let dialled =
+            self.dial.connect(&server).await.map_err(|error| SessionError::Connect(Arc::new(error)))?;
+        let outbound: Arc<dyn Outbound> = Arc::from(dialled);
+        *held = Some(outbound.clone());
+        Ok((outbound, true))
+    }
+
+    /// The same trust for every server: a name follows the URL; an exact identity, and a pinned key, do not change.
+    fn expectation_of(&self, endpoint: &Endpoint) -> Expectation {
+        match &self.expectation {
+            None => Expectation::Name(endpoint.host.clone()),
+            Some(Expectation::Pin { spki_sha256, .. }) if !self.home.contains(endpoint) => {
+                Expectation::Pin { name: endpoint.host.clone(), spki_sha256: *spki_sha256 }
+            }
+            Some(expectation) => expectation.clone(),
+        }
+    }
+
+    fn slot(&self, endpoint: &Endpoint) -> Arc<Slot> {
+        let mut servers = self.servers();
+        if servers.len() >= MAX_SERVERS && !servers.contains_key(endpoint) {
+            // Nobody is opening a stream there; streams that are open do not need it.
+            servers.retain(|_, slot| Arc::strong_count(slot) > 1);
+        }
+        servers.entry(endpoint.clone()).or_default().clone()
+    }
+
+    fn servers(&self) -> std::sync::MutexGuard<'_, HashMap<Endpoint, Arc<Slot>>> {
+        self.servers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The place that a broker sent the client to.
+pub(crate) fn parse_redirect(target: &str, url: &str) -> Result<Place, SessionError> {
+    match Endpoint::parse(url, DEFAULT_PORT) {
+        Ok(endpoint) => Ok(Place::At(endpoint)),
+        Err(error) => Err(SessionError::BadRedirect {
+            target: target.to_owned(),
+            url: url.to_owned(),
+            reason: error.to_string(),
+        }),
+    }
+}
+
+fn hello_failed(endpoint: &Endpoint, source: OpenSessionError) -> SessionError {
+    SessionError::Hello { target: endpoint.to_string(), source: Arc::new(source) }
+}

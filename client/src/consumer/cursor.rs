@@ -1,0 +1,243 @@
+//! Where a consumer stands in one partition: what to ask for, what to make of what comes, when it is done.
+//!
+//! Pure: no I/O, no clock.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use sealstream_protocol::entry::Entries;
+use sealstream_protocol::message::consume::{Position, Subscribe, Subscribed};
+use sealstream_protocol::message::{Fault, FaultClass, FaultCode};
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use super::error::ConsumeError;
+use super::options::OnGap;
+use super::record::ConsumedBatch;
+use crate::backoff::{Retries, RetryPolicy};
+use crate::error::{elsewhere, retry_after};
+
+/// What all partitions of a consumer have in common.
+#[derive(Clone, Debug)]
+pub(super) struct Terms {
+    pub(super) topic: String,
+    pub(super) topic_id: Uuid,
+    /// Whether to stop at the end that the partition had when it was first subscribed to.
+    pub(super) until_end: bool,
+    pub(super) on_gap: OnGap,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Cursor {
+    partition: u32,
+    /// Where to start, until the broker has said which offset that is.
+    position: Position,
+    /// The next offset.
+    next: Option<u64>,
+    /// The log epoch of the last record below it that was seen.
+    epoch: Option<u32>,
+    /// Where to stop.
+    end: Option<u64>,
+    /// The subscription of this session, while there is one.
+    pub(super) subscription: Option<u32>,
+    /// Not subscribed again before this.
+    pub(super) resume_at: Option<Instant>,
+    /// Where the broker says that the partition is.
+    pub(super) elsewhere: Option<String>,
+    /// How often it was sent on since the last record.
+    pub(super) hops: u32,
+    retries: Retries,
+    max_backoff: Duration,
+}
+
+/// What a Data frame held.
+#[derive(Debug, Default)]
+pub(super) struct Taken {
+    pub(super) batches: Vec<ConsumedBatch>,
+    /// What is wrong with the rest of it.
+    pub(super) error: Option<ConsumeError>,
+}
+
+impl Cursor {
+    pub(super) fn new(partition: u32, position: Position, policy: RetryPolicy) -> Self {
+        Self {
+            partition,
+            position,
+            next: None,
+            epoch: None,
+            end: None,
+            subscription: None,
+            resume_at: None,
+            elsewhere: None,
+            hops: 0,
+            retries: Retries::new(policy),
+            max_backoff: policy.max_backoff,
+        }
+    }
+
+    pub(super) fn partition(&self) -> u32 {
+        self.partition
+    }
+
+    /// Whether everything up to the end was read.
+    pub(super) fn is_done(&self) -> bool {
+        matches!((self.next, self.end), (Some(next), Some(end)) if next >= end)
+    }
+
+    /// Whether to subscribe now.
+    pub(super) fn wants_subscription(&self, now: Instant) -> bool {
+        self.subscription.is_none() && self.elsewhere.is_none() && self.resume_at.is_none_or(|at| at <= now)
+    }
+
+    /// Asks for what comes next.
+    pub(super) fn subscribe(&mut self, subscription: u32, terms: &Terms) -> Subscribe {
+        self.subscription = Some(subscription);
+        self.resume_at = None;
+        Subscribe {
+            subscription,
+            topic: terms.topic.clone(),
+            partition: self.partition,
+            position: self.next.map_or(self.position, Position::Offset),
+            topic_id: Some(terms.topic_id),
+            epoch: self.epoch,
+            group: None,
+        }
+    }
+
+    /// The broker has said where the records start.
+    pub(super) fn subscribed(&mut self, subscribed: &Subscribed, terms: &Terms) -> Result<(), String> {
+        if let Some(next) = self.next
+            && subscribed.offset != next
+        {
+            return Err(format!("subscribed at offset {next} and answered with {}", subscribed.offset));
+        }
+        self.next = Some(subscribed.offset);
+        if terms.until_end {
+            self.end.get_or_insert(subscribed.end);
+        }
+        Ok(())
+    }
+
+    /// Takes the entries of a Data frame, in order and without a gap.
+    pub(super) fn take(&mut self, entries: Bytes, terms: &Terms) -> Taken {
+        let mut taken = Taken::default();
+        for entry in Entries::new(entries) {
+            if self.is_done() {
+                break;
+            }
+            let next = self.next.unwrap_or_default();
+            let checked = entry.map_err(|error| error.to_string()).and_then(|entry| {
+                let base = entry.header.base_offset;
+                let after = base.checked_add(u64::from(entry.batch.header().count));
+                match after.filter(|after| base <= next && *after > next) {
+                    Some(after) => Ok((entry, after)),
+                    None => Err(format!("an entry that begins at offset {base} came in its place")),
+                }
+            });
+            match checked {
+                Ok((entry, after)) => {
+                    self.next = Some(after);
+                    self.epoch = Some(entry.header.log_epoch);
+                    taken.batches.push(ConsumedBatch {
+                        partition: self.partition,
+                        entry: entry.header,
+                        batch: entry.batch,
+                        from: next,
+                    });
+                }
+                Err(reason) => {
+                    taken.error = Some(self.corrupt(next, reason, terms));
+                    break;
+                }
+            }
+        }
+        if !taken.batches.is_empty() {
+            self.retries.succeeded();
+            self.hops = 0;
+        }
+        taken
+    }
+
+    /// The broker has ended the subscription. An error is the consumer's end.
+    pub(super) fn ended(
+        &mut self,
+        fault: Option<Fault>,
+        now: Instant,
+        terms: &Terms,
+    ) -> Result<(), ConsumeError> {
+        self.subscription = None;
+        let Some(fault) = fault else { return Ok(()) };
+        let topic = terms.topic.clone();
+        let partition = self.partition;
+        match (fault.code_known(), terms.on_gap) {
+            (Some(FaultCode::TopicGone), _) => return Err(ConsumeError::TopicGone { topic }),
+            (Some(FaultCode::OutOfRange | FaultCode::Diverged), OnGap::Resume) if fault.offset.is_some() => {
+                tracing::warn!(topic, partition, %fault, "resuming over a gap");
+                self.next = fault.offset;
+                self.epoch = None;
+                self.wait(None, now);
+                return Ok(());
+            }
+            (Some(FaultCode::Diverged), _) => {
+                let offset = fault.offset.or(self.next).unwrap_or_default();
+                return Err(ConsumeError::Diverged { topic, partition, offset });
+            }
+            (Some(FaultCode::OutOfRange), _) => {
+                let offset = self.asked();
+                return Err(ConsumeError::OutOfRange { topic, partition, offset, nearest: fault.offset });
+            }
+            _ => {}
+        }
+        match fault.class {
+            FaultClass::Caller => return Err(ConsumeError::Refused { topic, partition, fault }),
+            FaultClass::RetryElsewhere => self.elsewhere = elsewhere(&fault).map(str::to_owned),
+            FaultClass::RetryLater | FaultClass::Broker => {}
+        }
+        self.give_time(fault, now, terms)
+    }
+
+    /// The session is gone: everything is asked for again in the next one.
+    pub(super) fn session_lost(&mut self) {
+        self.subscription = None;
+    }
+
+    /// The partition has been moved to another session; `after` holds it back.
+    pub(super) fn moved(&mut self, after: Option<Instant>) {
+        self.elsewhere = None;
+        self.subscription = None;
+        self.resume_at = after;
+    }
+
+    /// Damage at `offset`.
+    pub(super) fn corrupt(&self, offset: u64, reason: String, terms: &Terms) -> ConsumeError {
+        ConsumeError::Corrupt { topic: terms.topic.clone(), partition: self.partition, offset, reason }
+    }
+
+    /// Subscribes again later, unless the time for it is up.
+    fn give_time(&mut self, fault: Fault, now: Instant, terms: &Terms) -> Result<(), ConsumeError> {
+        match self.retries.after_failure(retry_after(&fault), now) {
+            Some(delay) => {
+                self.resume_at = Some(now + delay);
+                Ok(())
+            }
+            None => {
+                Err(ConsumeError::Refused { topic: terms.topic.clone(), partition: self.partition, fault })
+            }
+        }
+    }
+
+    fn wait(&mut self, hint: Option<Duration>, now: Instant) {
+        let delay = self.retries.after_failure(hint, now).unwrap_or(self.max_backoff);
+        self.resume_at = Some(now + delay);
+    }
+
+    /// The offset that was asked for, as far as it was one.
+    fn asked(&self) -> u64 {
+        match (self.next, self.position) {
+            (Some(next), _) => next,
+            (None, Position::Offset(offset)) => offset,
+            (None, _) => 0,
+        }
+    }
+}

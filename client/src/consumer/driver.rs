@@ -1,0 +1,211 @@
+//! The task behind a consumer: has one session after the other for its partitions, and decides what each end means.
+//! What goes on within a session is in [`super::exchange`].
+
+use std::sync::Arc;
+
+use sealstream_protocol::message::hello::SessionKind;
+use sealstream_protocol::message::{Fault, FaultCode};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep_until};
+use tracing::{debug, info, warn};
+
+use super::cursor::Cursor;
+use super::error::ConsumeError;
+use super::link::Link;
+use super::shared::{Item, Shared};
+use crate::backoff::{Retries, jittered};
+use crate::connection::{MAX_HOPS, Place, parse_redirect};
+use crate::error::{GoAway, SessionError};
+
+/// How a session ended.
+#[derive(Debug)]
+pub(super) enum End {
+    /// The program reads no more.
+    Stopped,
+    /// Nothing is left to read here.
+    Deserted,
+    /// The broker asked for it.
+    GoneAway(GoAway),
+    /// It broke.
+    Lost(SessionError),
+    /// The broker did what it must not do.
+    Violated(String),
+    /// Nothing more can be read.
+    Fatal(ConsumeError),
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Driver {
+    pub(super) shared: Arc<Shared>,
+    pub(super) place: Place,
+    pub(super) inbox: mpsc::Receiver<Cursor>,
+    pub(super) cursors: Vec<Cursor>,
+    pub(super) sender: mpsc::Sender<Item>,
+    pub(super) retries: Retries,
+    /// When the next session may be opened.
+    not_before: Instant,
+}
+
+impl Driver {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        place: Place,
+        inbox: mpsc::Receiver<Cursor>,
+        cursors: Vec<Cursor>,
+        sender: mpsc::Sender<Item>,
+    ) -> Self {
+        let retries = Retries::new(shared.connections.settings.retry);
+        Self { shared, place, inbox, cursors, sender, retries, not_before: Instant::now() }
+    }
+
+    /// Runs until everything was read, the program reads no more, or nothing more can be read.
+    pub(super) async fn run(mut self) {
+        let stop = self.shared.stop.clone();
+        loop {
+            if self.cursors.is_empty() {
+                match self.shared.routes.retire(&self.place, &mut self.inbox) {
+                    Some(cursor) => self.cursors.push(cursor),
+                    None => return,
+                }
+            }
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = sleep_until(self.not_before) => {}
+            }
+            let opened = tokio::select! {
+                () = stop.cancelled() => return,
+                opened = self.open() => opened,
+            };
+            let mut link = match opened {
+                Ok(session) => session,
+                Err(error) if self.place != Place::Home => {
+                    debug!(%error, "going home");
+                    self.go_home();
+                    continue;
+                }
+                Err(error) => return self.fail(error.into()).await,
+            };
+            let end = self.drive(&mut link).await;
+            for cursor in &mut self.cursors {
+                cursor.session_lost();
+            }
+            if !self.after(end, link).await {
+                return;
+            }
+        }
+    }
+
+    /// Opens a session: at home for as long as the retry policy allows, elsewhere once, since home may know better.
+    async fn open(&mut self) -> Result<Link, SessionError> {
+        let connections = &self.shared.connections;
+        let session = match &self.place {
+            Place::Home => connections.open(&self.place, SessionKind::Consume, &mut self.retries).await?,
+            Place::At(_) => connections.open_once(&self.place, SessionKind::Consume).await?,
+        };
+        Ok(Link::new(session, connections.target(&self.place)))
+    }
+
+    /// Acts on the end of a session. Says whether there is to be another.
+    async fn after(&mut self, end: End, link: Link) -> bool {
+        let close_timeout = self.shared.connections.settings.close_timeout;
+        let target = link.target.clone();
+        self.retries.lasted(link.opened.elapsed());
+        let lost = match end {
+            End::Stopped => {
+                link.finish(close_timeout).await;
+                return false;
+            }
+            End::Deserted => {
+                link.finish(close_timeout).await;
+                return true;
+            }
+            End::Fatal(error) => {
+                link.finish(close_timeout).await;
+                self.fail(error).await;
+                return false;
+            }
+            End::GoneAway(GoAway { retry_after }) => {
+                info!(target, ?retry_after, "the broker asked to be left");
+                let longest = self.shared.connections.settings.retry.retry_for;
+                self.not_before = Instant::now() + jittered(retry_after.unwrap_or_default().min(longest));
+                return true;
+            }
+            End::Violated(detail) => {
+                let fault = Fault::new(FaultCode::UnexpectedFrame, detail.clone());
+                if let Err(error) = crate::wire::fail(link.reader, link.writer, fault).await {
+                    debug!(target, %error, "the broker did not take our complaint");
+                }
+                SessionError::Protocol { target, detail }
+            }
+            End::Lost(error) => error,
+        };
+        warn!(error = %lost, "the consumer's session is lost");
+        if !lost.is_retryable() {
+            self.fail(lost.into()).await;
+            return false;
+        }
+        let now = Instant::now();
+        let Some(delay) = self.retries.after_failure(lost.retry_after(), now) else {
+            let attempts = self.retries.failures();
+            let after = self.shared.connections.settings.retry.retry_for;
+            let error = SessionError::GaveUp { attempts, after, last: Arc::new(lost) };
+            self.fail(error.into()).await;
+            return false;
+        };
+        self.not_before = now + delay;
+        true
+    }
+
+    /// The consumer's end: the program gets the error behind everything that was read before it.
+    async fn fail(&mut self, error: ConsumeError) {
+        tokio::select! {
+            () = self.shared.stop.cancelled() => {}
+            // If nobody is there to hear it, nobody needs to.
+            _ = self.sender.send(Err(error)) => {}
+        }
+        self.shared.stop.cancel();
+    }
+
+    /// Hands partitions over that another broker owns.
+    pub(super) fn move_away(&mut self, now: Instant) {
+        let mut index = 0;
+        while index < self.cursors.len() {
+            let cursor = &mut self.cursors[index];
+            let Some(url) = cursor.elsewhere.take() else {
+                index += 1;
+                continue;
+            };
+            debug!(partition = cursor.partition(), url, "the partition is elsewhere");
+            cursor.hops += 1;
+            match parse_redirect(&self.shared.terms.topic, &url) {
+                Ok(place) if cursor.hops <= MAX_HOPS && place != self.place => {
+                    cursor.moved(None);
+                    let cursor = self.cursors.swap_remove(index);
+                    self.hand_over(place, cursor);
+                }
+                _ => {
+                    // The brokers do not agree, or send us to nowhere: give them time.
+                    cursor.hops = 0;
+                    cursor.moved(Some(now + self.shared.connections.settings.retry.max_backoff));
+                    index += 1;
+                }
+            }
+        }
+    }
+
+    fn hand_over(&self, place: Place, cursor: Cursor) {
+        self.shared.routes.hand_over(place.clone(), cursor, |inbox, cursor| {
+            Self::new(self.shared.clone(), place, inbox, vec![cursor], self.sender.clone()).run()
+        });
+    }
+
+    /// Gives every partition back to the task at home.
+    fn go_home(&mut self) {
+        let later = Instant::now() + self.shared.connections.settings.retry.min_backoff;
+        for mut cursor in std::mem::take(&mut self.cursors) {
+            cursor.moved(Some(later));
+            self.hand_over(Place::Home, cursor);
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! What can go wrong with consuming.
+
+use sealstream_protocol::message::{Fault, FaultClass};
+
+use crate::admin::AdminError;
+use crate::error::SessionError;
+
+/// Why records cannot be had. After an error the stream is at its end; what was read before it was delivered.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConsumeError {
+    /// There is no session with a broker.
+    #[error(transparent)]
+    Session(#[from] SessionError),
+    /// The topic could not be looked up.
+    #[error(transparent)]
+    Lookup(#[from] AdminError),
+    /// The topic has no such partition.
+    #[error("topic {topic} has no partition {partition}: it has {partitions}, from 0")]
+    UnknownPartition {
+        /// The topic.
+        topic: String,
+        /// The partition asked for.
+        partition: u32,
+        /// How many there are.
+        partitions: u32,
+    },
+    /// The broker does not let the partition be read.
+    #[error("cannot read topic {topic} partition {partition}: {fault}")]
+    Refused {
+        /// The topic.
+        topic: String,
+        /// The partition.
+        partition: u32,
+        /// What the broker said.
+        fault: Fault,
+    },
+    /// The topic was deleted, and perhaps made again: its records are gone.
+    #[error("topic {topic} was deleted while it was read; one of that name today is another topic")]
+    TopicGone {
+        /// The topic.
+        topic: String,
+    },
+    /// The log does not hold the offset: it was deleted by retention, or was never there.
+    #[error(
+        "topic {topic} partition {partition} does not hold offset {offset}{}: start there, or resume over gaps",
+        nearest.map(|n| format!("; the nearest is {n}")).unwrap_or_default()
+    )]
+    OutOfRange {
+        /// The topic.
+        topic: String,
+        /// The partition.
+        partition: u32,
+        /// The offset asked for.
+        offset: u64,
+        /// The nearest that is there, if the broker told.
+        nearest: Option<u64>,
+    },
+    /// The log was cut below what was read of it: records that were delivered from this offset on are not in the log
+    /// any more, and others may be in their place.
+    #[error(
+        "topic {topic} partition {partition} was cut: what was read from offset {offset} on is no longer in its log"
+    )]
+    Diverged {
+        /// The topic.
+        topic: String,
+        /// The partition.
+        partition: u32,
+        /// Where what was read and the log part.
+        offset: u64,
+    },
+    /// What arrived is not what was stored.
+    #[error("topic {topic} partition {partition} is damaged from offset {offset} on: {reason}")]
+    Corrupt {
+        /// The topic.
+        topic: String,
+        /// The partition.
+        partition: u32,
+        /// The first offset that could not be read.
+        offset: u64,
+        /// What is wrong.
+        reason: String,
+    },
+}
+
+impl ConsumeError {
+    /// Whether reading on from the same offset may succeed later.
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::Session(error) => error.is_retryable(),
+            Self::Lookup(error) => error.is_retryable(),
+            Self::Refused { fault, .. } => fault.class != FaultClass::Caller,
+            _ => false,
+        }
+    }
+}

@@ -1,0 +1,257 @@
+//! How a client is built: where the broker is, what it must prove, who we are, and how patient we are.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sealstream_protocol::limits::{ALPN, DEFAULT_PORT, Limits};
+use sealstream_protocol::message::hello::Secret;
+use sealstream_transport::endpoint::EndpointError;
+use sealstream_transport::tls::{IdentitySource, Material, MaterialError, Receiver, Store, TrustSource};
+use sealstream_transport::{Connector, Endpoint, Expectation, Transport, TransportOptions};
+
+use crate::backoff::RetryPolicy;
+use crate::client::{Client, ClientError};
+use crate::connection::{Connections, Dial, Settings};
+
+/// The idle deadline that a client asks for: pings every third of it, 10 s, keep a NAT's memory of a flow alive, which
+/// on UDP lasts 30 s.
+pub const DEFAULT_IDLE: Duration = Duration::from_secs(30);
+
+/// How long a broker may take to answer Hello: a round trip, three lost packets repeated after 1, 2 and 4 s.
+pub const DEFAULT_HELLO_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long a broker may take to answer a request: deleting a topic of a thousand partitions syncs a directory each.
+pub const DEFAULT_REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long the clean end of a session may take.
+pub const DEFAULT_CLOSE_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Why a client could not be built. Nothing was sent yet; the remedy is always on this side.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BuildError {
+    /// There is no URL to connect to.
+    #[error("no broker to connect to: give its URL, such as tls://localhost:7420")]
+    NoUrl,
+    /// A URL is not an endpoint.
+    #[error(transparent)]
+    Url(#[from] EndpointError),
+    /// A certificate or key cannot be used.
+    #[error(transparent)]
+    Material(#[from] MaterialError),
+}
+
+/// Builds a [`Client`].
+///
+/// ```no_run
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// use std::time::Duration;
+/// use sealstream_client::Client;
+///
+/// let client = Client::builder()
+///     .url("tls://broker-1.example:7420")
+///     .url("tls://broker-2.example:7420")
+///     .ca_file("tls/ca.pem")
+///     .identity_files("tls/me.pem", "tls/me.key")
+///     .idle(Duration::from_secs(60))
+///     .connect()
+///     .await?;
+/// # drop(client);
+/// # Ok(())
+/// # }
+/// ```
+#[must_use = "a builder does nothing until it is built"]
+pub struct ClientBuilder {
+    urls: Vec<String>,
+    roots: Vec<TrustSource>,
+    identity: Option<IdentitySource>,
+    trust: Option<Receiver>,
+    key_log: bool,
+    transport: Option<Arc<dyn Transport>>,
+    expectation: Option<Expectation>,
+    settings: Settings,
+}
+
+impl ClientBuilder {
+    pub(crate) fn new() -> Self {
+        Self {
+            urls: Vec::new(),
+            roots: Vec::new(),
+            identity: None,
+            trust: None,
+            key_log: false,
+            transport: None,
+            expectation: None,
+            settings: Settings {
+                name: String::new(),
+                token: None,
+                cluster: None,
+                idle: DEFAULT_IDLE,
+                hello_timeout: DEFAULT_HELLO_TIMEOUT,
+                request_timeout: DEFAULT_REQUEST_TIMEOUT,
+                close_timeout: DEFAULT_CLOSE_TIMEOUT,
+                max_frame: Limits::MAX_FRAME,
+                retry: RetryPolicy::default(),
+            },
+        }
+    }
+
+    /// Where a broker listens: `tls://`, `quic://` or `auto://`. Given more than once, the next is tried when one
+    /// cannot be reached.
+    pub fn url(mut self, url: impl Into<String>) -> Self {
+        self.urls.push(url.into());
+        self
+    }
+
+    /// Trusts the CA certificates in this PEM file, and no longer the public roots by themselves.
+    pub fn ca_file(self, path: impl Into<PathBuf>) -> Self {
+        self.root(TrustSource::File(path.into()))
+    }
+
+    /// Trusts these roots, all of them together. Without any, the public roots are trusted.
+    pub fn root(mut self, root: TrustSource) -> Self {
+        self.roots.push(root);
+        self
+    }
+
+    /// Shows this certificate, from PEM files, to a broker that asks for one.
+    pub fn identity_files(self, chain: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Self {
+        self.identity(IdentitySource::files(chain, key))
+    }
+
+    /// Shows this certificate to a broker that asks for one.
+    pub fn identity(mut self, identity: IdentitySource) -> Self {
+        self.identity = Some(identity);
+        self
+    }
+
+    /// Takes trust and identity from a store that the program keeps, instead of from this builder: what is published
+    /// there holds from the next handshake on.
+    pub fn trust(mut self, receiver: Receiver) -> Self {
+        self.trust = Some(receiver);
+        self
+    }
+
+    /// What the broker's certificate must show; by default the name in the URL.
+    pub fn expectation(mut self, expectation: Expectation) -> Self {
+        self.expectation = Some(expectation);
+        self
+    }
+
+    /// Authenticates by a bearer token, which outranks the certificate.
+    pub fn token(mut self, token: impl Into<String>) -> Self {
+        self.settings.token = Some(Secret(token.into()));
+        self
+    }
+
+    /// Accepts only a broker of this cluster.
+    pub fn cluster(mut self, name: impl Into<String>) -> Self {
+        self.settings.cluster = Some(name.into());
+        self
+    }
+
+    /// What the broker's log calls this client; at most 255 bytes.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.settings.name = name.into();
+        self
+    }
+
+    /// The idle deadline to ask for; [`DEFAULT_IDLE`] by default. The broker may set another.
+    pub fn idle(mut self, idle: Duration) -> Self {
+        self.settings.idle = idle;
+        self
+    }
+
+    /// How long a broker may take to answer Hello; [`DEFAULT_HELLO_TIMEOUT`] by default.
+    pub fn hello_timeout(mut self, timeout: Duration) -> Self {
+        self.settings.hello_timeout = timeout;
+        self
+    }
+
+    /// How long a broker may take to answer a request; [`DEFAULT_REQUEST_TIMEOUT`] by default.
+    pub fn request_timeout(mut self, timeout: Duration) -> Self {
+        self.settings.request_timeout = timeout;
+        self
+    }
+
+    /// How long the clean end of a session may take; [`DEFAULT_CLOSE_TIMEOUT`] by default.
+    pub fn close_timeout(mut self, timeout: Duration) -> Self {
+        self.settings.close_timeout = timeout;
+        self
+    }
+
+    /// The largest frame to accept, in bytes; at most, and by default, the protocol's own bound of 16 MiB.
+    pub fn max_frame(mut self, bytes: u32) -> Self {
+        self.settings.max_frame = bytes.min(Limits::MAX_FRAME);
+        self
+    }
+
+    /// When and how long to try again.
+    pub fn retry(mut self, policy: RetryPolicy) -> Self {
+        self.settings.retry = policy;
+        self
+    }
+
+    /// Writes the secrets of every session to the file that the environment variable `SSLKEYLOGFILE` names. Whoever
+    /// reads that file reads the traffic: off by default.
+    pub fn key_log(mut self, on: bool) -> Self {
+        self.key_log = on;
+        self
+    }
+
+    /// Connects by this, whatever the URL's scheme; roots and identity are then its own matter.
+    pub fn transport(mut self, transport: Arc<dyn Transport>) -> Self {
+        self.transport = Some(transport);
+        self
+    }
+
+    /// Builds the client without connecting: the first use does. Reads the files named.
+    pub fn build(self) -> Result<Client, BuildError> {
+        let home =
+            self.urls.iter().map(|url| Endpoint::parse(url, DEFAULT_PORT)).collect::<Result<Vec<_>, _>>()?;
+        if home.is_empty() {
+            return Err(BuildError::NoUrl);
+        }
+        let dial = match self.transport {
+            Some(transport) => Dial::By(transport),
+            None => Dial::ByScheme(connector(self.trust, self.roots, self.identity, self.key_log)?),
+        };
+        Ok(Client::new(Connections::new(dial, home, self.expectation, self.settings)))
+    }
+
+    /// Builds the client and says Hello once, so that what no retry can cure is known now.
+    pub async fn connect(self) -> Result<Client, ClientError> {
+        let client = self.build()?;
+        client.hello().await?;
+        Ok(client)
+    }
+}
+
+fn connector(
+    trust: Option<Receiver>,
+    roots: Vec<TrustSource>,
+    identity: Option<IdentitySource>,
+    key_log: bool,
+) -> Result<Connector, MaterialError> {
+    let receiver = if let Some(receiver) = trust {
+        receiver
+    } else {
+        let roots = if roots.is_empty() { vec![TrustSource::PublicRoots] } else { roots };
+        let material = Material { client_identity: identity, ..Material::new().with_roots(roots) };
+        Store::new(&material)?.receiver()
+    };
+    let options = TransportOptions { key_log, ..TransportOptions::new(ALPN, DEFAULT_PORT) };
+    Ok(Connector::new(&receiver, &options))
+}
+
+impl fmt::Debug for ClientBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClientBuilder")
+            .field("urls", &self.urls)
+            .field("expectation", &self.expectation)
+            .field("settings", &self.settings)
+            .finish_non_exhaustive()
+    }
+}

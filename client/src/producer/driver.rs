@@ -1,0 +1,324 @@
+//! The task behind a producer: has one session after the other for its partitions, and decides what each end means.
+//! What goes on within a session is in [`super::exchange`].
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, sleep_until};
+use tracing::{debug, info, warn};
+
+use super::accumulator::Settlement;
+use super::error::{DeliveryError, OpenProducerError};
+use super::lane::Lane;
+use super::link::Link;
+use super::shared::Shared;
+use crate::backoff::{Retries, jittered};
+use crate::connection::{MAX_HOPS, Place, parse_redirect};
+use crate::error::{GoAway, SessionError};
+
+/// When nothing is due: any wake-up before it does no harm.
+const NEVER: Duration = Duration::from_hours(24);
+
+/// How a session ended.
+#[derive(Debug)]
+pub(super) enum End {
+    /// The producer is closed.
+    Stopped,
+    /// The broker asked for it, and answered everything before.
+    GoneAway(GoAway),
+    /// It broke.
+    Lost(SessionError),
+    /// The broker did what it must not do.
+    Violated(String),
+    /// The topic is gone.
+    Fatal(DeliveryError),
+    /// Its last partition moved away.
+    Deserted,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Driver {
+    pub(super) shared: Arc<Shared>,
+    pub(super) place: Place,
+    pub(super) inbox: mpsc::Receiver<Lane>,
+    pub(super) lanes: Vec<Lane>,
+    /// Whose turn it is to send first.
+    pub(super) turn: usize,
+    pub(super) news: watch::Receiver<u64>,
+    pub(super) retries: Retries,
+    pub(super) settlements: Vec<Settlement>,
+    /// When the next session may be opened.
+    not_before: Instant,
+}
+
+impl Driver {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        place: Place,
+        inbox: mpsc::Receiver<Lane>,
+        lanes: Vec<Lane>,
+    ) -> Self {
+        let news = shared.subscribe();
+        let retries = Retries::new(shared.connections.settings.retry);
+        let not_before = Instant::now();
+        Self { shared, place, inbox, lanes, turn: 0, news, retries, settlements: Vec::new(), not_before }
+    }
+
+    /// Runs until the producer is closed, fails for good, or has no partition left for this task.
+    pub(super) async fn run(mut self, mut link: Option<Link>) {
+        loop {
+            let mut live = match link.take() {
+                Some(link) => link,
+                None => match self.reconnect().await {
+                    Some(link) => link,
+                    None => return,
+                },
+            };
+            let end = self.drive(&mut live).await;
+            for lane in &mut self.lanes {
+                lane.session_lost();
+            }
+            if !self.after(end, live).await {
+                return;
+            }
+        }
+    }
+
+    /// Acts on the end of a session. Says whether there is to be another.
+    async fn after(&mut self, end: End, link: Link) -> bool {
+        let close_timeout = self.shared.connections.settings.close_timeout;
+        let target = link.target.clone();
+        self.retries.lasted(link.opened.elapsed());
+        let lost = match end {
+            End::Stopped => {
+                link.finish(close_timeout).await;
+                self.stop(&DeliveryError::Closed { maybe_stored: false });
+                return false;
+            }
+            End::Fatal(error) => {
+                link.finish(close_timeout).await;
+                self.stop(&error);
+                return false;
+            }
+            End::Deserted => {
+                link.finish(close_timeout).await;
+                return true;
+            }
+            End::GoneAway(GoAway { retry_after }) => {
+                info!(target, ?retry_after, "the broker asked to be left");
+                link.finish(close_timeout).await;
+                self.retries.succeeded();
+                self.not_before = Instant::now() + self.bounded(jittered(retry_after.unwrap_or_default()));
+                return true;
+            }
+            End::Violated(detail) => {
+                link.fail(&detail).await;
+                SessionError::Protocol { target, detail }
+            }
+            End::Lost(error) => error,
+        };
+        warn!(error = %lost, "the producer's session is lost");
+        if !lost.is_retryable() {
+            self.stop(&DeliveryError::Session { source: lost, maybe_stored: false });
+            return false;
+        }
+        let now = Instant::now();
+        let policy = self.shared.connections.settings.retry;
+        let delay = self.retries.after_failure(lost.retry_after(), now).unwrap_or(policy.max_backoff);
+        self.not_before = now + delay;
+        true
+    }
+
+    /// A new session, once there is something to send. `None` ends the task.
+    async fn reconnect(&mut self) -> Option<Link> {
+        loop {
+            if !self.await_work().await {
+                return None;
+            }
+            match self.connect().await {
+                Some(Ok(link)) => return Some(link),
+                Some(Err(error)) if self.place != Place::Home => {
+                    debug!(%error, "going home");
+                    self.go_home();
+                }
+                Some(Err(error)) => {
+                    let fatal = !error.is_retryable();
+                    let error = match error {
+                        OpenProducerError::Session(source) => {
+                            DeliveryError::Session { source, maybe_stored: false }
+                        }
+                        OpenProducerError::Refused { fault, .. } => {
+                            DeliveryError::Refused { fault, maybe_stored: false }
+                        }
+                    };
+                    if fatal {
+                        self.stop(&error);
+                        return None;
+                    }
+                    self.fail(&error);
+                    self.retries.succeeded();
+                }
+                None => {
+                    self.stop(&DeliveryError::Closed { maybe_stored: false });
+                    return None;
+                }
+            }
+        }
+    }
+
+    fn has_work(&self) -> bool {
+        let accumulator = self.shared.accumulator();
+        self.lanes.iter().any(|lane| !lane.is_empty() || accumulator.holds(lane.partition()))
+    }
+
+    /// Waits until there is something to send and the broker wants to be asked. Says whether the task is to go on.
+    async fn await_work(&mut self) -> bool {
+        loop {
+            self.expire(Instant::now());
+            if self.lanes.is_empty() && self.place != Place::Home {
+                match self.shared.routes.retire(&self.place, &mut self.inbox) {
+                    Some(lane) => self.lanes.push(lane),
+                    None => return false,
+                }
+            }
+            let now = Instant::now();
+            let mut wake = now + NEVER;
+            if self.has_work() {
+                if self.not_before <= now {
+                    return true;
+                }
+                wake = self.deadline().map_or(self.not_before, |deadline| deadline.min(self.not_before));
+            }
+            tokio::select! {
+                () = sleep_until(wake) => {}
+                () = self.shared.stop.cancelled() => {
+                    self.stop(&DeliveryError::Closed { maybe_stored: false });
+                    return false;
+                }
+                _ = self.news.changed() => {}
+                Some(lane) = self.inbox.recv() => self.lanes.push(lane),
+            }
+        }
+    }
+
+    /// Connects, failing meanwhile what has passed its deadline. `None` if the producer is closed.
+    async fn connect(&mut self) -> Option<Result<Link, OpenProducerError>> {
+        let shared = self.shared.clone();
+        let place = self.place.clone();
+        let policy = shared.connections.settings.retry;
+        let mut retries = std::mem::replace(&mut self.retries, Retries::new(policy));
+        let connecting = async {
+            let id = Some(shared.topic_id);
+            let opened = Link::open(&shared.connections, &shared.topic, id, &place, &mut retries).await;
+            (opened, retries)
+        };
+        tokio::pin!(connecting);
+        loop {
+            let deadline = self.deadline().unwrap_or_else(|| Instant::now() + NEVER);
+            tokio::select! {
+                () = shared.stop.cancelled() => return None,
+                (opened, retries) = &mut connecting => {
+                    self.retries = retries;
+                    return Some(opened.map(|(link, _)| link));
+                }
+                () = sleep_until(deadline) => {
+                    self.expire(Instant::now());
+                }
+                _ = self.news.changed() => {}
+                Some(lane) = self.inbox.recv() => self.lanes.push(lane),
+            }
+        }
+    }
+
+    /// Hands partitions over that another broker owns.
+    pub(super) fn move_away(&mut self, now: Instant) {
+        let mut index = 0;
+        while index < self.lanes.len() {
+            let Some(url) = self.lanes[index].moves_to() else {
+                index += 1;
+                continue;
+            };
+            let place = parse_redirect(&self.shared.topic, url);
+            debug!(partition = self.lanes[index].partition(), url, "the partition is elsewhere");
+            let lane = &mut self.lanes[index];
+            lane.hops += 1;
+            match place {
+                Ok(place) if lane.hops <= MAX_HOPS && place != self.place => {
+                    lane.moved(None);
+                    let lane = self.lanes.swap_remove(index);
+                    self.hand_over(place, lane);
+                }
+                _ => {
+                    // The brokers do not agree, or send us to nowhere: give them time.
+                    lane.hops = 0;
+                    lane.moved(Some(now + self.shared.connections.settings.retry.max_backoff));
+                    index += 1;
+                }
+            }
+        }
+    }
+
+    fn hand_over(&self, place: Place, lane: Lane) {
+        self.shared.routes.hand_over(place.clone(), lane, |inbox, lane| {
+            Self::new(self.shared.clone(), place, inbox, vec![lane]).run(None)
+        });
+    }
+
+    /// Gives every partition back to the task at home.
+    fn go_home(&mut self) {
+        let later = Instant::now() + self.shared.connections.settings.retry.min_backoff;
+        for mut lane in std::mem::take(&mut self.lanes) {
+            lane.moved(Some(later));
+            self.hand_over(Place::Home, lane);
+        }
+    }
+
+    /// The first deadline of a batch.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        let accumulator = self.shared.accumulator();
+        let of = |lane: &Lane| lane.deadline().or_else(|| accumulator.deadline(lane.partition()));
+        self.lanes.iter().filter_map(of).min()
+    }
+
+    /// Fails what has passed its deadline. Says whether the session is to be given up for it.
+    pub(super) fn expire(&mut self, now: Instant) -> bool {
+        let mut abandoned = false;
+        let mut accumulator = self.shared.accumulator();
+        let timeout = accumulator.plan.delivery_timeout;
+        for lane in &mut self.lanes {
+            abandoned |= lane.expire(now, timeout, &mut self.settlements);
+            accumulator.expire(lane.partition(), now, &mut self.settlements);
+        }
+        drop(accumulator);
+        self.shared.settle(&mut self.settlements);
+        abandoned
+    }
+
+    /// Fails everything that is not settled.
+    fn fail(&mut self, error: &DeliveryError) {
+        let mut accumulator = self.shared.accumulator();
+        for lane in &mut self.lanes {
+            lane.fail(error, &mut self.settlements);
+            accumulator.fail(lane.partition(), error, &mut self.settlements);
+        }
+        drop(accumulator);
+        self.shared.settle(&mut self.settlements);
+    }
+
+    /// Fails everything, now and later, and ends the producer's other tasks.
+    fn stop(&mut self, error: &DeliveryError) {
+        let error = &self.shared.close(error.clone());
+        while let Ok(lane) = self.inbox.try_recv() {
+            self.lanes.push(lane);
+        }
+        self.fail(error);
+        self.shared.stop.cancel();
+    }
+
+    /// What a broker may make us wait.
+    fn bounded(&self, delay: Duration) -> Duration {
+        delay.min(self.shared.connections.settings.retry.retry_for)
+    }
+}

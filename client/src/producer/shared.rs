@@ -1,0 +1,235 @@
+//! What the handles of a producer and its drivers share.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use super::accumulator::{Accumulator, PushError, Pushed, Settlement};
+use super::delivery::{BatchDelivery, Delivery};
+use super::error::{DeliveryError, SendError, TrySendError};
+use super::lane::Lane;
+use super::record::Record;
+use crate::connection::Connections;
+use crate::routes::Routes;
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) connections: Arc<Connections>,
+    pub(super) topic: String,
+    pub(super) topic_id: Uuid,
+    pub(super) partitions: u32,
+    /// Ends the drivers.
+    pub(super) stop: CancellationToken,
+    pub(super) routes: Routes<Lane>,
+    accumulator: Mutex<Accumulator>,
+    /// Counts news for the drivers: batches that are full, and first records of batches.
+    news: watch::Sender<u64>,
+    /// The window has room again.
+    room: Notify,
+    /// Those who wait for room stand in line here.
+    line: tokio::sync::Mutex<()>,
+    waiting: AtomicUsize,
+}
+
+/// One who waits for room, counted for as long as it does.
+struct Waiting<'a>(&'a AtomicUsize);
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Shared {
+    pub(super) fn new(
+        connections: Arc<Connections>,
+        topic: String,
+        topic_id: Uuid,
+        accumulator: Accumulator,
+    ) -> Self {
+        Self {
+            connections,
+            topic,
+            topic_id,
+            partitions: accumulator.plan.partitions,
+            stop: CancellationToken::new(),
+            routes: Routes::new(accumulator.plan.partitions),
+            accumulator: Mutex::new(accumulator),
+            news: watch::Sender::new(0),
+            room: Notify::new(),
+            line: tokio::sync::Mutex::new(()),
+            waiting: AtomicUsize::new(0),
+        }
+    }
+
+    pub(super) fn accumulator(&self) -> MutexGuard<'_, Accumulator> {
+        self.accumulator.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// News from now on.
+    pub(super) fn subscribe(&self) -> watch::Receiver<u64> {
+        self.news.subscribe()
+    }
+
+    pub(super) fn announce(&self) {
+        self.news.send_modify(|count| *count = count.wrapping_add(1));
+    }
+
+    /// Takes a record if there is room and nobody stands in line before it.
+    pub(super) fn try_send(&self, record: &Record<'_>) -> Result<Delivery, TrySendError> {
+        if self.waiting.load(Ordering::Relaxed) > 0 {
+            self.accumulator().check(record)?;
+            return Err(TrySendError::WindowFull);
+        }
+        self.push(record)
+    }
+
+    /// Takes a record, waiting in line for room.
+    pub(super) async fn send(&self, record: &Record<'_>) -> Result<Delivery, SendError> {
+        match self.try_send(record) {
+            Ok(delivery) => return Ok(delivery),
+            Err(TrySendError::Refused(error)) => return Err(error),
+            Err(TrySendError::WindowFull) => {}
+        }
+        let _waiting = self.wait();
+        let _turn = self.line.lock().await;
+        loop {
+            match self.push(record) {
+                Ok(delivery) => return Ok(delivery),
+                Err(TrySendError::Refused(error)) => return Err(error),
+                Err(TrySendError::WindowFull) => self.room.notified().await,
+            }
+        }
+    }
+
+    /// Takes all of `records`, waiting in line for room as often as it must.
+    pub(super) async fn send_all(&self, records: &[Record<'_>]) -> Result<BatchDelivery, SendError> {
+        let mut all = BatchDelivery::default();
+        let mut rest = records;
+        {
+            let accumulator = self.accumulator();
+            for record in records {
+                accumulator.check(record)?;
+            }
+        }
+        if self.waiting.load(Ordering::Relaxed) == 0 {
+            rest = self.push_all(rest, &mut all)?;
+        }
+        if rest.is_empty() {
+            return Ok(all);
+        }
+        let _waiting = self.wait();
+        let _turn = self.line.lock().await;
+        loop {
+            rest = self.push_all(rest, &mut all)?;
+            if rest.is_empty() {
+                return Ok(all);
+            }
+            self.room.notified().await;
+        }
+    }
+
+    /// Books what has ended and tells those who wait for it.
+    pub(super) fn settle(&self, settlements: &mut Vec<Settlement>) {
+        if settlements.is_empty() {
+            return;
+        }
+        let mut accumulator = self.accumulator();
+        for settlement in settlements.iter() {
+            accumulator.settled(settlement);
+        }
+        drop(accumulator);
+        for settlement in settlements.drain(..) {
+            settlement.ticket.receipt.settle(settlement.outcome);
+        }
+        self.room.notify_one();
+    }
+
+    /// Takes no record any more. Returns why: the first reason counts.
+    pub(super) fn close(&self, reason: DeliveryError) -> DeliveryError {
+        let reason = self.accumulator().close(reason);
+        // One is woken, and passes its turn on when it has seen why.
+        self.room.notify_one();
+        reason
+    }
+
+    fn wait(&self) -> Waiting<'_> {
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        Waiting(&self.waiting)
+    }
+
+    fn push(&self, record: &Record<'_>) -> Result<Delivery, TrySendError> {
+        let timestamp = record.timestamp.unwrap_or_else(now_ms);
+        let mut accumulator = self.accumulator();
+        match accumulator.push(record, timestamp, Instant::now()) {
+            Ok(Pushed { delivery, news }) => {
+                drop(accumulator);
+                if news {
+                    self.announce();
+                }
+                Ok(delivery)
+            }
+            Err(PushError::Refused(error)) => Err(error.into()),
+            Err(PushError::WindowFull) => {
+                self.seal_if_stuck(accumulator);
+                Err(TrySendError::WindowFull)
+            }
+        }
+    }
+
+    /// Takes as many of `records` as there is room for, under one lock; gives back the rest.
+    fn push_all<'r, 'a>(
+        &self,
+        records: &'r [Record<'a>],
+        all: &mut BatchDelivery,
+    ) -> Result<&'r [Record<'a>], SendError> {
+        let (clock, now) = (now_ms(), Instant::now());
+        let mut news = false;
+        let mut accumulator = self.accumulator();
+        for (index, record) in records.iter().enumerate() {
+            match accumulator.push(record, record.timestamp.unwrap_or(clock), now) {
+                Ok(pushed) => {
+                    news |= pushed.news;
+                    all.add(pushed.delivery);
+                }
+                Err(PushError::Refused(error)) => {
+                    drop(accumulator);
+                    self.announce();
+                    return Err(error);
+                }
+                Err(PushError::WindowFull) => {
+                    self.seal_if_stuck(accumulator);
+                    self.announce();
+                    return Ok(&records[index..]);
+                }
+            }
+        }
+        drop(accumulator);
+        if news {
+            self.announce();
+        }
+        Ok(&[])
+    }
+
+    /// With nothing but open batches in the window, waiting for them to linger would only cost time.
+    fn seal_if_stuck(&self, mut accumulator: MutexGuard<'_, Accumulator>) {
+        if accumulator.only_open() {
+            accumulator.seal_all();
+            drop(accumulator);
+            self.announce();
+        }
+    }
+}
+
+fn now_ms() -> i64 {
+    // A clock before 1970 is a clock that was never set: the epoch says so as well as any other time.
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+}
