@@ -1,11 +1,14 @@
 //! The memory engine keeps the promises of every engine, and lets a test hold durability back.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use futures_util::FutureExt as _;
 use sealstream_broker::log::clock::ManualClock;
 use sealstream_broker::log::conformance::life::{append, batch, put};
+use sealstream_broker::log::conformance::model::{self, Rig};
 use sealstream_broker::log::conformance::{Fixture, Life};
+use sealstream_broker::log::disk::Disk;
 use sealstream_broker::log::memory::{MemoryEngine, MemoryStore};
 use sealstream_broker::log::{
     CommitError, LogEngine, Outcome, PartitionOptions, ReadError, Refusal, ShardId,
@@ -47,6 +50,47 @@ impl Fixture for Memory {
 }
 
 sealstream_broker::log_conformance!(memory, Memory::new);
+
+/// Keeps the model company: the disk has nothing to do, and a crash takes nothing.
+struct Forgetless {
+    store: MemoryStore,
+    starts: AtomicU64,
+    /// From this start on the store is another one each time.
+    forgets_from: u64,
+}
+
+impl Forgetless {
+    fn until(forgets_from: u64) -> Self {
+        Self { store: MemoryStore::new(4), starts: AtomicU64::new(0), forgets_from }
+    }
+}
+
+impl Rig for Forgetless {
+    fn start(
+        &self,
+        _seed: u64,
+        _disk: Arc<dyn Disk>,
+        clock: Arc<ManualClock>,
+    ) -> BoxFuture<'_, Result<Arc<dyn LogEngine>, String>> {
+        let forgets = self.starts.fetch_add(1, Ordering::Relaxed) >= self.forgets_from;
+        let store = if forgets { MemoryStore::new(4) } else { self.store.clone() };
+        let engine: Arc<dyn LogEngine> = Arc::new(MemoryEngine::over(&store, clock));
+        Box::pin(std::future::ready(Ok(engine)))
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_engine_that_keeps_everything_agrees_with_the_model() {
+    for seed in 0..10 {
+        model::round(&Forgetless::until(u64::MAX), seed).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[should_panic(expected = "lost")]
+async fn an_engine_that_forgets_is_found_out() {
+    model::round(&Forgetless::until(2), 1).await;
+}
 
 #[tokio::test]
 async fn while_durability_is_held_nothing_is_acknowledged_or_seen() {

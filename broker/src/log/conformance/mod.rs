@@ -31,6 +31,7 @@
 pub mod appends;
 pub mod durability;
 pub mod life;
+pub mod model;
 pub mod ownership;
 pub mod producers;
 pub mod reads;

@@ -100,6 +100,8 @@ impl Injection {
 pub(super) struct Faults {
     planned: Vec<Injection>,
     operations: u64,
+    struck: u64,
+    full: u64,
 }
 
 /// Whether an operation fails.
@@ -121,6 +123,22 @@ impl Faults {
         self.operations
     }
 
+    pub(super) fn struck(&self) -> u64 {
+        self.struck
+    }
+
+    /// Those of them that said that there is no room.
+    pub(super) fn full(&self) -> u64 {
+        self.full
+    }
+
+    /// There was no room indeed.
+    pub(super) fn no_room(&mut self) -> io::Error {
+        self.struck += 1;
+        self.full += 1;
+        Fault::NoSpace.error()
+    }
+
     pub(super) fn next(&mut self, operation: Operation, path: &Path) -> Verdict {
         self.operations += 1;
         let mut strikes = None;
@@ -137,7 +155,9 @@ impl Faults {
             }
         }
         let Some(index) = strikes else { return Verdict::Pass };
+        self.struck += 1;
         let fault = self.planned[index].fault;
+        self.full += u64::from(fault == Fault::NoSpace);
         if !self.planned[index].again {
             self.planned.remove(index);
         }

@@ -95,6 +95,16 @@ impl SimulatedDisk {
         self.state().faults.operations()
     }
 
+    /// How many operations were failed on purpose, by a fault or for want of room.
+    pub fn struck(&self) -> u64 {
+        self.state().faults.struck()
+    }
+
+    /// Those of them that said that there is no room.
+    pub fn struck_for_room(&self) -> u64 {
+        self.state().faults.full()
+    }
+
     /// Whether a fault has ended the process: nothing works until [`Self::restart`].
     pub fn is_down(&self) -> bool {
         self.state().running != Running::Yes
@@ -116,11 +126,12 @@ impl SimulatedDisk {
     }
 
     /// Makes ready for the next process after an injected [`Fault::Kill`] or [`Fault::PowerCut`], with the losses that it implies; without
-    /// one it is a [`Self::kill`].
-    pub fn restart(&self) {
+    /// one it is a [`Self::kill`]. Whether the power had gone.
+    pub fn restart(&self) -> bool {
         let mut state = self.state();
-        let loss = (state.running == Running::NoPower).then_some(Loss::Some);
-        state.restart(loss);
+        let power_cut = state.running == Running::NoPower;
+        state.restart(power_cut.then_some(Loss::Some));
+        power_cut
     }
 
     /// Bounds the disk, in bytes; `None` lifts the bound. What is there already stays.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use rand::RngExt as _;
 
-use super::fault::{Fault, Operation};
+use super::fault::Operation;
 use super::tree::NodeId;
 use super::{Running, SimulatedDisk, State, WRITE_BACK_ODDS, dead};
 use crate::log::disk::{DirEntry, Disk, DiskFile, DiskLock, LockError};
@@ -163,7 +163,7 @@ impl DiskFile for Handle {
         }
         match fault {
             Some(fault) => Err(fault.error()),
-            None if len < bytes.len() => Err(Fault::NoSpace.error()),
+            None if len < bytes.len() => Err(state.faults.no_room()),
             None => Ok(()),
         }
     }
@@ -185,7 +185,7 @@ impl DiskFile for Handle {
         let room = state.room();
         let file = state.tree.file(self.node)?;
         if len.saturating_sub(file.reserved()) > room {
-            return Err(Fault::NoSpace.error());
+            return Err(state.faults.no_room());
         }
         file.allocate(len);
         Ok(())
