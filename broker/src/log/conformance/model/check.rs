@@ -6,7 +6,7 @@ use sealstream_protocol::entry::Entry;
 use uuid::Uuid;
 
 use super::super::life::soon;
-use super::ops::internal;
+use super::commits::internal;
 use super::state::{Fate, Known, Part, Promise};
 use super::{Driver, Severity, Since};
 use crate::log::engine::{Partition, ReadError, Versioned};

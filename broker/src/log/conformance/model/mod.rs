@@ -16,6 +16,7 @@
 //! An engine's own threads make the timing, so that a seed gives the same operations but not always the same losses.
 
 mod check;
+mod commits;
 mod ops;
 mod state;
 
