@@ -23,18 +23,18 @@ pub const DEFAULT_CLOSE_DEADLINE: Duration = Duration::from_secs(3);
 /// (Azure) and an idle UDP flow after 30 s: 15 s is half of the shortest.
 pub const DEFAULT_KEEP_ALIVE: Duration = Duration::from_secs(15);
 
-/// How often an unanswered TCP keep-alive probe is repeated. The probes go out 5 s apart; with [`KEEP_ALIVE_PROBES`] a
-/// dead peer is noticed 15 + 3 × 5 = 30 s after its last sign of life.
+/// How often an unanswered TCP keep-alive probe is repeated. With [`KEEP_ALIVE_PROBES`] a dead idle peer is noticed
+/// 15 + 3 × 5 = 30 s after its last sign of life; where a user timeout is set, Linux lets that one decide instead.
 pub const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(5);
 
 /// How many TCP keep-alive probes go unanswered before the connection is given up.
 pub const KEEP_ALIVE_PROBES: u32 = 3;
 
-/// How long sent bytes may stay unacknowledged (`TCP_USER_TIMEOUT`), for keep-alive is silent while data is in flight and
-/// the kernel's own limit is 15 minutes.
+/// How long sent bytes, keep-alive probes among them, may stay unacknowledged (`TCP_USER_TIMEOUT`). Left to itself the
+/// kernel sends data into the void for 15 minutes.
 ///
 /// Linux counts the time that a live peer keeps its window closed as well (probed on 6.18), so this is also how long a
-/// reader may pause before its writer gives up: minutes, not the 30 s of keep-alive.
+/// reader may pause before its writer gives up: minutes, then, and `None` for readers that may pause for longer.
 pub const DEFAULT_TCP_USER_TIMEOUT: Duration = Duration::from_mins(5);
 
 /// Connections that the kernel completes before we accept them. A reconnect storm of 1,000 clients within one

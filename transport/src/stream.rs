@@ -124,6 +124,8 @@ impl fmt::Debug for RecvHalf {
 }
 
 /// The writing half of a [`Stream`]. Dropped before `shutdown` has resolved, it aborts the stream with code 0.
+///
+/// What was written is on its way only once it was flushed or more was written: flush before waiting for an answer.
 pub struct SendHalf {
     backend: Box<dyn SendBackend>,
     ended: bool,

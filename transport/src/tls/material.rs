@@ -83,8 +83,13 @@ impl IdentitySource {
             let detail = "the chain holds no certificate".to_owned();
             return Err(MaterialError::BadCertificate { origin: chain_origin, detail });
         };
-        super::identity::identity_of_leaf(leaf)
+        let holder = super::identity::identity_of_leaf(leaf)
             .map_err(|detail| MaterialError::BadCertificate { origin: chain_origin.clone(), detail })?;
+        let now = super::sessions::unix_now();
+        if holder.not_after < now {
+            let told = super::classify::expired_on(holder.not_after, now);
+            tracing::warn!(certificate = %chain_origin, "peers will refuse this certificate: {told}");
+        }
         let signer = provider.key_provider.load_private_key(key).map_err(|error| {
             MaterialError::UnsupportedKey { key: key_origin.clone(), detail: error.to_string() }
         })?;
