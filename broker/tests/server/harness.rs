@@ -29,9 +29,9 @@ use uuid::Uuid;
 /// Nothing in a test takes this long unless it is broken.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
-pub(crate) struct TestBroker {
+pub(crate) struct TestBroker<E = MemoryEngine> {
     pub(crate) network: MemoryNetwork,
-    pub(crate) engine: Arc<MemoryEngine>,
+    pub(crate) engine: Arc<E>,
     pub(crate) running: RunningBroker,
 }
 
@@ -46,10 +46,15 @@ impl TestBroker {
 
     /// A broker over what another has left.
     pub(crate) async fn over(options: BrokerOptions, store: &MemoryStore, clock: Arc<dyn Clock>) -> Self {
+        Self::on(options, Arc::new(MemoryEngine::over(store, Arc::clone(&clock))), clock).await
+    }
+}
+
+impl<E: LogEngine + 'static> TestBroker<E> {
+    pub(crate) async fn on(options: BrokerOptions, engine: Arc<E>, clock: Arc<dyn Clock>) -> Self {
         let network = MemoryNetwork::new();
         let listener = network.listen("127.0.0.1:0".parse().unwrap()).await.unwrap();
-        let engine = Arc::new(MemoryEngine::over(store, Arc::clone(&clock)));
-        let shared: Arc<dyn LogEngine> = Arc::clone(&engine) as Arc<dyn LogEngine>;
+        let shared: Arc<dyn LogEngine> = engine.clone();
         let running = Broker::start_with_clock(options, shared, vec![listener], clock).await.unwrap();
         Self { network, engine, running }
     }

@@ -1,6 +1,10 @@
 //! The broker's server, in process: sessions spoken frame by frame over the in-memory network.
 
 mod admission;
+mod bad_input;
+mod consume;
+mod gated;
 mod harness;
+mod produce;
 mod shutdown;
 mod topics;
