@@ -27,6 +27,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub use real::RealDisk;
+#[cfg(any(test, feature = "test-util"))]
+pub use simulated::SimulatedDisk;
 
 /// A file system. Paths are used as given; on the real disk relative ones start at the working directory.
 pub trait Disk: Send + Sync + fmt::Debug {
