@@ -3,9 +3,10 @@
 //! Pure: no I/O, no clock. It keeps the promise that every record is stored once and in order, or reported as failed,
 //! by these rules:
 //!
-//! - Batches are numbered when they are first sent, and at most [`MAX_UNANSWERED`] of them are unanswered: as many
-//!   as the broker remembers, so that a repeat of any of them is recognised.
-//! - A batch whose answer was lost with its session is *in doubt*: it is sent again under the same number.
+//! - Batches are numbered when they are first sent, and none is numbered while one [`MAX_UNANSWERED`] numbers below
+//!   is not settled: as many as the broker remembers, so that a repeat of any of them is recognised.
+//! - A batch whose answer was lost with its session is *in doubt*: it is sent again under the same number. Only an
+//!   acknowledgement ends the doubt, for a broker goes on with what it had read of a session that was cut.
 //! - After a refusal that time may cure, nothing more is sent until all that was sent is answered (the broker answers
 //!   `OutOfSequence` to whatever followed); then everything goes out again in order.
 //! - A batch that is refused for good leaves a *gap* that the broker waits to be filled, for ever. What follows it
@@ -111,7 +112,9 @@ impl Lane {
 
     /// Whether it takes a further batch.
     pub(super) fn has_room(&self) -> bool {
-        self.flights.len() < MAX_UNANSWERED && self.gap.is_none() && !self.rewind && self.elsewhere.is_none()
+        // Counted by numbers: a batch that is still unsettled while later ones are stored grows old too.
+        let span = self.flights.front().map_or(0, |first| self.next_sequence - first.batch.header().sequence);
+        span < MAX_UNANSWERED as u64 && self.gap.is_none() && !self.rewind && self.elsewhere.is_none()
     }
 
     /// Numbers a batch. The builder comes back for its buffer.
@@ -264,12 +267,11 @@ impl Lane {
     }
 
     fn out_of_sequence(&mut self, index: usize, awaited: Option<u64>, now: Instant) {
-        let flight = &mut self.flights[index];
-        flight.in_doubt = false;
+        // The doubt stays, if there is any: this copy is not stored, but another may wait in a session that was cut.
+        let sequence = self.flights[index].batch.header().sequence;
         self.rewind = true;
         // With unsettled batches before it, they are what the broker waits for. Without any, nothing that we still
         // have can fill the gap: the broker has lost what it had acknowledged.
-        let sequence = flight.batch.header().sequence;
         if index == 0 && awaited.is_some_and(|awaited| awaited < sequence) {
             tracing::warn!(partition = self.partition, ?awaited, sequence, "the broker forgot this producer");
             self.gap = Some(Gap { at: 0, in_doubt: false });
