@@ -119,18 +119,25 @@ pub(crate) struct Wire {
     pub(crate) welcome: Option<Welcome>,
     pub(crate) reader: FrameReader,
     pub(crate) writer: FrameWriter,
+    /// Held while the session lasts.
+    pub(crate) connection: Option<Box<dyn Outbound>>,
 }
 
 impl Wire {
     pub(crate) async fn open(stream: Stream, hello: Hello) -> Result<Self, OpenSessionError> {
         let session = open(stream, hello, Limits::MAX_FRAME, PATIENCE).await?;
-        Ok(Self { welcome: Some(session.welcome), reader: session.reader, writer: session.writer })
+        Ok(Self {
+            welcome: Some(session.welcome),
+            reader: session.reader,
+            writer: session.writer,
+            connection: None,
+        })
     }
 
     /// Without saying Hello.
     pub(crate) fn raw(stream: Stream) -> Self {
         let reader = FrameReader::new(stream.recv, Limits::MAX_FRAME);
-        Self { welcome: None, reader, writer: FrameWriter::new(stream.send) }
+        Self { welcome: None, reader, writer: FrameWriter::new(stream.send), connection: None }
     }
 
     pub(crate) async fn send(&mut self, message: impl Into<Message>) {

@@ -6,5 +6,6 @@ mod consume;
 mod gated;
 mod harness;
 mod produce;
+mod sealed;
 mod shutdown;
 mod topics;
