@@ -5,3 +5,9 @@ mod stream {
 
     sealstream_transport::stream_suite!(QuicFixture::new());
 }
+
+mod security {
+    use sealstream_transport::testing::backends::QuicFixture;
+
+    sealstream_transport::security_suite!(QuicFixture::new());
+}

@@ -5,3 +5,9 @@ mod stream {
 
     sealstream_transport::stream_suite!(TcpFixture::new());
 }
+
+mod security {
+    use sealstream_transport::testing::backends::TcpFixture;
+
+    sealstream_transport::security_suite!(TcpFixture::new());
+}

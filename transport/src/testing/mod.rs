@@ -17,8 +17,9 @@ pub mod pki;
 mod process;
 pub mod proxy;
 mod run;
+pub mod security_suite;
 pub mod stream_suite;
 
 pub use pattern::Pattern;
-pub use process::{alone, open_sockets};
+pub use process::{alone, open_sockets, unprivileged};
 pub use run::{PATIENCE, eventually, polled, run};

@@ -2,10 +2,12 @@
 
 mod memory;
 mod quic;
+mod strangers;
 mod tcp;
 mod world;
 
 pub use memory::MemoryFixture;
 pub use quic::QuicFixture;
 pub use tcp::TcpFixture;
+pub(super) use world::options;
 pub use world::{ALPN, World};

@@ -1,10 +1,11 @@
 //! A UDP path that can be cut: datagrams are lost from then on, each way or one, as when a machine loses its power.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use tokio::net::UdpSocket;
 use tokio::task::JoinSet;
@@ -15,43 +16,58 @@ const DATAGRAM: usize = 65_535;
 /// Clients served at once; datagrams of further ones are lost. More than a test has.
 const MAX_CLIENTS: usize = 64;
 
-const OPEN: u8 = 0;
-const MUTE: u8 = 1;
-const CUT: u8 = 2;
-
 /// Forwards datagrams to one address, and its answers back.
-#[derive(Debug)]
 pub struct UdpProxy {
     entrance: SocketAddr,
-    path: Arc<Path>,
+    gate: Arc<Gate>,
     _task: JoinSet<()>,
 }
 
-#[derive(Debug, Default)]
-struct Path {
-    state: AtomicU8,
+/// What the path lets through.
+struct Gate {
+    /// Datagrams towards the target before the path closes that way.
+    there: AtomicUsize,
+    back: AtomicBool,
+    /// Sees every datagram that goes there.
+    notice: Notice,
+    /// The length of the largest datagram that was carried.
     largest: AtomicUsize,
 }
 
-impl Path {
-    fn state(&self) -> u8 {
-        self.state.load(Ordering::SeqCst)
-    }
-
-    fn measure(&self, length: usize) {
-        self.largest.fetch_max(length, Ordering::SeqCst);
-    }
-}
+type Notice = Box<dyn Fn(&[u8]) + Send + Sync>;
 
 impl UdpProxy {
     /// A path to `target`.
     pub async fn new(target: SocketAddr) -> io::Result<Self> {
+        Self::noticing(target, |_| {}).await
+    }
+
+    /// A path to `target` on which every datagram that goes there is looked at.
+    pub async fn noticing(
+        target: SocketAddr,
+        notice: impl Fn(&[u8]) + Send + Sync + 'static,
+    ) -> io::Result<Self> {
+        Self::with(target, usize::MAX, true, Box::new(notice)).await
+    }
+
+    /// A path that carries one datagram to `target`, and no answer.
+    pub async fn for_one_datagram(target: SocketAddr) -> io::Result<Self> {
+        Self::with(target, 1, false, Box::new(|_| {})).await
+    }
+
+    async fn with(target: SocketAddr, there: usize, back: bool, notice: Notice) -> io::Result<Self> {
         let front = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let entrance = front.local_addr()?;
-        let path = Arc::<Path>::default();
+        let gate = Gate {
+            there: AtomicUsize::new(there),
+            back: AtomicBool::new(back),
+            notice,
+            largest: AtomicUsize::new(0),
+        };
+        let gate = Arc::new(gate);
         let mut task = JoinSet::new();
-        task.spawn(forward(Arc::new(front), target, path.clone()));
-        Ok(Self { entrance, path, _task: task })
+        task.spawn(forward(Arc::new(front), target, gate.clone()));
+        Ok(Self { entrance, gate, _task: task })
     }
 
     /// Where the path begins.
@@ -59,39 +75,53 @@ impl UdpProxy {
         self.entrance
     }
 
-    /// The largest datagram that came along, either way.
+    /// The bytes of the largest datagram that came along, either way.
     pub fn largest(&self) -> usize {
-        self.path.largest.load(Ordering::SeqCst)
-    }
-
-    /// Loses every answer from now on: the server hears, and is not heard.
-    pub fn mute(&self) {
-        self.path.state.store(MUTE, Ordering::SeqCst);
+        self.gate.largest.load(Ordering::SeqCst)
     }
 
     /// Loses every datagram from now on.
     pub fn cut(&self) {
-        self.path.state.store(CUT, Ordering::SeqCst);
+        self.gate.there.store(0, Ordering::SeqCst);
+        self.gate.back.store(false, Ordering::SeqCst);
     }
 }
 
-async fn forward(front: Arc<UdpSocket>, target: SocketAddr, path: Arc<Path>) {
+impl Gate {
+    fn measure(&self, length: usize) {
+        self.largest.fetch_max(length, Ordering::SeqCst);
+    }
+
+    fn lets_one_there(&self) -> bool {
+        let one_less = |left: usize| left.checked_sub(1);
+        self.there.fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_less).is_ok()
+    }
+}
+
+impl fmt::Debug for UdpProxy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("UdpProxy").field("entrance", &self.entrance).finish_non_exhaustive()
+    }
+}
+
+async fn forward(front: Arc<UdpSocket>, target: SocketAddr, gate: Arc<Gate>) {
     let mut clients: HashMap<SocketAddr, Arc<UdpSocket>> = HashMap::new();
     let mut answers = JoinSet::new();
     let mut datagram = vec![0; DATAGRAM];
     loop {
         // An ICMP error of an earlier datagram is reported here: it concerns nobody now.
         let Ok((length, client)) = front.recv_from(&mut datagram).await else { continue };
-        path.measure(length);
-        if path.state() == CUT {
+        if !gate.lets_one_there() {
             continue;
         }
         if !clients.contains_key(&client) && clients.len() < MAX_CLIENTS {
             let Ok(back) = connected(target).await else { continue };
             clients.insert(client, back.clone());
-            answers.spawn(answer(back, front.clone(), client, path.clone()));
+            answers.spawn(answer(back, front.clone(), client, gate.clone()));
         }
         if let Some(back) = clients.get(&client) {
+            (gate.notice)(&datagram[..length]);
+            gate.measure(length);
             // A datagram that cannot be sent is a datagram lost.
             let _ = back.send(&datagram[..length]).await;
         }
@@ -104,12 +134,12 @@ async fn connected(target: SocketAddr) -> io::Result<Arc<UdpSocket>> {
     Ok(Arc::new(socket))
 }
 
-async fn answer(back: Arc<UdpSocket>, front: Arc<UdpSocket>, client: SocketAddr, path: Arc<Path>) {
+async fn answer(back: Arc<UdpSocket>, front: Arc<UdpSocket>, client: SocketAddr, gate: Arc<Gate>) {
     let mut datagram = vec![0; DATAGRAM];
     loop {
         let Ok(length) = back.recv(&mut datagram).await else { continue };
-        path.measure(length);
-        if path.state() == OPEN {
+        if gate.back.load(Ordering::SeqCst) {
+            gate.measure(length);
             let _ = front.send_to(&datagram[..length], client).await;
         }
     }
