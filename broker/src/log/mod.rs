@@ -13,6 +13,7 @@ pub mod disk;
 pub mod engine;
 pub mod memory;
 pub mod producers;
+pub mod segmented;
 
 pub use engine::{
     At, CommitError, Committed, Durability, DurabilityError, LogEngine, OffsetCommit, Op, OpenShardError,

@@ -112,6 +112,11 @@ impl ProducerTable {
         self.producers.is_empty()
     }
 
+    /// The hash of the identity that a producer is bound to, if the table knows it, expired or not.
+    pub fn identity(&self, producer: Uuid) -> Option<u64> {
+        self.producers.get(&producer).map(|known| known.identity)
+    }
+
     /// What is to be done with batch `sequence` of `producer`, sent by `identity` at `now` (milliseconds since the Unix epoch).
     ///
     /// `staged` are appends to this partition that are ahead in the same commit, in order, and not recorded yet; the time taken

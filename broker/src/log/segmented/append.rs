@@ -1,0 +1,313 @@
+//! How what is staged for a partition becomes bytes in its last segment.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+
+use super::cache::CachedEntry;
+use super::checkpoint::{self, Mark};
+use super::env::Env;
+use super::files::OpenSegment;
+use super::index::EntryPlace;
+use super::journal::Place;
+use super::partition::{
+    Active, Capture, Dirty, LivePartition, MAX_ALLOCATION, MIN_ALLOCATION, Run, Staged, StagedEntry,
+    commit_error,
+};
+use super::recovery::SegmentInfo;
+use super::segment::{BINDING, SEGMENT_HEADER, segment_header};
+use super::shared::{locked, writing};
+use crate::log::engine::Durability;
+
+/// Below this many bytes a write is gathered in one piece: copying them costs less than handing the parts to the kernel. 256 KiB
+/// stay in the processor's cache.
+const GATHER: u64 = 256 << 10;
+
+impl LivePartition {
+    /// Writes what is staged and answers it, or refuses it from the first entry on that could not be written.
+    pub(super) fn write_staged(&mut self, env: &Env, meta_durable: u64, scratch: &mut Vec<u8>) {
+        let mut staged = VecDeque::from(std::mem::take(&mut self.staged));
+        let mut rolled = false;
+        while let Some(first) = staged.front() {
+            let done = match &first.entry {
+                None => Ok(1),
+                Some(entry) => {
+                    let len = entry.len();
+                    self.make_room(env, len, &mut rolled)
+                        .and_then(|segment| self.write_group(env, &segment, &staged, scratch))
+                }
+            };
+            match done {
+                Ok(count) => {
+                    // Where the page cache is the promise, readers see it before the answer says so.
+                    self.settle(meta_durable);
+                    for staged in staged.drain(..count) {
+                        if let Some(answer) = staged.answer {
+                            self.answer(answer, staged.next);
+                        }
+                    }
+                }
+                Err(error) => {
+                    tracing::warn!(partition = %self.shared.id, %error, "cannot append");
+                    self.refuse(staged, &error);
+                    break;
+                }
+            }
+        }
+        if rolled
+            || self.durability == Durability::Disk
+                && self.checkpoints.uncaptured >= env.options.checkpoint_bytes
+        {
+            self.capture();
+            // Nobody may be waiting, but a segment that is full should not stay in the page cache alone.
+            self.sync_wanted |= rolled;
+        }
+    }
+
+    /// Sees to it that what is staged can be written where the journal will say; `None` if there is nothing to write.
+    pub(super) fn reserve_staged(&mut self, env: &Env) -> io::Result<Option<Place>> {
+        let len = self.staged.iter().filter_map(|staged| staged.entry.as_ref()).map(StagedEntry::len).sum();
+        if len == 0 {
+            return Ok(None);
+        }
+        let end = self.staged_end();
+        let segment = self.make_room(env, len, &mut false)?;
+        if let Some(active) = &mut self.active {
+            active.reserve(&*segment.file, self.written.position + len, env.options.segment_bytes)?;
+        }
+        let (id, incarnation) = (self.shared.id, self.incarnation);
+        Ok(Some(Place { id, incarnation, segment: segment.base, position: self.written.position, end }))
+    }
+
+    /// The bytes of what is staged.
+    pub(super) fn staged_parts(&self) -> impl Iterator<Item = &[u8]> {
+        self.staged.iter().filter_map(|staged| staged.entry.as_ref()).flat_map(StagedEntry::parts)
+    }
+
+    /// Writes what is staged, now that the journal has it, where room was reserved for it: it is durable.
+    pub(super) fn write_reserved(&mut self, env: &Env, scratch: &mut Vec<u8>) -> io::Result<()> {
+        let staged = VecDeque::from(std::mem::take(&mut self.staged));
+        if staged.iter().all(|staged| staged.entry.is_none()) {
+            return Ok(());
+        }
+        let segment = self.segment(env)?;
+        let group = || staged.iter().filter_map(|staged| staged.entry.as_ref());
+        let from = self.written.position;
+        let to = from + group().map(StagedEntry::len).sum::<u64>();
+        write(&segment, from, to, group(), scratch)?;
+        self.mark_dirty(&segment, false, None);
+        self.account(env, &segment, staged.iter(), to);
+        self.journaled = true;
+        self.advance(self.written);
+        Ok(())
+    }
+
+    /// Saves what is known of the producers at this place, once the place is durable.
+    pub(super) fn capture(&mut self) {
+        let checkpoints = &mut self.checkpoints;
+        if checkpoints.pending.is_none() && !checkpoints.saving {
+            let bytes = checkpoint::encode(self.written, self.last_time, &self.producers);
+            checkpoints.pending = Some(Capture { offset: self.written.offset, bytes });
+            checkpoints.captured = self.written.offset;
+            checkpoints.uncaptured = 0;
+        }
+    }
+
+    fn refuse(&mut self, staged: VecDeque<Staged>, error: &io::Error) {
+        self.producers.truncate_to(self.written.offset);
+        for staged in staged {
+            if let Some(answer) = staged.answer {
+                let _ = answer.reply.send(Err(commit_error(error)));
+            }
+        }
+    }
+
+    /// The segment that the next entry, of `len` bytes, goes to.
+    fn make_room(&mut self, env: &Env, len: u64, rolled: &mut bool) -> io::Result<Arc<OpenSegment>> {
+        let full = |position: u64| position > SEGMENT_HEADER && position + len > env.options.segment_bytes;
+        if self.active.is_none() || full(self.written.position) {
+            *rolled |= self.active.is_some();
+            return self.roll(env);
+        }
+        self.segment(env)
+    }
+
+    fn segment(&self, env: &Env) -> io::Result<Arc<OpenSegment>> {
+        let (id, base) = (self.shared.id, self.written.base);
+        env.shared.files.get(id, base, &self.shared.dir.segment(base))
+    }
+
+    /// Begins a new segment at the end of the log.
+    fn roll(&mut self, env: &Env) -> io::Result<Arc<OpenSegment>> {
+        let (id, base) = (self.shared.id, self.written.offset);
+        let path = self.shared.dir.segment(base);
+        // What has this name holds nothing: a segment with an entry has a base below the end.
+        env.shared.files.forget(id, base);
+        match env.disk.remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let file = env.disk.create(&path)?;
+        let mut active = Active { allocated: 0, step: MIN_ALLOCATION };
+        active.reserve(&*file, SEGMENT_HEADER, env.options.segment_bytes)?;
+        file.write_at(0, &[&segment_header(id, base)])?;
+        if self.active.is_some() {
+            let (full, position) = (self.segment(env)?, self.written.position);
+            self.mark_dirty(&full, false, Some(position));
+        }
+        let segment = env.shared.files.insert(id, base, file);
+        self.active = Some(active);
+        self.written = Mark { offset: base, base, position: SEGMENT_HEADER };
+        let mut view = writing(&self.shared.view);
+        view.segments.retain(|segment| segment.base != base);
+        view.segments.push(SegmentInfo { base, bytes: SEGMENT_HEADER });
+        drop(view);
+        self.mark_dirty(&segment, true, None);
+        Ok(segment)
+    }
+
+    fn mark_dirty(&mut self, segment: &Arc<OpenSegment>, new_name: bool, full: Option<u64>) {
+        match self.dirty.iter_mut().find(|dirty| dirty.segment.base == segment.base) {
+            Some(dirty) => {
+                dirty.new_name |= new_name;
+                dirty.full = dirty.full.or(full);
+            }
+            None => self.dirty.push(Dirty { segment: Arc::clone(segment), new_name, full }),
+        }
+    }
+
+    /// Writes as many of the staged entries as the segment takes, at least the first; returns how many, repeats between them included.
+    fn write_group(
+        &mut self,
+        env: &Env,
+        segment: &Arc<OpenSegment>,
+        staged: &VecDeque<Staged>,
+        scratch: &mut Vec<u8>,
+    ) -> io::Result<usize> {
+        let from = self.written.position;
+        let (mut count, mut to) = (0, from);
+        for staged in staged {
+            let len = staged.entry.as_ref().map_or(0, StagedEntry::len);
+            if count > 0 && to + len > env.options.segment_bytes {
+                break;
+            }
+            to += len;
+            count += 1;
+        }
+        if let Some(active) = &mut self.active {
+            active.reserve(&*segment.file, to, env.options.segment_bytes)?;
+        }
+        let group = || staged.iter().take(count).filter_map(|staged| staged.entry.as_ref());
+        if let Err(error) = write(segment, from, to, group(), scratch) {
+            return Err(self.after_failed_write(segment, from, error));
+        }
+        self.mark_dirty(segment, false, None);
+        self.account(env, segment, staged.iter().take(count), to);
+        Ok(count)
+    }
+
+    /// Makes sure that nothing of a write that failed is found later.
+    fn after_failed_write(&mut self, segment: &OpenSegment, from: u64, error: io::Error) -> io::Error {
+        match segment.file.truncate(from) {
+            Ok(()) => {
+                if let Some(active) = &mut self.active {
+                    active.allocated = from;
+                }
+                error
+            }
+            Err(second) => {
+                // The next segment begins at the end of the log, and hides what this one holds beyond it.
+                self.active = None;
+                io::Error::other(format!(
+                    "{error}; and cutting off what was written of it failed too: {second}"
+                ))
+            }
+        }
+    }
+
+    /// Takes note of entries that were written up to `to`.
+    fn account<'a>(
+        &mut self,
+        env: &Env,
+        segment: &OpenSegment,
+        staged: impl Iterator<Item = &'a Staged>,
+        to: u64,
+    ) {
+        let before = self.written;
+        let mut position = before.position;
+        let mut cached = Vec::new();
+        let mut index = locked(&segment.index);
+        let mut entries = Vec::new();
+        for staged in staged {
+            let Some(entry) = &staged.entry else { continue };
+            let from = position;
+            position += entry.len();
+            let begin = from + entry.binding.map_or(0, |_| BINDING as u64);
+            let place = EntryPlace { offset: staged.base, next: staged.next, time: staged.time };
+            index.extend(from, (begin, &place), position);
+            let (header, batch) = (entry.header, entry.batch.clone());
+            cached.push(CachedEntry { base: staged.base, next: staged.next, header, batch });
+            self.written.offset = staged.next;
+            entries.push(entry.clone());
+        }
+        drop(index);
+        self.written.position = to;
+        self.checkpoints.uncaptured += to - before.position;
+        env.shared.cache.insert(self.shared.id, cached.into_iter());
+        if let Some(last) = writing(&self.shared.view).segments.last_mut() {
+            last.bytes = to;
+        }
+        if self.durability == Durability::Disk {
+            let (end, bytes) = (self.written.offset, to - before.position);
+            self.runs.push_back(Run { mark: before, end, bytes, entries });
+        }
+    }
+}
+
+impl Active {
+    /// Sees to it that the file has room up to `end`.
+    fn reserve(
+        &mut self,
+        file: &dyn crate::log::disk::DiskFile,
+        end: u64,
+        segment_bytes: u64,
+    ) -> io::Result<()> {
+        if end <= self.allocated {
+            return Ok(());
+        }
+        let wanted = (self.allocated + self.step).min(segment_bytes).max(end);
+        match file.allocate(wanted) {
+            Ok(()) => {
+                self.allocated = wanted;
+                self.step = (2 * self.step).min(MAX_ALLOCATION);
+            }
+            // No room for a reserve; there may be for what is needed now.
+            Err(_) if wanted > end => {
+                file.allocate(end)?;
+                self.allocated = end;
+                self.step = MIN_ALLOCATION;
+            }
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+}
+
+fn write<'a>(
+    segment: &OpenSegment,
+    from: u64,
+    to: u64,
+    entries: impl Iterator<Item = &'a StagedEntry>,
+    scratch: &mut Vec<u8>,
+) -> io::Result<()> {
+    if to - from <= GATHER {
+        scratch.clear();
+        for entry in entries {
+            entry.parts().for_each(|part| scratch.extend_from_slice(part));
+        }
+        segment.file.write_at(from, &[scratch])
+    } else {
+        let parts: Vec<&[u8]> = entries.flat_map(StagedEntry::parts).collect();
+        segment.file.write_at(from, &parts)
+    }
+}

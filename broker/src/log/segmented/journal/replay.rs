@@ -1,0 +1,133 @@
+//! Brings what the journal holds to where it belongs, when a shard opens.
+//!
+//! Doing it twice does no harm: what lies there already is left alone, and what has been trimmed, cut or deleted since is passed over.
+
+use std::collections::{BTreeMap, HashMap};
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::record::{self, Item, Place};
+use crate::log::disk::{Disk, DiskFile, read_full};
+use crate::log::engine::PartitionId;
+use crate::log::segmented::layout::ShardDir;
+use crate::log::segmented::meta::{MetaRecord, MetaState};
+use crate::log::segmented::segment::segment_header;
+
+/// A half is as large as the options say, or as one commit that had to go in whole: at most 16 MiB × 256 batches.
+const MAX_HALF: usize = 4 << 30;
+
+/// What a replay found.
+#[derive(Debug, Default)]
+pub(in super::super) struct Replayed {
+    /// Below these offsets the journal held everything: what is missing there is no torn tail.
+    pub(in super::super) floors: HashMap<PartitionId, u64>,
+    /// Changes of the metadata that its own log did not get, in order.
+    pub(in super::super) metadata: Vec<MetaRecord>,
+    /// The highest generation.
+    pub(in super::super) generation: u64,
+}
+
+/// Replays both halves, and makes the result durable.
+pub(in super::super) fn replay(disk: &dyn Disk, dir: &ShardDir, meta: &MetaState) -> io::Result<Replayed> {
+    let mut halves = Vec::new();
+    for half in 0..2 {
+        match disk.read(&dir.journal(half), MAX_HALF) {
+            Ok(bytes) => halves.push(bytes),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+    }
+    halves.sort_by_key(|bytes| record::parse(bytes).map(|record| record.generation));
+    let mut replay = Replay { disk, dir, meta, touched: BTreeMap::new(), done: Replayed::default() };
+    for bytes in &halves {
+        replay.half(bytes)?;
+    }
+    for file in replay.touched.values() {
+        file.sync_data()?;
+    }
+    Ok(replay.done)
+}
+
+/// Forgets what was replayed: after it, and the metadata, are durable.
+pub(in super::super) fn reset(disk: &dyn Disk, dir: &ShardDir) -> io::Result<()> {
+    for half in 0..2 {
+        match disk.remove_file(&dir.journal(half)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+    }
+    disk.sync_dir(dir.path())
+}
+
+struct Replay<'a> {
+    disk: &'a dyn Disk,
+    dir: &'a ShardDir,
+    meta: &'a MetaState,
+    touched: BTreeMap<PathBuf, Arc<dyn DiskFile>>,
+    done: Replayed,
+}
+
+impl Replay<'_> {
+    fn half(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let mut rest = bytes;
+        let mut before = None;
+        while let Some(record) = record::parse(rest) {
+            // What an earlier use of the half left behind does not continue the sequence.
+            if before.is_some_and(|(generation, sequence)| {
+                (record.generation, record.sequence) != (generation, sequence + 1)
+            }) {
+                break;
+            }
+            before = Some((record.generation, record.sequence));
+            self.done.generation = self.done.generation.max(record.generation);
+            let new = (record.generation, record.sequence) > self.meta.replayed();
+            for item in record.items {
+                match item {
+                    Item::Entries(place, bytes) => self.entries(&place, bytes)?,
+                    Item::Metadata(records) if new => self.done.metadata.extend(records),
+                    Item::Metadata(_) => {}
+                }
+            }
+            rest = &rest[record.len..];
+        }
+        Ok(())
+    }
+
+    fn entries(&mut self, place: &Place, bytes: &[u8]) -> io::Result<()> {
+        let Some(state) = self.meta.partition(place.id) else { return Ok(()) };
+        let known = state.incarnation == place.incarnation;
+        if !known || state.sealed.is_some() || place.end <= state.start {
+            return Ok(());
+        }
+        let partition = self.dir.partition(place.id);
+        let segments = partition.segments(self.disk)?;
+        let next = segments.iter().find(|base| **base > place.segment);
+        if next.is_some_and(|next| *next < place.end) {
+            return Ok(());
+        }
+        let path = partition.segment(place.segment);
+        if !self.touched.contains_key(&path) {
+            let file = if segments.contains(&place.segment) {
+                self.disk.open(&path)?
+            } else if next.is_some() {
+                return Ok(());
+            } else {
+                let file = self.disk.create(&path)?;
+                self.disk.sync_dir(partition.path())?;
+                file
+            };
+            file.write_at(0, &[&segment_header(place.id, place.segment)])?;
+            self.touched.insert(path.clone(), file);
+        }
+        let file = &self.touched[&path];
+        let mut found = vec![0; bytes.len()];
+        let read = read_full(&**file, place.position, &mut found)?;
+        if found[..read] != *bytes {
+            file.write_at(place.position, &[bytes])?;
+        }
+        let floor = self.done.floors.entry(place.id).or_default();
+        *floor = (*floor).max(place.end);
+        Ok(())
+    }
+}

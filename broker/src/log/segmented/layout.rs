@@ -1,0 +1,233 @@
+//! What lies where in a data directory, its version, and its lock.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::log::disk::{Disk, DiskLock, LockError};
+use crate::log::engine::{PartitionId, ShardId};
+
+/// The newest format of the data directory that this version reads and writes.
+const FORMAT: u32 = 1;
+
+/// The file `format` is two short lines.
+const MAX_FORMAT_TEXT: usize = 256;
+
+const SEGMENT_SUFFIX: &str = ".log";
+
+/// Why a data directory could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenLogError {
+    /// Another process has it, or another engine of this one.
+    #[error("data directory {dir} is {lock}: stop that broker, or give this one a directory of its own")]
+    InUse {
+        /// The directory.
+        dir: String,
+        /// Who has it.
+        lock: LockError,
+    },
+    /// A newer version made it.
+    #[error(
+        "data directory {dir} has log format {found}, written by a newer version of sealstream; this version knows formats up \
+         to {FORMAT}: start the newer version, or use another data directory"
+    )]
+    Newer {
+        /// The directory.
+        dir: String,
+        /// Its format.
+        found: u32,
+    },
+    /// It has no readable `format` file, but is not empty either.
+    #[error("{dir} is not a sealstream data directory: {reason}")]
+    Foreign {
+        /// The directory.
+        dir: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The disk failed.
+    #[error("cannot open data directory {dir}: {source}")]
+    Io {
+        /// The directory.
+        dir: String,
+        /// What the disk said.
+        source: io::Error,
+    },
+}
+
+/// A data directory.
+#[derive(Clone, Debug)]
+pub(super) struct DataDir {
+    root: PathBuf,
+}
+
+impl DataDir {
+    pub(super) fn new(root: PathBuf) -> Self {
+        Self { root }
+    }
+
+    pub(super) fn shard(&self, id: ShardId) -> ShardDir {
+        ShardDir { root: self.root.join(format!("shard-{}", id.0)) }
+    }
+
+    /// Makes the directory if it is not there, and takes its lock.
+    pub(super) fn lock(&self, disk: &dyn Disk) -> Result<DiskLock, OpenLogError> {
+        disk.create_dir_all(&self.root).map_err(|source| self.failed(source))?;
+        match disk.lock(&self.root.join("lock")) {
+            Ok(lock) => Ok(lock),
+            Err(LockError::Io(source)) => Err(self.failed(source)),
+            Err(lock @ LockError::Held { .. }) => Err(OpenLogError::InUse { dir: self.name(), lock }),
+        }
+    }
+
+    /// How many shards the directory has; `None` if it was never finished.
+    pub(super) fn shards(&self, disk: &dyn Disk) -> Result<Option<u32>, OpenLogError> {
+        let text = match disk.read(&self.format(), MAX_FORMAT_TEXT) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(source) => return Err(self.failed(source)),
+        };
+        let text = String::from_utf8_lossy(&text);
+        let value = |name| {
+            let line = text.lines().find_map(|line| line.strip_prefix(name));
+            line.and_then(|value| value.trim().parse::<u32>().ok())
+        };
+        let foreign = |reason: &str| OpenLogError::Foreign { dir: self.name(), reason: reason.to_owned() };
+        let found = value("sealstream-log ").ok_or_else(|| foreign("its file `format` names no version"))?;
+        if found > FORMAT {
+            return Err(OpenLogError::Newer { dir: self.name(), found });
+        }
+        // There is no older format to upgrade from: 1 is the first.
+        let shards = value("shards ").filter(|shards| found == FORMAT && *shards > 0);
+        shards.map(Some).ok_or_else(|| foreign("its file `format` is damaged"))
+    }
+
+    /// Lays out a new directory; `format` comes last, so that what a crash leaves half-made is made again.
+    pub(super) fn create(&self, disk: &dyn Disk, shards: u32) -> Result<(), OpenLogError> {
+        for id in 0..shards {
+            let partitions = self.shard(ShardId(id)).partitions();
+            disk.create_dir_all(&partitions).map_err(|source| self.failed(source))?;
+            // Without `format` nothing was ever acknowledged from here; logs all the same mean that `format` was lost.
+            let found = disk.list(&partitions).map_err(|source| self.failed(source))?;
+            if !found.is_empty() {
+                let reason = "it holds logs, but its file `format` is missing".to_owned();
+                return Err(OpenLogError::Foreign { dir: self.name(), reason });
+            }
+        }
+        let text = format!("sealstream-log {FORMAT}\nshards {shards}\n");
+        disk.replace(&self.format(), text.as_bytes()).map_err(|source| self.failed(source))
+    }
+
+    fn format(&self) -> PathBuf {
+        self.root.join("format")
+    }
+
+    fn name(&self) -> String {
+        self.root.display().to_string()
+    }
+
+    fn failed(&self, source: io::Error) -> OpenLogError {
+        OpenLogError::Io { dir: self.name(), source }
+    }
+}
+
+/// The directory of a shard.
+#[derive(Clone, Debug)]
+pub(super) struct ShardDir {
+    root: PathBuf,
+}
+
+impl ShardDir {
+    pub(super) fn path(&self) -> &Path {
+        &self.root
+    }
+
+    pub(super) fn meta_log(&self, generation: u64) -> PathBuf {
+        self.root.join(format!("meta-{generation:010}.log"))
+    }
+
+    pub(super) fn meta_snapshot(&self, generation: u64) -> PathBuf {
+        self.root.join(format!("meta-{generation:010}.snapshot"))
+    }
+
+    pub(super) fn journal(&self, half: usize) -> PathBuf {
+        self.root.join(format!("journal-{half}"))
+    }
+
+    pub(super) fn partitions(&self) -> PathBuf {
+        self.root.join("partitions")
+    }
+
+    pub(super) fn partition(&self, id: PartitionId) -> PartitionDir {
+        PartitionDir { root: self.partitions().join(format!("{}-{}", id.topic, id.index)) }
+    }
+}
+
+/// The generation of a metadata log's file, and whether it is a snapshot.
+pub(super) fn parse_meta_name(name: &str) -> Option<(u64, bool)> {
+    let rest = name.strip_prefix("meta-")?;
+    let (generation, snapshot) = match rest.strip_suffix(".snapshot") {
+        Some(generation) => (generation, true),
+        None => (rest.strip_suffix(".log")?, false),
+    };
+    Some((generation.parse().ok()?, snapshot))
+}
+
+/// The partition that a directory is named for.
+#[cfg(test)]
+pub(super) fn parse_partition_name(name: &str) -> Option<PartitionId> {
+    let (topic, index) = name.rsplit_once('-')?;
+    Some(PartitionId { topic: uuid::Uuid::parse_str(topic).ok()?, index: index.parse().ok()? })
+}
+
+/// The directory of a partition.
+#[derive(Clone, Debug)]
+pub(super) struct PartitionDir {
+    root: PathBuf,
+}
+
+impl PartitionDir {
+    pub(super) fn path(&self) -> &Path {
+        &self.root
+    }
+
+    pub(super) fn segment(&self, base: u64) -> PathBuf {
+        self.root.join(format!("{base:020}{SEGMENT_SUFFIX}"))
+    }
+
+    pub(super) fn checkpoint(&self) -> PathBuf {
+        self.root.join("checkpoint")
+    }
+
+    /// The base offsets of the segments that are there, ascending.
+    pub(super) fn segments(&self, disk: &dyn Disk) -> io::Result<Vec<u64>> {
+        let mut bases: Vec<u64> =
+            disk.list(&self.root)?.iter().filter_map(|entry| parse_segment_name(&entry.name)).collect();
+        bases.sort_unstable();
+        Ok(bases)
+    }
+}
+
+fn parse_segment_name(name: &str) -> Option<u64> {
+    let digits = name.strip_suffix(SEGMENT_SUFFIX)?;
+    if digits.len() == 20 { digits.parse().ok() } else { None }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_partitions_segments_and_metadata_come_back_as_they_went_out() {
+        let shard = DataDir::new("data".into()).shard(ShardId(3));
+        let id = PartitionId { topic: uuid::Uuid::from_u128(77), index: 12 };
+        let partition = shard.partition(id);
+        let name = |path: &Path| path.file_name().unwrap().to_str().unwrap().to_owned();
+        assert_eq!(parse_partition_name(&name(partition.path())), Some(id));
+        assert_eq!(parse_segment_name(&name(&partition.segment(u64::MAX))), Some(u64::MAX));
+        assert_eq!(parse_segment_name(&name(&partition.segment(5))), Some(5));
+        assert_eq!(parse_segment_name("5.log"), None);
+        assert_eq!(parse_meta_name(&name(&shard.meta_log(9))), Some((9, false)));
+        assert_eq!(parse_meta_name(&name(&shard.meta_snapshot(10))), Some((10, true)));
+        assert_eq!(parse_meta_name("meta-1.snapshot.new"), None);
+    }
+}

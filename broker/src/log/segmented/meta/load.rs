@@ -1,0 +1,178 @@
+//! Reads the metadata of a shard back: the last snapshot, and the logs from there on.
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::io;
+use std::sync::Arc;
+
+use super::frame::{self, Parsed};
+use super::{MetaLog, MetaState};
+use crate::log::disk::Disk;
+use crate::log::segmented::layout::{ShardDir, parse_meta_name};
+
+/// The largest metadata file that is read, in bytes. A log is replaced when it is larger than 4 MiB and than twice its
+/// snapshot; a shard that gets here holds ten million offsets.
+const MAX_FILE: usize = 1 << 30;
+
+/// Opens the metadata log of a shard, made if the shard is new, and cuts off what was torn.
+pub(in super::super) fn load(disk: &Arc<dyn Disk>, dir: &ShardDir) -> io::Result<(MetaLog, MetaState)> {
+    disk.create_dir_all(&dir.partitions())?;
+    let (snapshots, logs) = generations(&**disk, dir)?;
+    let mut loaded = Loaded::default();
+    let first = match snapshots.last() {
+        Some(generation) => {
+            loaded.snapshot(&**disk, dir, *generation)?;
+            *generation
+        }
+        None => logs.first().copied().unwrap_or(1),
+    };
+    if snapshots.is_empty() && logs.is_empty() && !disk.list(&dir.partitions())?.is_empty() {
+        return Err(damaged(dir, "the metadata log is missing, but there are partitions"));
+    }
+    let logs: Vec<u64> = logs.into_iter().filter(|generation| *generation >= first).collect();
+    if logs.iter().zip(first..).any(|(found, expected)| *found != expected) {
+        return Err(damaged(dir, "a generation of the metadata log is missing"));
+    }
+    let mut end = 0;
+    let mut last = first;
+    for (at, generation) in logs.iter().enumerate() {
+        last = *generation;
+        let torn = loaded.log(&**disk, dir, *generation, &logs[at + 1..])?;
+        end = loaded.position;
+        if torn {
+            remove_newer(&**disk, dir, *generation)?;
+            break;
+        }
+    }
+    let new = logs.is_empty();
+    let path = dir.meta_log(last);
+    let file = if new { disk.create(&path)? } else { disk.open(&path)? };
+    if file.len()? > end {
+        file.truncate(end)?;
+    }
+    // All that is taken for durable from here on is: a killed process may have left it in the page cache alone.
+    for generation in &logs {
+        if *generation < last {
+            disk.open(&dir.meta_log(*generation))?.sync_data()?;
+        }
+    }
+    file.sync_data()?;
+    disk.sync_dir(dir.path())?;
+    if let Some(generation) = snapshots.last() {
+        super::remove_older(&**disk, dir, *generation);
+    }
+    let given = loaded.state.versions();
+    let log = MetaLog {
+        disk: Arc::clone(disk),
+        dir: dir.clone(),
+        generation: last,
+        file,
+        position: end,
+        allocated: end,
+        sequence: loaded.sequence,
+        written: loaded.sequence,
+        durable: loaded.sequence,
+        staged: Vec::new(),
+        pending: VecDeque::new(),
+        versions: HashMap::new(),
+        given,
+        dirty: Vec::new(),
+        new_name: false,
+        snapshot: loaded.snapshot_bytes,
+        compacting: (last > first).then_some(loaded.sequence),
+    };
+    Ok((log, loaded.state))
+}
+
+#[derive(Default)]
+struct Loaded {
+    state: MetaState,
+    sequence: u64,
+    /// Where the last log read ends.
+    position: u64,
+    snapshot_bytes: u64,
+}
+
+impl Loaded {
+    fn snapshot(&mut self, disk: &dyn Disk, dir: &ShardDir, generation: u64) -> io::Result<()> {
+        let bytes = disk.read(&dir.meta_snapshot(generation), MAX_FILE)?;
+        self.snapshot_bytes = bytes.len() as u64;
+        let mut rest = &bytes[..];
+        loop {
+            match frame::parse(rest) {
+                Parsed::Frame(frame) => {
+                    self.sequence = frame.sequence;
+                    if frame.records.is_empty() {
+                        return Ok(());
+                    }
+                    frame.records.iter().for_each(|record| self.state.apply(record));
+                    rest = &rest[frame.len..];
+                }
+                _ => return Err(damaged(dir, &format!("snapshot {generation} of the metadata is damaged"))),
+            }
+        }
+    }
+
+    /// Reads one log; returns whether its tail was torn off.
+    fn log(&mut self, disk: &dyn Disk, dir: &ShardDir, generation: u64, newer: &[u64]) -> io::Result<bool> {
+        let bytes = disk.read(&dir.meta_log(generation), MAX_FILE)?;
+        let mut at = 0;
+        let torn = loop {
+            match frame::parse(&bytes[at..]) {
+                Parsed::End => break false,
+                Parsed::Unknown => {
+                    return Err(damaged(dir, "the metadata log has records of an unknown kind"));
+                }
+                // A frame out of sequence is what an earlier use of the same place left.
+                Parsed::Frame(frame) if frame.sequence <= self.sequence + 1 => {
+                    if frame.sequence == self.sequence + 1 {
+                        frame.records.iter().for_each(|record| self.state.apply(record));
+                        self.sequence = frame.sequence;
+                    }
+                    at += frame.len;
+                }
+                Parsed::Frame(_) | Parsed::Bad => break true,
+            }
+        };
+        self.position = at as u64;
+        if !torn {
+            return Ok(false);
+        }
+        let mut durable = frame::last_durable(&bytes[at..]);
+        for newer in newer {
+            durable = durable.max(frame::last_durable(&disk.read(&dir.meta_log(*newer), MAX_FILE)?));
+        }
+        if durable > self.sequence {
+            let reason = format!("generation {generation} of the metadata log is damaged at byte {at}");
+            return Err(damaged(dir, &reason));
+        }
+        tracing::info!(shard = %dir.path().display(), at, "cut the torn tail of the metadata log");
+        Ok(true)
+    }
+}
+
+fn generations(disk: &dyn Disk, dir: &ShardDir) -> io::Result<(BTreeSet<u64>, BTreeSet<u64>)> {
+    let mut snapshots = BTreeSet::new();
+    let mut logs = BTreeSet::new();
+    for entry in disk.list(dir.path())? {
+        match parse_meta_name(&entry.name) {
+            Some((generation, true)) => snapshots.insert(generation),
+            Some((generation, false)) => logs.insert(generation),
+            None => continue,
+        };
+    }
+    Ok((snapshots, logs))
+}
+
+fn remove_newer(disk: &dyn Disk, dir: &ShardDir, generation: u64) -> io::Result<()> {
+    for entry in disk.list(dir.path())? {
+        if parse_meta_name(&entry.name).is_some_and(|(found, snapshot)| found > generation && !snapshot) {
+            disk.remove_file(&dir.path().join(&entry.name))?;
+        }
+    }
+    Ok(())
+}
+
+fn damaged(dir: &ShardDir, reason: &str) -> io::Error {
+    let text = format!("{reason} ({}): restore the data directory from a copy", dir.path().display());
+    io::Error::new(io::ErrorKind::InvalidData, text)
+}

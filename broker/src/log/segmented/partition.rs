@@ -1,0 +1,395 @@
+//! A partition as its shard's writer has it: appends go in here, and come out as bytes in the last segment.
+//!
+//! ```text
+//! staged ── write ──► written ── sync, or journal ──► durable       offsets: durable ≤ written
+//! ```
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use sealstream_protocol::entry::ENTRY_HEADER;
+use tokio::sync::{oneshot, watch};
+
+use super::checkpoint::Mark;
+use super::files::OpenSegment;
+use super::meta::PartitionState;
+use super::recovery::Recovered;
+use super::segment::BINDING;
+use super::shared::{PartitionShared, View, reading, writing};
+use super::writer::PendingTrim;
+use crate::log::engine::{CommitError, Committed, Durability, DurabilityError, Outcome, PartitionOptions};
+use crate::log::producers::ProducerTable;
+
+/// The first reservation of room in a segment, in bytes; each one is twice the one before.
+pub(super) const MIN_ALLOCATION: u64 = 1 << 20;
+
+/// The largest reservation, in bytes: a crash leaves at most so many zeros to look through.
+pub(super) const MAX_ALLOCATION: u64 = 64 << 20;
+
+/// Answers a commit whose only append this is.
+pub(super) struct Answer {
+    pub(super) outcome: Outcome,
+    pub(super) reply: oneshot::Sender<Result<Committed, CommitError>>,
+}
+
+/// An append, or the repeat of one, on its way into the log.
+pub(super) struct Staged {
+    /// The offset of the first record.
+    pub(super) base: u64,
+    /// The offset after the last.
+    pub(super) next: u64,
+    pub(super) time: i64,
+    /// `None` for a repeat: it waits here for what it repeats, or fails with it.
+    pub(super) entry: Option<StagedEntry>,
+    /// `None` if the commit is answered elsewhere.
+    pub(super) answer: Option<Answer>,
+}
+
+/// The bytes of an append.
+#[derive(Clone)]
+pub(super) struct StagedEntry {
+    pub(super) binding: Option<[u8; BINDING]>,
+    pub(super) header: [u8; ENTRY_HEADER],
+    pub(super) batch: Bytes,
+}
+
+impl StagedEntry {
+    pub(super) fn len(&self) -> u64 {
+        (self.binding.map_or(0, |_| BINDING) + ENTRY_HEADER + self.batch.len()) as u64
+    }
+
+    /// Its bytes, as parts of a write.
+    pub(super) fn parts(&self) -> impl Iterator<Item = &[u8]> {
+        let binding = self.binding.as_ref().map(|binding| &binding[..]);
+        binding.into_iter().chain([&self.header[..], &self.batch[..]])
+    }
+}
+
+/// A segment with bytes that are not synced. Its file stays open until they are.
+#[derive(Clone, Debug)]
+pub(super) struct Dirty {
+    pub(super) segment: Arc<OpenSegment>,
+    /// Its name is not durable either.
+    pub(super) new_name: bool,
+    /// It is full: the room that was reserved beyond this length can go.
+    pub(super) full: Option<u64>,
+}
+
+/// Somebody who waits for durability.
+pub(super) struct Waiter {
+    /// Up to this offset.
+    pub(super) end: u64,
+    pub(super) reply: oneshot::Sender<Result<(), DurabilityError>>,
+}
+
+/// A run of appends that lies in one segment and is not durable yet.
+pub(super) struct Run {
+    pub(super) mark: Mark,
+    pub(super) end: u64,
+    pub(super) bytes: u64,
+    pub(super) entries: Vec<StagedEntry>,
+}
+
+/// What is being made durable.
+pub(super) struct Syncing {
+    /// Durable up to here, if it succeeds.
+    pub(super) mark: Mark,
+    /// What remains to be synced, as this goes to the journal.
+    pub(super) behind: Vec<Dirty>,
+}
+
+/// A checkpoint that waits for its place to become durable.
+pub(super) struct Capture {
+    pub(super) offset: u64,
+    pub(super) bytes: Vec<u8>,
+}
+
+/// How far what is known of the producers is saved.
+pub(super) struct Checkpoints {
+    /// The one that waits for its place to become durable.
+    pub(super) pending: Option<Capture>,
+    /// One is being saved.
+    pub(super) saving: bool,
+    /// The offset of the last one that was.
+    pub(super) saved: u64,
+    /// The offset of the last one that was captured.
+    pub(super) captured: u64,
+    /// How many bytes were written since.
+    pub(super) uncaptured: u64,
+}
+
+/// The last segment, as long as appends go to it.
+#[derive(Debug)]
+pub(super) struct Active {
+    pub(super) allocated: u64,
+    /// How much to reserve next.
+    pub(super) step: u64,
+}
+
+/// A partition that is open.
+pub(super) struct LivePartition {
+    pub(super) shared: Arc<PartitionShared>,
+    pub(super) publish: watch::Sender<u64>,
+    /// Tells it from a partition that had its id before, in this life of the shard.
+    pub(super) serial: u64,
+    pub(super) incarnation: u64,
+    pub(super) durability: Durability,
+    pub(super) written: Mark,
+    pub(super) durable: Mark,
+    pub(super) active: Option<Active>,
+    pub(super) last_time: i64,
+    pub(super) producers: ProducerTable,
+    pub(super) staged: Vec<Staged>,
+    /// Written, promised to be durable, and not durable yet. Empty while the promise is the page cache.
+    pub(super) runs: VecDeque<Run>,
+    pub(super) dirty: Vec<Dirty>,
+    pub(super) syncing: Option<Syncing>,
+    /// It waits in the queue for a sync.
+    pub(super) queued: bool,
+    /// A sync is wanted though nobody waits for it.
+    pub(super) sync_wanted: bool,
+    /// Durable by the journal alone: a sync of the segment that fails now cannot be answered by a cut.
+    pub(super) journaled: bool,
+    pub(super) waiters: Vec<Waiter>,
+    /// Nothing above `gate` counts as durable before the metadata log is, up to this sequence: it has the epoch that entries
+    /// refer to. 0 if there is no such thing.
+    pub(super) needs_meta: u64,
+    pub(super) gate: u64,
+    pub(super) checkpoints: Checkpoints,
+    /// Trims that wait for a checkpoint.
+    pub(super) trims: Vec<PendingTrim>,
+}
+
+impl LivePartition {
+    /// A partition as it was found, with the state that the metadata has of it.
+    pub(super) fn new(
+        dir: super::layout::PartitionDir,
+        id: crate::log::engine::PartitionId,
+        serial: u64,
+        found: Recovered,
+        state: &PartitionState,
+        options: PartitionOptions,
+    ) -> Self {
+        let (publish, durable) = watch::channel(found.end.offset);
+        let corrupt = found.corruption.is_some();
+        let view = View {
+            start: found.start,
+            epochs: state.epochs.clone(),
+            read_only: corrupt,
+            segments: found.segments,
+        };
+        let appendable = view.segments.last().is_some_and(|last| last.base == found.end.base);
+        let active =
+            (appendable && !corrupt).then_some(Active { allocated: found.allocated, step: MIN_ALLOCATION });
+        let shared = Arc::new(PartitionShared { id, dir, view: std::sync::RwLock::new(view), durable });
+        Self {
+            shared,
+            publish,
+            serial,
+            incarnation: state.incarnation,
+            durability: options.durability,
+            written: found.end,
+            durable: found.end,
+            active,
+            last_time: found.last_time,
+            producers: found.producers,
+            staged: Vec::new(),
+            runs: VecDeque::new(),
+            dirty: Vec::new(),
+            syncing: None,
+            queued: false,
+            sync_wanted: false,
+            journaled: false,
+            waiters: Vec::new(),
+            needs_meta: 0,
+            gate: 0,
+            checkpoints: Checkpoints {
+                pending: None,
+                saving: false,
+                saved: found.saved,
+                captured: found.end.offset,
+                uncaptured: 0,
+            },
+            trims: Vec::new(),
+        }
+    }
+
+    /// The offset of the next append.
+    pub(super) fn staged_end(&self) -> u64 {
+        self.staged
+            .iter()
+            .rev()
+            .find(|staged| staged.entry.is_some())
+            .map_or(self.written.offset, |last| last.next)
+    }
+
+    /// Whether it takes no appends, as its log is corrupt.
+    pub(super) fn is_corrupt(&self) -> bool {
+        reading(&self.shared.view).read_only
+    }
+
+    /// The epoch of the next append.
+    pub(super) fn epoch(&self) -> u32 {
+        reading(&self.shared.view).epochs.current()
+    }
+
+    /// What the metadata is to have of it, while it is open.
+    pub(super) fn state(&self, owner: u64) -> PartitionState {
+        let view = reading(&self.shared.view);
+        PartitionState {
+            incarnation: self.incarnation,
+            start: view.start,
+            epochs: view.epochs.clone(),
+            owner,
+            sealed: None,
+        }
+    }
+
+    /// Whether the journal can make it durable: all that is not is still in memory.
+    pub(super) fn can_journal(&self) -> bool {
+        let mut end = self.durable.offset;
+        let whole = self.runs.iter().all(|run| std::mem::replace(&mut end, run.end) == run.mark.offset);
+        whole && end == self.written.offset && !self.runs.is_empty() && self.needs_meta == 0
+    }
+
+    /// Whether nothing of it is waiting for anything: what is written is durable.
+    pub(super) fn is_settled(&self) -> bool {
+        let synced = self.dirty.is_empty() || self.journaled;
+        synced
+            && self.staged.is_empty()
+            && self.syncing.is_none()
+            && self.durable.offset == self.written.offset
+            && self.needs_meta == 0
+    }
+
+    /// Whether there is anything to sync and nobody is at it.
+    pub(super) fn can_sync(&self) -> bool {
+        self.syncing.is_none() && !self.dirty.is_empty()
+    }
+
+    /// Whether somebody waits for a sync, or it is wanted for other reasons.
+    pub(super) fn wants_sync(&self) -> bool {
+        self.sync_wanted || self.waiters.iter().any(|waiter| waiter.end > self.durable.offset)
+    }
+
+    /// Up to here no crash of any kind takes anything back.
+    pub(super) fn known_durable(&self) -> u64 {
+        if self.needs_meta == 0 { self.durable.offset } else { self.durable.offset.min(self.gate) }
+    }
+
+    /// Lets readers and waiters know how far the promise is kept, now that the metadata is durable up to a sequence.
+    pub(super) fn settle(&mut self, meta_durable: u64) {
+        if self.needs_meta <= meta_durable {
+            self.needs_meta = 0;
+        }
+        let durable = self.known_durable();
+        let published = *self.publish.borrow();
+        let end = match self.durability {
+            Durability::Memory => self.written.offset,
+            Durability::Disk => durable.max(published),
+        };
+        self.publish.send_if_modified(|published| std::mem::replace(published, end) != end);
+        for waiter in self.waiters.extract_if(.., |waiter| waiter.end <= durable) {
+            // Whoever waited may have gone.
+            let _ = waiter.reply.send(Ok(()));
+        }
+    }
+
+    /// What still has to be synced, after the journal made it durable or failed to.
+    pub(super) fn put_back(&mut self, behind: Vec<Dirty>) {
+        for behind in behind {
+            match self.dirty.iter_mut().find(|dirty| dirty.segment.base == behind.segment.base) {
+                Some(dirty) => {
+                    dirty.new_name |= behind.new_name;
+                    dirty.full = dirty.full.or(behind.full);
+                }
+                None => self.dirty.push(behind),
+            }
+        }
+    }
+
+    /// Takes note that everything up to `mark` is durable.
+    pub(super) fn advance(&mut self, mark: Mark) {
+        if mark.offset >= self.durable.offset {
+            self.durable = mark;
+        }
+        while self.runs.front().is_some_and(|run| run.end <= mark.offset) {
+            self.runs.pop_front();
+        }
+    }
+
+    /// Goes back to what is durable, for the rest cannot be trusted: a new epoch begins there, and the next append begins a new
+    /// segment. Whoever waits for what is gone is told `reason`. Returns the segments that hold nothing any more.
+    pub(super) fn cut(&mut self, reason: &str) -> Vec<u64> {
+        let end = self.durable.offset;
+        let kept = if self.durable.position > 0 { self.durable.base + 1 } else { self.durable.base };
+        let mut emptied = Vec::new();
+        {
+            let mut view = writing(&self.shared.view);
+            while let Some(segment) = view.segments.pop_if(|segment| segment.base >= kept) {
+                emptied.push(segment.base);
+            }
+            if let Some(last) = view.segments.last_mut() {
+                last.bytes = last.bytes.min(self.durable.position);
+            }
+            view.epochs.raise(end);
+        }
+        self.publish.send_if_modified(|published| {
+            let ahead = *published > end;
+            *published = end.min(*published);
+            ahead
+        });
+        self.producers.truncate_to(end);
+        self.active = None;
+        self.written = Mark { offset: end, ..self.durable };
+        self.runs.clear();
+        self.dirty.clear();
+        self.sync_wanted = false;
+        self.checkpoints.pending.take_if(|capture| capture.offset > end);
+        self.checkpoints.captured = self.checkpoints.captured.min(end);
+        let error = DurabilityError { reason: reason.to_owned() };
+        for waiter in self.waiters.extract_if(.., |waiter| waiter.end > end) {
+            let _ = waiter.reply.send(Err(error.clone()));
+        }
+        emptied
+    }
+
+    /// Fails whoever waits: the partition is no longer there, or no longer served.
+    pub(super) fn fail_waiters(&mut self, reason: &str) {
+        let error = DurabilityError { reason: reason.to_owned() };
+        for waiter in self.waiters.drain(..) {
+            let _ = waiter.reply.send(Err(error.clone()));
+        }
+    }
+
+    /// Answers what was written, or repeats what was.
+    pub(super) fn answer(&mut self, answer: Answer, end: u64) {
+        let at_once = self.durability == Durability::Memory || end <= self.known_durable();
+        let durable: sealstream_transport::BoxFuture<'static, _> = if at_once {
+            Box::pin(std::future::ready(Ok(())))
+        } else {
+            let (reply, durable) = oneshot::channel();
+            self.waiters.push(Waiter { end, reply });
+            Box::pin(waited(durable))
+        };
+        let _ = answer.reply.send(Ok(Committed { outcomes: vec![answer.outcome], durable }));
+    }
+}
+
+/// Waits for durability; the writer's end is a failure of it.
+pub(super) async fn waited(
+    durable: oneshot::Receiver<Result<(), DurabilityError>>,
+) -> Result<(), DurabilityError> {
+    let gone = |_| Err(DurabilityError { reason: "the shard's writer has ended".to_owned() });
+    durable.await.unwrap_or_else(gone)
+}
+
+/// What a commit is told whose write failed with `error`.
+pub(super) fn commit_error(error: &io::Error) -> CommitError {
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => CommitError::DiskFull,
+        _ => CommitError::Storage(error.to_string()),
+    }
+}

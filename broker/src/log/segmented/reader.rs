@@ -1,0 +1,241 @@
+//! Reads of a shard: from the recent batches in memory, or from a segment, on a thread that may block.
+//!
+//! What is read was checked when it was appended. A read checks the header of every entry again; the checksum of the batch
+//! behind it is for the consumer, for recovery, and for [`verify`](super::verify()).
+
+use std::io;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::index::Found;
+use super::recovery::SegmentInfo;
+use super::segment::{BINDING, Item, parse};
+use super::shared::{PartitionShared, ShardShared, locked, reading};
+use crate::log::disk::{DiskFile, read_full};
+use crate::log::engine::{PartitionId, ReadError, ReadOutcome};
+
+/// The least that is read of a segment at once, however little is asked for, in bytes: the headers of an entry and more.
+const MIN_READ: usize = 4 << 10;
+
+/// The most that is read at once, however much is asked for, in bytes: a read holds a thread and a buffer. A larger entry is read
+/// whole all the same.
+const MAX_READ: usize = 8 << 20;
+
+pub(super) async fn read(
+    shard: Arc<ShardShared>,
+    id: PartitionId,
+    from: u64,
+    max_bytes: usize,
+) -> Result<ReadOutcome, ReadError> {
+    let partition = shard.partition(id).ok_or(ReadError::NotOpen(id))?;
+    let durable_end = partition.durable_end();
+    let start = reading(&partition.view).start;
+    if from < start || from > durable_end {
+        return Err(ReadError::OutOfRange { start, end: durable_end });
+    }
+    if from == durable_end {
+        return Ok(ReadOutcome { entries: Vec::new(), next: from, durable_end });
+    }
+    if let Some((chunk, next)) = shard.cache.read(id, from, max_bytes, durable_end) {
+        return Ok(ReadOutcome { entries: vec![chunk], next, durable_end });
+    }
+    blocking(from, move || {
+        let read = SegmentRead { shard: &shard, partition: &partition, from, durable_end };
+        read.run(max_bytes.min(MAX_READ))
+    })
+    .await
+}
+
+pub(super) async fn offset_at(shard: Arc<ShardShared>, id: PartitionId, time: i64) -> Result<u64, ReadError> {
+    let partition = shard.partition(id).ok_or(ReadError::NotOpen(id))?;
+    blocking(0, move || offset_at_blocking(&shard, &partition, time)).await
+}
+
+pub(super) fn check_epoch(
+    shard: &ShardShared,
+    id: PartitionId,
+    offset: u64,
+    epoch: u32,
+) -> Result<(), ReadError> {
+    let partition = shard.partition(id).ok_or(ReadError::NotOpen(id))?;
+    let view = reading(&partition.view);
+    view.epochs.check(offset, epoch, partition.durable_end()).map_err(|offset| ReadError::Diverged { offset })
+}
+
+/// Runs `read` on a thread that may block. A caller that goes away leaves it to end by itself: it is one read.
+async fn blocking<T: Send + 'static>(
+    offset: u64,
+    read: impl FnOnce() -> Result<T, ReadError> + Send + 'static,
+) -> Result<T, ReadError> {
+    let stopped = |error: tokio::task::JoinError| ReadError::Storage { offset, reason: error.to_string() };
+    tokio::task::spawn_blocking(read).await.map_err(stopped)?
+}
+
+struct SegmentRead<'a> {
+    shard: &'a ShardShared,
+    partition: &'a PartitionShared,
+    from: u64,
+    durable_end: u64,
+}
+
+/// A run of bytes that was read, and how far it was looked through.
+struct Chunks {
+    entries: Vec<Bytes>,
+    next: u64,
+    /// Where the entry at `next` begins.
+    position: u64,
+}
+
+impl SegmentRead<'_> {
+    fn run(&self, max_bytes: usize) -> Result<ReadOutcome, ReadError> {
+        let found = reading(&self.partition.view).segment_of(self.from);
+        let Some((segment, next_base)) = found else { return Err(self.gone()) };
+        match self.read_segment(segment, next_base, max_bytes) {
+            Ok(outcome) => outcome,
+            // Trimmed between the look and the read.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Err(self.gone()),
+            Err(error) => Err(self.storage(self.from, error.to_string())),
+        }
+    }
+
+    fn read_segment(
+        &self,
+        segment: SegmentInfo,
+        next_base: Option<u64>,
+        max_bytes: usize,
+    ) -> io::Result<Result<ReadOutcome, ReadError>> {
+        let id = self.partition.id;
+        let open = self.shard.files.get(id, segment.base, &self.partition.dir.segment(segment.base))?;
+        let position = match locked(&open.index).locate(&*open.file, self.from)? {
+            Found::At(position) => position,
+            Found::Beyond => {
+                return Ok(Err(self.storage(self.from, "the segment ends before it".to_owned())));
+            }
+            Found::Damaged { offset } => return Ok(Err(self.storage(offset, "a damaged entry".to_owned()))),
+        };
+        let end = next_base.unwrap_or(u64::MAX).min(self.durable_end);
+        let mut wanted = max_bytes.max(MIN_READ);
+        loop {
+            let bytes = read_bytes(&*open.file, position, wanted)?;
+            let len = bytes.len();
+            match split(&bytes, position, max_bytes, end) {
+                Split::Chunks(chunks) if chunks.entries.is_empty() => {
+                    return Ok(Err(self.storage(self.from, "there is no entry".to_owned())));
+                }
+                Split::Chunks(Chunks { entries, next, position }) => {
+                    locked(&open.index).remember(next, position);
+                    return Ok(Ok(ReadOutcome { entries, next, durable_end: self.durable_end }));
+                }
+                // The first entry alone is larger.
+                Split::Short(needed) if needed > len && len == wanted => wanted = needed,
+                Split::Short(_) => {
+                    return Ok(Err(self.storage(self.from, "the file ends within an entry".to_owned())));
+                }
+                Split::Bad(reason) => return Ok(Err(self.storage(self.from, reason))),
+            }
+        }
+    }
+
+    fn gone(&self) -> ReadError {
+        let start = reading(&self.partition.view).start;
+        ReadError::OutOfRange { start, end: self.partition.durable_end() }
+    }
+
+    fn storage(&self, offset: u64, reason: String) -> ReadError {
+        tracing::warn!(partition = %self.partition.id, offset, reason, "cannot read the log");
+        ReadError::Storage { offset, reason }
+    }
+}
+
+enum Split {
+    Chunks(Chunks),
+    /// So many bytes are needed for the first entry.
+    Short(usize),
+    /// The first thing is no entry.
+    Bad(String),
+}
+
+/// Splits what was read at `position` into chunks of whole entries: of at most `max_bytes`, but at least one entry, and none at or
+/// beyond `end`. Bindings are left out: where one stands, a chunk ends.
+fn split(bytes: &Bytes, position: u64, max_bytes: usize, end: u64) -> Split {
+    let mut entries = Vec::new();
+    let (mut chunk, mut at, mut taken) = (0, 0, 0);
+    let mut next = 0;
+    let close = |entries: &mut Vec<Bytes>, chunk: usize, at: usize| {
+        if at > chunk {
+            entries.push(bytes.slice(chunk..at));
+        }
+    };
+    loop {
+        let first = taken == 0;
+        match parse(&bytes[at..]) {
+            Item::Entry(view) if view.header.base_offset >= end => break,
+            Item::Entry(view) => {
+                let len = view.total_len;
+                if !first && taken + len > max_bytes {
+                    break;
+                }
+                if at + len > bytes.len() {
+                    if first {
+                        return Split::Short(at + len);
+                    }
+                    break;
+                }
+                at += len;
+                taken += len;
+                next = view.next_offset();
+            }
+            Item::Binding(_) => {
+                close(&mut entries, chunk, at);
+                at += BINDING;
+                chunk = at;
+            }
+            Item::Partial(len) if first => return Split::Short(at + len),
+            Item::Bad(reason) if first => return Split::Bad(reason),
+            Item::End | Item::Partial(_) | Item::Bad(_) => break,
+        }
+    }
+    close(&mut entries, chunk, at);
+    Split::Chunks(Chunks { entries, next, position: position + at as u64 })
+}
+
+fn read_bytes(file: &dyn DiskFile, position: u64, len: usize) -> io::Result<Bytes> {
+    let mut buffer = vec![0; len];
+    let read = read_full(file, position, &mut buffer)?;
+    buffer.truncate(read);
+    Ok(Bytes::from(buffer))
+}
+
+fn offset_at_blocking(shard: &ShardShared, partition: &PartitionShared, time: i64) -> Result<u64, ReadError> {
+    let segments = reading(&partition.view).segments.clone();
+    let failed = |offset, error: io::Error| ReadError::Storage { offset, reason: error.to_string() };
+    let open = |segment: &SegmentInfo| {
+        shard.files.get(partition.id, segment.base, &partition.dir.segment(segment.base))
+    };
+    // The last segment that begins before the time holds the offset, or the next one begins with it.
+    let (mut low, mut high) = (0, segments.len());
+    while low < high {
+        let middle = low + (high - low) / 2;
+        let first = open(&segments[middle]).and_then(|open| locked(&open.index).first_time(&*open.file));
+        match first {
+            Ok(Some(first)) if first < time => low = middle + 1,
+            Ok(_) => high = middle,
+            // Trimmed meanwhile: what comes behind is still there.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => low = middle + 1,
+            Err(error) => return Err(failed(segments[middle].base, error)),
+        }
+    }
+    let mut found = segments.get(low).map(|segment| segment.base);
+    if let Some(before) = low.checked_sub(1) {
+        let segment = segments[before];
+        match open(&segment).and_then(|open| locked(&open.index).locate_time(&*open.file, time)) {
+            Ok(offset) => found = offset.or(found),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(failed(segment.base, error)),
+        }
+    }
+    let start = reading(&partition.view).start;
+    let end = partition.durable_end();
+    Ok(found.unwrap_or(end).max(start).min(end))
+}

@@ -1,0 +1,138 @@
+//! What the writer of a shard shows to everybody else.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use tokio::sync::watch;
+
+use super::cache::TailCache;
+use super::epochs::EpochHistory;
+use super::files::SegmentFiles;
+use super::layout::{PartitionDir, ShardDir};
+use super::mailbox::Mailbox;
+use super::meta::MetaState;
+use super::recovery::SegmentInfo;
+use crate::log::engine::{Partition, PartitionId};
+
+/// A lock that a panic has not made useless: what it guards is changed in one step.
+pub(super) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// See [`locked`].
+pub(super) fn reading<T>(lock: &RwLock<T>) -> RwLockReadGuard<'_, T> {
+    lock.read().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// See [`locked`].
+pub(super) fn writing<T>(lock: &RwLock<T>) -> RwLockWriteGuard<'_, T> {
+    lock.write().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A partition as its readers see it.
+#[derive(Debug)]
+pub(super) struct View {
+    pub(super) start: u64,
+    pub(super) epochs: EpochHistory,
+    pub(super) read_only: bool,
+    /// Ascending, and without a gap between them.
+    pub(super) segments: Vec<SegmentInfo>,
+}
+
+impl View {
+    /// The segment that holds `offset`, and where the next one begins.
+    pub(super) fn segment_of(&self, offset: u64) -> Option<(SegmentInfo, Option<u64>)> {
+        let after = self.segments.partition_point(|segment| segment.base <= offset);
+        let found = *self.segments.get(after.checked_sub(1)?)?;
+        Some((found, self.segments.get(after).map(|next| next.base)))
+    }
+
+    pub(super) fn bytes(&self) -> u64 {
+        self.segments.iter().map(|segment| segment.bytes).sum()
+    }
+}
+
+/// An open partition, shared.
+#[derive(Debug)]
+pub(super) struct PartitionShared {
+    pub(super) id: PartitionId,
+    pub(super) dir: PartitionDir,
+    pub(super) view: RwLock<View>,
+    /// The durable end. The writer has the sender.
+    pub(super) durable: watch::Receiver<u64>,
+}
+
+impl PartitionShared {
+    pub(super) fn durable_end(&self) -> u64 {
+        *self.durable.borrow()
+    }
+
+    pub(super) fn describe(&self) -> Partition {
+        let view = reading(&self.view);
+        Partition {
+            start: view.start,
+            durable_end: self.durable_end(),
+            epoch: view.epochs.current(),
+            bytes: view.bytes(),
+            read_only: view.read_only,
+        }
+    }
+}
+
+/// An open shard, shared between its handle, its readers and its writer.
+#[derive(Debug)]
+pub(super) struct ShardShared {
+    pub(super) dir: ShardDir,
+    pub(super) mailbox: Mailbox,
+    pub(super) cache: TailCache,
+    pub(super) files: Arc<SegmentFiles>,
+    partitions: RwLock<HashMap<PartitionId, Arc<PartitionShared>>>,
+    /// The metadata that is durable; `None` once the shard is closed.
+    meta: RwLock<Option<MetaState>>,
+}
+
+impl ShardShared {
+    pub(super) fn new(dir: ShardDir, cache_bytes: usize, files: Arc<SegmentFiles>, meta: MetaState) -> Self {
+        Self {
+            dir,
+            mailbox: Mailbox::default(),
+            cache: TailCache::new(cache_bytes),
+            files,
+            partitions: RwLock::default(),
+            meta: RwLock::new(Some(meta)),
+        }
+    }
+
+    pub(super) fn partition(&self, id: PartitionId) -> Option<Arc<PartitionShared>> {
+        reading(&self.partitions).get(&id).cloned()
+    }
+
+    pub(super) fn insert(&self, partition: Arc<PartitionShared>) {
+        writing(&self.partitions).insert(partition.id, partition);
+    }
+
+    pub(super) fn remove(&self, id: PartitionId) {
+        writing(&self.partitions).remove(&id);
+        self.cache.cut(id, 0);
+        self.files.forget_partition(id);
+    }
+
+    /// Looks at the metadata; `None` once the shard is closed.
+    pub(super) fn look<T>(&self, look: impl FnOnce(&MetaState) -> T) -> Option<T> {
+        reading(&self.meta).as_ref().map(look)
+    }
+
+    /// Changes the metadata that everybody sees.
+    pub(super) fn change<T>(&self, change: impl FnOnce(&mut MetaState) -> T) -> Option<T> {
+        writing(&self.meta).as_mut().map(change)
+    }
+
+    /// From here on nobody sees anything.
+    pub(super) fn close(&self) {
+        let ids: Vec<PartitionId> = writing(&self.partitions).drain().map(|(id, _)| id).collect();
+        for id in ids {
+            self.remove(id);
+        }
+        writing(&self.meta).take();
+    }
+}

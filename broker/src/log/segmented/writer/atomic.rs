@@ -1,0 +1,359 @@
+//! What the journal is for: rounds that touch many files, and commits that touch more than one.
+//!
+//! A commit that touches several files waits until nothing else of what it touches is under way; meanwhile later requests for the same things wait
+//! behind it. It is checked, goes to the journal as one record, and once that is durable it is written where it belongs. Whatever
+//! happens, all of it is there after recovery, or nothing.
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::Arc;
+
+use super::super::journal::{Place, RecordBuilder};
+use super::super::mailbox::{Event, Reply, Request};
+use super::super::meta::MetaRecord;
+use super::super::partition::{LivePartition, StagedEntry, Syncing, commit_error};
+use super::commit::{Ahead, Checked};
+use super::{Touched, Writer, send};
+use crate::log::engine::{CommitError, Committed, Op, Outcome, PartitionId, Refusal};
+
+/// How many bytes of a wide round go to the journal at most. Beyond it the bytes weigh more than the number of files: 8 of them at a
+/// time are synced directly.
+const MAX_ROUND: u64 = 16 << 20;
+
+/// What an item of the journal takes besides its bytes, at most.
+const ITEM: u64 = 128;
+
+/// How many partitions behind the journal are synced at once, beside those that somebody waits for.
+const DRAINING_SYNCS: usize = 4;
+
+/// A commit that touches several files.
+pub(super) struct Atomic {
+    pub(super) touched: Touched,
+    state: State,
+}
+
+enum State {
+    Waiting { ops: Vec<Op>, reply: Reply<Committed> },
+    Journaling { records: Vec<MetaRecord>, outcomes: Vec<Outcome>, reply: Reply<Committed> },
+}
+
+/// A commit that was checked.
+struct Plan {
+    appends: Vec<(Op, Checked)>,
+    records: Vec<MetaRecord>,
+    outcomes: Vec<Outcome>,
+}
+
+impl Writer {
+    pub(super) fn commit_atomic(&mut self, ops: Vec<Op>, reply: Reply<Committed>) {
+        if self.atomic.is_some() {
+            self.deferred.push_back(Request::Commit { ops, reply });
+            return;
+        }
+        self.atomic = Some(Atomic { touched: Touched::of_ops(&ops), state: State::Waiting { ops, reply } });
+    }
+
+    /// Begins the commit that waits, if nothing of what it touches is under way.
+    pub(super) fn start_atomic(&mut self) {
+        let Some(Atomic { touched, state: State::Waiting { ops, .. } }) = &self.atomic else { return };
+        let bytes: u64 = ops.iter().map(|op| ITEM + op_len(op)).sum();
+        let partitions: Vec<PartitionId> = touched.partitions.iter().copied().collect();
+        let metadata_busy = touched.metadata && !self.meta.is_settled();
+        let mut ready = !metadata_busy && self.journal.has_room(bytes, self.meta.durable());
+        for id in partitions {
+            let Some(partition) = self.partitions.get_mut(&id) else { continue };
+            if !partition.is_settled() {
+                ready = false;
+                partition.sync_wanted = true;
+                self.want_sync(id);
+            }
+        }
+        if self.journal.is_dead() {
+            ready = true;
+        }
+        if ready && let Some(Atomic { touched, state: State::Waiting { ops, reply } }) = self.atomic.take() {
+            self.begin_atomic(touched, ops, reply);
+        }
+    }
+
+    fn begin_atomic(&mut self, touched: Touched, ops: Vec<Op>, reply: Reply<Committed>) {
+        // Whatever comes of it, what was deferred behind it may be next.
+        self.retry = true;
+        if self.journal.is_dead() {
+            let reason =
+                "the shard's journal failed: restart the broker to commit to several partitions at once";
+            return send(reply, Err(CommitError::Storage(reason.to_owned())));
+        }
+        let plan = match self.plan(ops) {
+            Ok(plan) => plan,
+            Err((index, refusal)) => return send(reply, Err(CommitError::Refused { index, refusal })),
+        };
+        for (op, checked) in &plan.appends {
+            if let Op::Append { partition, batch, source, .. } = op
+                && let Some(partition) = self.partitions.get_mut(partition)
+            {
+                partition.stage(batch, *source, checked, None);
+            }
+        }
+        match self.journal_plan(&touched, &plan.records) {
+            Ok(true) => {
+                let Plan { records, outcomes, .. } = plan;
+                self.atomic = Some(Atomic { touched, state: State::Journaling { records, outcomes, reply } });
+            }
+            Ok(false) => {
+                // Nothing but repeats of what is durable.
+                let durable = Box::pin(std::future::ready(Ok(())));
+                send(reply, Ok(Committed { outcomes: plan.outcomes, durable }));
+            }
+            Err(error) => {
+                self.unstage(&touched);
+                send(reply, Err(commit_error(&error)));
+            }
+        }
+    }
+
+    /// Checks every operation after those before it.
+    fn plan(&mut self, ops: Vec<Op>) -> Result<Plan, (usize, Refusal)> {
+        let now = self.env.clock.now();
+        let mut ahead: HashMap<PartitionId, Ahead> = HashMap::new();
+        let mut plan = Plan { appends: Vec::new(), records: Vec::new(), outcomes: Vec::new() };
+        let mut versions = HashMap::new();
+        for (index, op) in ops.into_iter().enumerate() {
+            let Op::Append { partition: id, at, batch, source } = &op else {
+                let (record, outcome) =
+                    self.check_metadata(op, &mut versions).map_err(|refusal| (index, refusal))?;
+                plan.records.push(record);
+                plan.outcomes.push(outcome);
+                continue;
+            };
+            let partition = self.partitions.get(id).ok_or((index, Refusal::NotOpen(*id)))?;
+            let before = ahead.entry(*id).or_default();
+            let checked =
+                partition.check(*at, batch, *source, now, before).map_err(|refusal| (index, refusal))?;
+            plan.outcomes.push(partition.outcome(&checked));
+            if checked.duplicate.is_none() {
+                before.records += u64::from(batch.header().count);
+                before.appends.extend(checked.append);
+            }
+            plan.appends.push((op, checked));
+        }
+        Ok(plan)
+    }
+
+    /// Sends what is staged to the journal; `false` if there is nothing.
+    fn journal_plan(&mut self, touched: &Touched, records: &[MetaRecord]) -> io::Result<bool> {
+        let mut places = Vec::new();
+        for id in &touched.partitions {
+            if let Some(partition) = self.partitions.get_mut(id)
+                && let Some(place) = partition.reserve_staged(&self.env)?
+            {
+                places.push(place);
+            }
+        }
+        if places.is_empty() && records.is_empty() {
+            self.unstage(touched);
+            return Ok(false);
+        }
+        let mut builder = RecordBuilder::new(0);
+        for place in &places {
+            if let Some(partition) = self.partitions.get(&place.id) {
+                builder.entries(place, partition.staged_parts());
+            }
+        }
+        if !records.is_empty() {
+            builder.metadata(records);
+        }
+        self.journal(builder)?;
+        Ok(true)
+    }
+
+    fn unstage(&mut self, touched: &Touched) {
+        for id in &touched.partitions {
+            if let Some(partition) = self.partitions.get_mut(id) {
+                partition.staged.clear();
+                partition.producers.truncate_to(partition.written.offset);
+            }
+        }
+    }
+
+    /// One record for as many of the partitions that wait as it takes.
+    pub(super) fn journal_round(&mut self) {
+        let mut builder = RecordBuilder::new(0);
+        let mut round = Vec::new();
+        let durable = self.meta.durable();
+        for id in std::mem::take(&mut self.queue) {
+            let Some(partition) = self.partitions.get_mut(&id) else { continue };
+            let bytes = builder.len() + partition.runs.iter().map(|run| ITEM + run.bytes).sum::<u64>();
+            let fits = bytes <= MAX_ROUND && self.journal.has_room(bytes, durable);
+            if !fits || !partition.can_sync() || !partition.can_journal() {
+                self.queue.push_back(id);
+                continue;
+            }
+            partition.queued = false;
+            for (place, parts) in partition.places() {
+                builder.entries(&place, parts);
+            }
+            round.push(id);
+        }
+        if round.len() <= super::sync::PARALLEL_SYNCS {
+            // The rest is too large for it, or is synced already.
+            for id in round {
+                self.queue.push_front(id);
+                self.partitions.entry(id).and_modify(|partition| partition.queued = true);
+            }
+            return;
+        }
+        for id in &round {
+            if let Some(partition) = self.partitions.get_mut(id) {
+                let behind = std::mem::take(&mut partition.dirty);
+                partition.sync_wanted = false;
+                partition.syncing = Some(Syncing { mark: partition.written, behind });
+                self.journaling.push((*id, partition.serial));
+            }
+        }
+        if let Err(error) = self.journal(builder) {
+            self.on_journaled(Err(error));
+        }
+    }
+
+    fn journal(&mut self, builder: RecordBuilder) -> io::Result<()> {
+        let (slot, behind) = self.journal.reserve(builder.len())?;
+        self.draining.extend(behind);
+        let shared = Arc::clone(&self.env.shared);
+        self.env.syncers.submit(move || {
+            let result = slot.write(builder);
+            shared.mailbox.tell(Event::Journaled { result });
+        });
+        Ok(())
+    }
+
+    pub(super) fn on_journaled(&mut self, result: io::Result<()>) {
+        let round = std::mem::take(&mut self.journaling);
+        if let Err(error) = result {
+            self.journal.failed();
+            tracing::error!(shard = %self.env.shared.dir.path().display(), %error, "the journal failed: every file is synced by itself");
+            self.fail_atomic(&error);
+            for (id, serial) in round {
+                self.journal_instead(id, serial);
+            }
+            return;
+        }
+        let durable = self.meta.durable();
+        let ids: Vec<PartitionId> = round.iter().map(|(id, _)| *id).collect();
+        let atomic = self.atomic.as_ref().map(|atomic| atomic.touched.partitions.clone()).unwrap_or_default();
+        let is_atomic = ids.is_empty();
+        let partitions = if is_atomic { atomic.into_iter().collect() } else { ids };
+        let live: Vec<PartitionId> =
+            partitions.into_iter().filter(|id| self.partitions.contains_key(id)).collect();
+        let number = self.journal.written(live.iter().copied());
+        if is_atomic {
+            return self.finish_atomic(number);
+        }
+        for (id, serial) in round {
+            let Some(partition) = self.partitions.get_mut(&id).filter(|found| found.serial == serial) else {
+                self.journal.settled(id);
+                continue;
+            };
+            let Some(syncing) = partition.syncing.take() else { continue };
+            partition.put_back(syncing.behind);
+            partition.journaled = true;
+            partition.advance(syncing.mark);
+            partition.settle(durable);
+            self.save_checkpoint(id);
+            self.want_sync(id);
+        }
+    }
+
+    /// The journal failed, the partition's own files did not: they are synced after all.
+    fn journal_instead(&mut self, id: PartitionId, serial: u64) {
+        let Some(partition) = self.partitions.get_mut(&id).filter(|found| found.serial == serial) else {
+            return;
+        };
+        if let Some(syncing) = partition.syncing.take() {
+            partition.put_back(syncing.behind);
+            partition.sync_wanted = true;
+            self.want_sync(id);
+        }
+    }
+
+    fn fail_atomic(&mut self, error: &io::Error) {
+        match self.atomic.take() {
+            Some(Atomic { touched, state: State::Journaling { reply, .. } }) => {
+                self.unstage(&touched);
+                send(reply, Err(CommitError::Storage(error.to_string())));
+                self.retry = true;
+            }
+            waiting => self.atomic = waiting,
+        }
+    }
+
+    /// The record is durable: it goes where it belongs.
+    fn finish_atomic(&mut self, (generation, sequence): (u64, u64)) {
+        self.retry = true;
+        let Some(Atomic { touched, state: State::Journaling { mut records, outcomes, reply } }) =
+            self.atomic.take()
+        else {
+            return;
+        };
+        let durable = self.meta.durable();
+        for id in &touched.partitions {
+            let Some(partition) = self.partitions.get_mut(id) else { continue };
+            if let Err(error) = partition.write_reserved(&self.env, &mut self.scratch) {
+                let reason = format!("writing a commit that only the journal has: {error}");
+                send(reply, Err(CommitError::Storage(reason.clone())));
+                return self.break_down(reason);
+            }
+            partition.settle(durable);
+        }
+        if !records.is_empty() {
+            records.push(MetaRecord::Replayed { generation, sequence });
+            let shared = Arc::clone(&self.env.shared);
+            let sequence = shared.change(|state| self.meta.append_durable(records, state));
+            self.journal.needs_meta(sequence.unwrap_or(0));
+        }
+        send(reply, Ok(Committed { outcomes, durable: Box::pin(std::future::ready(Ok(()))) }));
+    }
+
+    /// Syncs partitions whose room in the journal is wanted.
+    pub(super) fn drain_journal(&mut self) {
+        for _ in 0..self.draining.len() {
+            if self.drains >= DRAINING_SYNCS {
+                break;
+            }
+            let Some(id) = self.draining.pop_front() else { break };
+            match self.partitions.get_mut(&id) {
+                Some(partition) if partition.syncing.is_some() => self.draining.push_back(id),
+                Some(partition) if partition.can_sync() => {
+                    self.drains += 1;
+                    partition.begin_sync(&self.env, true);
+                }
+                _ => self.journal.settled(id),
+            }
+        }
+    }
+}
+
+fn op_len(op: &Op) -> u64 {
+    let bytes = match op {
+        Op::Append { batch, .. } => batch.bytes().len(),
+        Op::CommitOffset(commit) => commit.group.len(),
+        Op::PutMeta { key, value, .. } => key.len() + value.as_ref().map_or(0, bytes::Bytes::len),
+    };
+    bytes as u64
+}
+
+impl LivePartition {
+    /// Where the runs that are not durable lie, and their bytes.
+    fn places(&self) -> impl Iterator<Item = (Place, impl Iterator<Item = &[u8]>)> {
+        self.runs.iter().map(|run| {
+            let place = Place {
+                id: self.shared.id,
+                incarnation: self.incarnation,
+                segment: run.mark.base,
+                position: run.mark.position,
+                end: run.end,
+            };
+            (place, run.entries.iter().flat_map(StagedEntry::parts))
+        })
+    }
+}
