@@ -150,34 +150,36 @@ pub(super) fn check(bytes: &[u8], header: &BatchHeader) -> Result<(), BatchError
 /// The records of a batch, in order. After an error, and after the last record, it is at its end.
 #[derive(Clone, Debug)]
 pub struct Records {
-    rest: Bytes,
+    bytes: Bytes,
+    /// Where the next record begins.
+    at: usize,
     header: BatchHeader,
     next: u32,
 }
 
 impl Records {
     pub(super) fn new(bytes: Bytes, header: BatchHeader) -> Self {
-        Self { rest: bytes, header, next: 0 }
+        Self { bytes, at: 0, header, next: 0 }
     }
 
     fn read(&mut self) -> Result<Record, BatchError> {
-        let mut reader = Reader::new(&self.rest);
+        let mut reader = Reader::new(self.bytes.get(self.at..).unwrap_or_default());
         let (view, timestamp) = next_record(&mut reader, &self.header, self.next)?;
         if self.next + 1 == self.header.count {
             check_end(reader.len(), &self.header, timestamp)?;
         }
         let headers = match view.header_count {
             0 => Headers::default(),
-            left => Headers { rest: self.rest.slice_ref(view.headers), left },
+            left => Headers { rest: self.bytes.slice_ref(view.headers), left },
         };
         let record = Record {
             offset_delta: self.next,
             timestamp,
-            key: view.key.map(|key| self.rest.slice_ref(key)),
-            value: self.rest.slice_ref(view.value),
+            key: view.key.map(|key| self.bytes.slice_ref(key)),
+            value: self.bytes.slice_ref(view.value),
             headers,
         };
-        self.rest = self.rest.slice_ref(reader.rest());
+        self.at = self.bytes.len() - reader.len();
         self.next += 1;
         Ok(record)
     }
