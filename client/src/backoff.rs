@@ -27,7 +27,8 @@ pub struct RetryPolicy {
     pub min_backoff: Duration,
     /// The longest wait, jitter included; [`DEFAULT_MAX_BACKOFF`] by default.
     pub max_backoff: Duration,
-    /// How long an operation tries again before its last error is returned; zero never tries again.
+    /// How long an operation tries again, from its first failure on, before its last error is returned; zero never
+    /// tries again.
     /// [`DEFAULT_RETRY_FOR`] by default.
     pub retry_for: Duration,
 }

@@ -16,6 +16,7 @@ use super::shared::{Item, Shared};
 use crate::backoff::{Retries, jittered};
 use crate::connection::{MAX_HOPS, Place, parse_redirect};
 use crate::error::{GoAway, SessionError};
+use crate::wire::farewell::DRAIN_TIME;
 
 /// How a session ended.
 #[derive(Debug)]
@@ -138,7 +139,12 @@ impl Driver {
                 }
                 SessionError::Protocol { target, detail }
             }
-            End::Lost(error) => error,
+            End::Lost(error) => {
+                if error.fault().is_some() {
+                    link.finish(DRAIN_TIME).await;
+                }
+                error
+            }
         };
         warn!(error = %lost, "the consumer's session is lost");
         if !lost.is_retryable() {

@@ -127,8 +127,8 @@ impl Link {
     }
 
     /// Ends the session cleanly, or at the deadline.
-    pub(super) async fn finish(mut self, deadline: Duration) {
-        if let Err(error) = self.writer.finish(deadline).await {
+    pub(super) async fn finish(self, deadline: Duration) {
+        if let Err(error) = crate::wire::finish(self.reader, self.writer, deadline).await {
             tracing::debug!(target = self.target, %error, "the session did not end cleanly");
         }
     }

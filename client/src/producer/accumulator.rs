@@ -152,7 +152,7 @@ impl Accumulator {
         }
     }
 
-    /// Adds a record to the open batch of its partition. `clock` tells the time in milliseconds since the Unix epoch.
+    /// Adds a record to the open batch of its partition. The timestamp is in milliseconds since the Unix epoch.
     pub(super) fn push(
         &mut self,
         record: &Record<'_>,
@@ -166,7 +166,8 @@ impl Accumulator {
         }
         let mut partition = self.choose(record);
         let mut news = false;
-        if self.overflows(partition, size) {
+        // Records without a key move on to the next partition, whose batch may be as full.
+        while self.overflows(partition, size) {
             self.seal(partition);
             news = true;
             partition = self.choose(record);

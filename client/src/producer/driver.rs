@@ -16,6 +16,7 @@ use super::shared::Shared;
 use crate::backoff::{Retries, jittered};
 use crate::connection::{MAX_HOPS, Place, parse_redirect};
 use crate::error::{GoAway, SessionError};
+use crate::wire::farewell::DRAIN_TIME;
 
 /// When nothing is due: any wake-up before it does no harm.
 const NEVER: Duration = Duration::from_hours(24);
@@ -117,7 +118,12 @@ impl Driver {
                 link.fail(&detail).await;
                 SessionError::Protocol { target, detail }
             }
-            End::Lost(error) => error,
+            End::Lost(error) => {
+                if error.fault().is_some() {
+                    link.finish(DRAIN_TIME).await;
+                }
+                error
+            }
         };
         warn!(error = %lost, "the producer's session is lost");
         if !lost.is_retryable() {

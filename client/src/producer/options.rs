@@ -116,7 +116,7 @@ impl ProducerBuilder {
         let mut retries = Retries::new(policy);
         let (link, opened) =
             Link::open(&self.connections, &self.topic, None, &Place::Home, &mut retries).await?;
-        let plan = Plan {
+        let mut plan = Plan {
             partitions: opened.partitions,
             codec: self.codec,
             limits: link.limits,
@@ -127,6 +127,7 @@ impl ProducerBuilder {
             window_bytes: self.window_bytes,
             window_batches: self.window_batches,
         };
+        plan.batch_bytes = plan.batch_bytes.min(plan.record_limit());
         // Many producers that start together begin at different partitions.
         let accumulator = Accumulator::new(plan, rand::random());
         let shared = Arc::new(Shared::new(self.connections, self.topic, opened.id, accumulator));

@@ -1,4 +1,4 @@
-//! The last word of a session.
+//! The last word of a session, clean or not.
 //!
 //! TLS carries no coded reason, so a fatal answer is a frame like any other. A socket that is closed with unread input
 //! sends RST, which destroys what the peer has not read yet, the answer included: so the write side is shut first, and
@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use sealstream_protocol::message::{Fault, Message};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::{FrameReader, FrameWriter, WireError};
 
@@ -18,6 +18,26 @@ pub const DRAIN_TIME: Duration = Duration::from_secs(1);
 
 /// How much is drained: what a default TCP receive buffer of 128 KiB and its peer's send buffer hold.
 pub const DRAIN_BYTES: usize = 256 * 1024;
+
+/// Ends a session cleanly: what is queued is written, the write side is shut, and what the peer still says is thrown
+/// away until it ends too, or [`DRAIN_BYTES`] were. `deadline` bounds all of it.
+///
+/// The error says that not everything could be written; the stream is gone either way.
+pub async fn finish<R, W>(
+    mut reader: FrameReader<R>,
+    mut writer: FrameWriter<W>,
+    deadline: Duration,
+) -> Result<(), WireError>
+where
+    R: AsyncRead + Unpin,
+    W: AsyncWrite + Unpin,
+{
+    let until = Instant::now() + deadline;
+    writer.finish(deadline).await?;
+    // Everything of ours has arrived; a peer that does not end in time is left.
+    let _ = timeout_at(until, reader.discard(DRAIN_BYTES)).await;
+    Ok(())
+}
 
 /// Writes `fault` as an Error frame, shuts the write side, drains what still arrives ([`DRAIN_BYTES`],
 /// [`DRAIN_TIME`]), then closes the stream. Takes at most twice [`DRAIN_TIME`].

@@ -7,7 +7,8 @@
 //!
 //! client   session::open(stream, Hello) ──► Session { welcome, reader, writer }
 //! broker   FrameReader::next() ──► Hello,   FrameWriter::feed(Welcome)
-//! either   fail(reader, writer, fault)      the last word, and a goodbye that does not destroy it
+//! either   finish(reader, writer, deadline) a clean end
+//!          fail(reader, writer, fault)      the last word, and a goodbye that does not destroy it
 //! ```
 //!
 //! Nothing in here spawns a task: whoever owns the session drives it, usually from one `select!` loop.
@@ -18,7 +19,7 @@ pub mod reader;
 pub mod session;
 pub mod writer;
 
-pub use farewell::fail;
+pub use farewell::{fail, finish};
 pub use liveness::{Liveness, Pulse};
 pub use reader::FrameReader;
 pub use session::{OpenSessionError, Session};

@@ -8,7 +8,7 @@ use sealstream_protocol::message::{Fault, FaultClass, Message};
 use sealstream_transport::{Peer, Stream};
 use tokio::time::{Instant, timeout_at};
 
-use super::{FrameReader, FrameWriter, Liveness, WireError, fail};
+use super::{FrameReader, FrameWriter, Liveness, WireError, fail, finish};
 
 /// A session that the broker has welcomed.
 #[derive(Debug)]
@@ -110,9 +110,9 @@ impl Session {
         fail(self.reader, self.writer, fault).await
     }
 
-    /// Ends the session cleanly: everything written arrives, then the stream is shut within `deadline`.
-    pub async fn finish(mut self, deadline: Duration) -> Result<(), WireError> {
-        self.writer.finish(deadline).await
+    /// Ends the session cleanly within `deadline`: see [`finish`].
+    pub async fn finish(self, deadline: Duration) -> Result<(), WireError> {
+        finish(self.reader, self.writer, deadline).await
     }
 }
 

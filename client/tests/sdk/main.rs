@@ -1,0 +1,14 @@
+//! The SDK against peers that follow a script, lie, stall and die, over the in-memory transport.
+//!
+//! Time is paused wherever a test waits for a deadline, so that none of them waits in earnest.
+
+#![expect(clippy::unwrap_used, reason = "what a test sets up either works or fails the test")]
+
+mod admin;
+mod consumer;
+mod exactly_once;
+mod fake;
+mod hello;
+mod model;
+mod producer;
+mod wire;
