@@ -119,7 +119,7 @@ impl Shard for MemoryShard {
 
     fn delete(&self, id: PartitionId) -> BoxFuture<'_, Result<(), CommitError>> {
         Box::pin(async move {
-            self.state()?.partitions.remove(&id);
+            self.state()?.delete(id);
             Ok(())
         })
     }

@@ -128,6 +128,12 @@ impl ShardState {
         self.partitions.get_mut(&id).map(|log| log.read_only = true).is_some()
     }
 
+    /// With it goes the progress of groups in it.
+    pub(super) fn delete(&mut self, id: PartitionId) {
+        self.partitions.remove(&id);
+        self.table.offsets.retain(|(_, partition), _| *partition != id);
+    }
+
     /// An open partition.
     pub(super) fn log(&self, id: PartitionId) -> Option<&Log> {
         self.partitions.get(&id).filter(|log| log.is_open())

@@ -230,6 +230,7 @@ impl Driver<'_> {
 
     /// The commit is there or not.
     fn indefinite(&mut self, commit: u64, parts: Vec<PlannedPart>) {
+        self.indefinite = true;
         for part in parts {
             match part {
                 PlannedPart::Append { .. } => {}

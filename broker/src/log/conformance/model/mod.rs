@@ -80,7 +80,6 @@ pub async fn round(rig: &dyn Rig, seed: u64) {
     }
     driver.start().await;
     driver.check(since).await;
-    driver.done = true;
 }
 
 /// What has happened since the engine last ran.
@@ -140,8 +139,9 @@ struct Driver<'a> {
     ended: bool,
     /// Nobody knows whether a partition is open.
     limbo: bool,
+    /// Nobody knows whether a commit took effect.
+    indefinite: bool,
     trace: VecDeque<String>,
-    done: bool,
 }
 
 impl<'a> Driver<'a> {
@@ -160,8 +160,8 @@ impl<'a> Driver<'a> {
             excused_above: 0,
             ended: false,
             limbo: false,
+            indefinite: false,
             trace: VecDeque::new(),
-            done: false,
         }
     }
 
@@ -187,7 +187,7 @@ impl<'a> Driver<'a> {
 
     /// Whether nothing has failed since the model last agreed with the engine.
     fn steady(&self) -> bool {
-        self.machine.struck() == self.struck
+        self.machine.struck() == self.struck && !self.indefinite
     }
 
     async fn try_start(&mut self) -> Result<(), String> {
@@ -212,7 +212,7 @@ impl<'a> Driver<'a> {
             panic!("the engine does not start: {error}");
         }
         (self.struck, self.full) = (self.machine.struck(), self.machine.struck_for_room());
-        (self.ended, self.limbo) = (false, false);
+        (self.ended, self.limbo, self.indefinite) = (false, false, false);
     }
 
     /// Starts under faults; whatever comes of it is thrown away.
@@ -300,9 +300,11 @@ impl<'a> Driver<'a> {
             return;
         }
         self.check(Since { loss: Severity::Failure, perhaps_clean: false }).await;
-        let only_full = self.machine.struck_for_room() - self.full == self.machine.struck() - self.struck;
-        (self.struck, self.full) = (self.machine.struck(), self.machine.struck_for_room());
-        if only_full {
+        self.indefinite = false;
+        let (struck, full) =
+            (self.machine.struck() - self.struck, self.machine.struck_for_room() - self.full);
+        (self.struck, self.full) = (self.struck + struck, self.full + full);
+        if struck > 0 && struck == full {
             // Nothing is broken, and there is room again.
             self.excused_above = self.struck;
         }
@@ -367,7 +369,7 @@ impl<'a> Driver<'a> {
 
 impl Drop for Driver<'_> {
     fn drop(&mut self) {
-        if !self.done {
+        if std::thread::panicking() {
             let trace = self.trace.make_contiguous().join("\n");
             println!("{trace}\nSEALSTREAM_SEED={} fails", self.seed);
         }

@@ -111,6 +111,7 @@ impl Driver<'_> {
         let shard = self.shard();
         if let Err(error) = soon(shard.delete(id)).await {
             self.model.partitions[partition].perhaps_deleted = true;
+            self.model.progress[partition].write(self.model.commits, None);
             self.limbo = true;
             return self.excuse("delete", &error);
         }
@@ -118,6 +119,8 @@ impl Driver<'_> {
             attempt.fate = Fate::Refused;
         }
         self.model.partitions[partition].reset(0);
+        // Progress in it may be kept or forgotten: nobody can go on there.
+        self.model.progress[partition].write(self.model.commits, None);
         match open(&*shard, id, durability).await {
             Ok(()) => {
                 let info = shard.partition(id).expect("it was opened");
