@@ -28,8 +28,14 @@ fn one() -> Bytes {
     out.freeze()
 }
 
+/// How many cases a property is tried with: `few` times the rounds of a long run.
+fn cases(few: u32) -> ProptestConfig {
+    let rounds = std::env::var("SEALSTREAM_ROUNDS").ok().and_then(|rounds| rounds.parse::<u32>().ok());
+    ProptestConfig::with_cases(few.saturating_mul(rounds.unwrap_or(1)))
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    #![proptest_config(cases(64))]
 
     #[test]
     fn entries_come_back_as_they_were_written(

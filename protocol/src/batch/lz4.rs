@@ -5,7 +5,7 @@
 
 use std::io::Write;
 
-use lz4_flex::block::{decompress_into, decompress_into_with_dict};
+use lz4_flex::block::{DecompressError, decompress_into, decompress_into_with_dict};
 use lz4_flex::frame::{BlockMode, BlockSize, FrameEncoder, FrameInfo};
 use xxhash_rust::xxh32::xxh32;
 
@@ -74,21 +74,40 @@ impl Descriptor {
     }
 }
 
+/// What the content may come to at most.
+#[derive(Clone, Copy)]
+struct Bound {
+    bytes: usize,
+    /// What it means to exceed it.
+    excess: BatchError,
+}
+
+impl Bound {
+    /// The size that the frame claims, if it is within the limit; the limit itself if it claims none.
+    fn new(claimed: Option<u64>, limit: u32) -> Result<Self, BatchError> {
+        let excess = BatchError::TooLarge { limit };
+        match claimed {
+            None => Ok(Self { bytes: limit as usize, excess }),
+            Some(size) if size > u64::from(limit) => Err(excess),
+            Some(size) => {
+                let bytes = usize::try_from(size).map_err(|_| excess)?;
+                Ok(Self { bytes, excess: BatchError::Lz4(Lz4Problem::ContentSize) })
+            }
+        }
+    }
+}
+
 /// The content of the one frame that `compressed` is; at most `limit` bytes, beyond which it is cut off as too large.
 ///
 /// Allocates at most 255 times what it was given, and never more than `limit`.
 pub(super) fn decompress(compressed: &[u8], limit: u32) -> Result<Vec<u8>, BatchError> {
     let mut reader = Reader::new(compressed);
     let descriptor = Descriptor::read(&mut reader)?;
-    let bound = limit as usize;
+    let bound = Bound::new(descriptor.content_size, limit)?;
     let mut out = Vec::new();
-    if let Some(size) = descriptor.content_size {
-        if size > u64::from(limit) {
-            return Err(BatchError::TooLarge { limit });
-        }
+    if descriptor.content_size.is_some() {
         // The size is only a claim: what the frame can expand to at most is not.
-        let claimed = usize::try_from(size).unwrap_or(bound);
-        out.reserve_exact(claimed.min(compressed.len().saturating_mul(MAX_RATIO)));
+        out.reserve_exact(bound.bytes.min(compressed.len().saturating_mul(MAX_RATIO)));
     }
     loop {
         let size = reader.u32().map_err(cut)?;
@@ -104,13 +123,12 @@ pub(super) fn decompress(compressed: &[u8], limit: u32) -> Result<Vec<u8>, Batch
         if descriptor.block_checksums && reader.u32().map_err(cut)? != xxh32(block, 0) {
             return Err(BatchError::Lz4(Lz4Problem::Checksum));
         }
-        if stored {
-            if block.len() > bound - out.len() {
-                return Err(BatchError::TooLarge { limit });
-            }
-            out.extend_from_slice(block);
+        if !stored {
+            expand(block, &descriptor, bound, &mut out)?;
+        } else if block.len() > bound.bytes - out.len() {
+            return Err(bound.excess);
         } else {
-            expand(block, &descriptor, limit, &mut out)?;
+            out.extend_from_slice(block);
         }
     }
     finish(&mut reader, &descriptor, &out)?;
@@ -118,9 +136,9 @@ pub(super) fn decompress(compressed: &[u8], limit: u32) -> Result<Vec<u8>, Batch
 }
 
 /// Appends a compressed block's content.
-fn expand(block: &[u8], descriptor: &Descriptor, limit: u32, out: &mut Vec<u8>) -> Result<(), BatchError> {
+fn expand(block: &[u8], descriptor: &Descriptor, bound: Bound, out: &mut Vec<u8>) -> Result<(), BatchError> {
     let written = out.len();
-    let left = limit as usize - written;
+    let left = bound.bytes - written;
     let most = descriptor.max_block.min(block.len().saturating_mul(MAX_RATIO));
     out.resize(written + most.min(left), 0);
     let (before, space) = out.split_at_mut(written);
@@ -135,9 +153,7 @@ fn expand(block: &[u8], descriptor: &Descriptor, limit: u32, out: &mut Vec<u8>) 
             out.truncate(written + len);
             Ok(())
         }
-        Err(lz4_flex::block::DecompressError::OutputTooSmall { .. }) if left < most => {
-            Err(BatchError::TooLarge { limit })
-        }
+        Err(DecompressError::OutputTooSmall { .. }) if left < most => Err(bound.excess),
         Err(_) => Err(BatchError::Lz4(Lz4Problem::Block)),
     }
 }

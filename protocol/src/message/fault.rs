@@ -103,7 +103,7 @@ pub struct Fault {
     pub class: FaultClass,
     /// What it is: [`FaultCode::number`], or a number that this version does not know.
     pub code: u16,
-    /// For people: names the thing and the remedy. At most [`MAX_TEXT`](crate::limits::MAX_TEXT) bytes.
+    /// For people: names the thing and the remedy. At most [`MAX_TEXT`] bytes.
     pub text: String,
     /// Tag 1: how long to wait before trying again, in milliseconds.
     pub retry_after_ms: Option<u32>,

@@ -10,7 +10,7 @@ use sealstream_protocol::message::hello::Ping;
 use sealstream_protocol::message::produce::Produce;
 use sealstream_protocol::message::{Fault, FaultCode, Message};
 
-use super::messages;
+use super::{cases, messages};
 
 fn encoded(message: &Message) -> BytesMut {
     let mut out = BytesMut::new();
@@ -23,7 +23,7 @@ fn produce(len: usize) -> Message {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(128))]
+    #![proptest_config(cases(64))]
 
     #[test]
     fn messages_arrive_whole_however_the_stream_is_cut(

@@ -23,8 +23,14 @@ fn decode(bytes: &[u8]) -> Result<Message, DecodeError> {
     Message::decode(&Bytes::copy_from_slice(bytes))
 }
 
+/// How many cases a property is tried with: `few` times the rounds of a long run.
+fn cases(few: u32) -> ProptestConfig {
+    let rounds = std::env::var("SEALSTREAM_ROUNDS").ok().and_then(|rounds| rounds.parse::<u32>().ok());
+    ProptestConfig::with_cases(few.saturating_mul(rounds.unwrap_or(1)))
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(512))]
+    #![proptest_config(cases(256))]
 
     #[test]
     fn a_message_comes_back_as_it_was_sent(message in messages::message()) {
