@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use sealstream_transport::{Incoming, Listener};
+use sealstream_transport::{Inbound, Incoming, Listener};
 use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
 
@@ -42,10 +42,31 @@ async fn serve(core: Arc<Core>, incoming: Box<dyn Incoming>, local: SocketAddr, 
         None => return,
     };
     let sessions = TaskTracker::new();
-    while let Some(Some(stream)) = core.draining.run_until_cancelled(inbound.accept()).await {
-        sessions.spawn(session::hold(Arc::clone(&core), stream, local).in_current_span());
-    }
+    core.draining.run_until_cancelled(take_streams(&core, &*inbound, local, &sessions)).await;
     sessions.close();
     sessions.wait().await;
     core.aborted.run_until_cancelled(inbound.close(CLOSE_CODE)).await;
+}
+
+/// Takes the streams that the peer opens, until it opens no more: none soon after the handshake, or none and has no session
+/// for [`idle_default`](super::BrokerOptions::idle_default), up to twice.
+async fn take_streams(core: &Arc<Core>, inbound: &dyn Inbound, local: SocketAddr, sessions: &TaskTracker) {
+    let mut patience = core.options.first_frame_deadline;
+    let mut lonely = true;
+    loop {
+        match tokio::time::timeout(patience, inbound.accept()).await {
+            Ok(Some(stream)) => {
+                sessions.spawn(session::hold(Arc::clone(core), stream, local).in_current_span());
+                lonely = false;
+            }
+            Ok(None) => return,
+            Err(_) if lonely && sessions.is_empty() => {
+                tracing::debug!("the connection has no sessions: closing it");
+                return;
+            }
+            // Its last session may have ended just now.
+            Err(_) => lonely = sessions.is_empty(),
+        }
+        patience = core.options.idle_default;
+    }
 }

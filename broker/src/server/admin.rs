@@ -11,8 +11,8 @@ use tokio::sync::mpsc;
 
 use super::broker::Core;
 use super::session::heart::Heart;
-use super::session::{End, Session, shutting_down, side_by_side, unexpected};
-use super::writing::{Item, LAST_WORDS, Outgoing};
+use super::session::{End, LAST_WORDS, Session, shutting_down, side_by_side, unexpected};
+use super::writing::{Item, Outgoing};
 use crate::topics::TopicError;
 
 /// 16 answers that the client has not taken yet: each of 60 KiB at most, but for lists of topics (330 KB).

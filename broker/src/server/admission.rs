@@ -34,6 +34,11 @@ impl Places {
         Self(Arc::new(Semaphore::new(limit.min(Semaphore::MAX_PERMITS))))
     }
 
+    /// A place once there is one, first come first served.
+    pub(crate) async fn wait(&self) -> Place {
+        Place(Arc::clone(&self.0).acquire_owned().await.expect("the semaphore is never closed"))
+    }
+
     /// A place, unless all are taken.
     pub(crate) fn take(&self) -> Option<Place> {
         Arc::clone(&self.0).try_acquire_owned().ok().map(Place)

@@ -18,6 +18,9 @@ use crate::log::clock::{Clock, SystemClock};
 use crate::log::{LogEngine, OpenShardError};
 use crate::topics::{LoadTopicsError, Shards, TopicRules, Topics, housekeeping};
 
+/// 4 compressed batches are checked at a time: with up to 32 MiB of content each, 128 MiB.
+const MAX_DECOMPRESSIONS: usize = 4;
+
 /// What every task of the server shares.
 #[derive(Debug)]
 pub(crate) struct Core {
@@ -26,7 +29,11 @@ pub(crate) struct Core {
     /// Random, new at every start.
     pub(crate) incarnation: Uuid,
     pub(crate) connections: Places,
+    /// Streams whose Hello is awaited: as many as connections, each with a first frame of at most 64 KiB, 64 MiB in all.
+    pub(crate) strangers: Places,
     pub(crate) sessions: Places,
+    /// Compressed batches that are being checked.
+    pub(crate) decompressions: Places,
     /// Batches that the log is not done with.
     pub(crate) produce_budget: ByteBudget,
     /// Entries that were read and not yet written.
@@ -79,6 +86,8 @@ impl Broker {
         let core = Arc::new(Core {
             topics: Arc::clone(&topics),
             connections: Places::new(options.max_connections),
+            strangers: Places::new(options.max_connections),
+            decompressions: Places::new(MAX_DECOMPRESSIONS),
             sessions: Places::new(options.max_sessions),
             produce_budget: ByteBudget::new(options.produce_budget),
             consume_budget: ByteBudget::new(options.consume_budget),

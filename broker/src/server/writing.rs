@@ -3,14 +3,10 @@
 use bytes::Bytes;
 use sealstream_client::wire::{FrameWriter, WireError};
 use sealstream_protocol::message::Message;
-use std::time::Duration;
 use tokio::sync::mpsc;
 
 use super::admission;
 use super::session::heart::Heart;
-
-/// 5 s: how long a client may take for what was on its way when its session ended.
-pub(super) const LAST_WORDS: Duration = Duration::from_secs(5);
 
 /// 64 KiB of small frames leave in one write.
 const COALESCED: usize = 64 << 10;

@@ -90,6 +90,31 @@ async fn a_connection_too_many_is_turned_away_before_its_handshake() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_connection_without_a_stream_gives_its_place_up_at_the_deadline() {
+    let broker = TestBroker::with(BrokerOptions { max_connections: 1, ..BrokerOptions::default() }).await;
+    let silent = broker.connect().await;
+    assert!(broker.network.connect(&server(broker.addr())).await.is_err());
+    tokio::time::sleep(Duration::from_secs(11)).await;
+    broker.admin().await.assert_silent().await;
+    drop(silent);
+    broker.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_was_used_may_rest_a_while_and_not_for_ever() {
+    let broker = TestBroker::with(BrokerOptions { max_connections: 1, ..BrokerOptions::default() }).await;
+    let outbound = broker.connect().await;
+    for _ in 0..3 {
+        let stream = outbound.open().await.unwrap();
+        Wire::open(stream, greeting(SessionKind::Admin)).await.unwrap().finish().await;
+        tokio::time::sleep(Duration::from_secs(50)).await;
+    }
+    tokio::time::sleep(Duration::from_secs(130)).await;
+    broker.admin().await.assert_silent().await;
+    broker.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_stream_that_says_half_a_hello_is_ended_at_the_deadline() {
     let broker = TestBroker::start().await;
     let mut stream = broker.stream().await;

@@ -375,6 +375,17 @@ async fn a_broken_session_keeps_its_part_of_the_memory_until_the_log_is_done() {
     broker.stop().await;
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_client_at_fault_is_told_even_while_the_disk_hangs() {
+    let broker = one_topic(1).await;
+    let mut producer = broker.producer("events").await;
+    let _hold = broker.engine.hold_durability();
+    producer.produce(1, 0, batch(Uuid::new_v4(), 0, "x")).await;
+    producer.send(Message::Hello(crate::harness::greeting(SessionKind::Produce))).await;
+    assert_code(&producer.recv_error().await, FaultCode::UnexpectedFrame);
+    broker.running.abort();
+}
+
 #[tokio::test]
 async fn a_client_that_reads_no_answers_is_read_from_no_further_and_harms_nobody() {
     let options = BrokerOptions { produce_window: 64 << 10, ..BrokerOptions::default() };

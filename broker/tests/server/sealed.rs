@@ -241,7 +241,7 @@ async fn the_reason_reaches_a_client_that_goes_on_writing() {
 /// by the SDK: every record arrives once and in order.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_sdk_carries_on_over_a_restart_without_loss_or_repetition() {
-    const RECORDS: u64 = 600;
+    const RECORDS: u64 = 300;
     let world = World::new();
     for scheme in SCHEMES {
         let store = MemoryStore::new(2);

@@ -14,8 +14,8 @@ use sealstream_protocol::message::Message;
 use tokio::sync::mpsc;
 
 use self::incoming::Incoming;
-use super::session::{End, Session, side_by_side};
-use super::writing::{Item, LAST_WORDS, Outgoing};
+use super::session::{End, LAST_WORDS, Session, side_by_side};
+use super::writing::{Item, Outgoing};
 
 /// 64 frames between the two halves. Those with entries are also counted by the window, the others are small.
 const FRAMES: usize = 64;

@@ -26,6 +26,9 @@ use crate::topics::Topic;
 /// included. A window of 8 MiB thus holds at most 8,192 answers, however small the batches.
 const ANSWER_BYTES: u32 = 1 << 10;
 
+/// 16 KiB of LZ4 hold at most 4 MiB, which are checked in a few milliseconds: not worth another thread.
+const CHECKED_INLINE: usize = 16 << 10;
+
 /// 4,096 topics a session; a handle costs about 100 bytes.
 const MAX_HANDLES: usize = 4096;
 
@@ -150,8 +153,9 @@ impl<'a> Incoming<'a> {
     async fn validate(&self, bytes: Bytes, topic: &Topic, partition: u32) -> Result<Batch, Fault> {
         let limits = self.core.options.limits;
         let compressed = BatchHeader::parse(&bytes).is_ok_and(|header| header.codec == Codec::Lz4);
-        let checked = if compressed {
+        let checked = if compressed && bytes.len() > CHECKED_INLINE {
             // Up to 32 MiB are decompressed, for tens of milliseconds: not on a thread that others wait for.
+            let _place = self.heart.while_busy(self.core.decompressions.wait()).await;
             let check = tokio::task::spawn_blocking(move || Batch::validate(bytes, &limits));
             self.heart.while_busy(check).await.map_err(|error| {
                 tracing::error!(%error, "validating a batch panicked");

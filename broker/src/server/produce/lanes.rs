@@ -118,8 +118,7 @@ impl Lanes {
         Some(settled)
     }
 
-    /// Awaits all that the log has of a session that is over, so that its permits are held for as long as its batches
-    /// are.
+    /// Awaits the answers of all batches, those that are still in `items` included, and gives them to nobody.
     pub(super) async fn settle(mut self, mut items: mpsc::Receiver<Item>) {
         items.close();
         while let Some(item) = items.recv().await {

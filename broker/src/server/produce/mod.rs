@@ -26,8 +26,8 @@ use self::outgoing::{Item, Outgoing};
 /// 256 answers between the two halves of a session: they are also counted by the window.
 const ANSWERS: usize = 256;
 
-/// Serves batches until the session ends.
-pub(super) async fn serve(session: &mut Session) -> End {
+/// Serves batches until the session ends. What the log is not done with by then is to be settled afterwards.
+pub(super) async fn serve(session: &mut Session) -> (End, Unsettled) {
     let identity = session.identity_hash();
     let Session { core, reader, writer, heart, .. } = session;
     let heart = &*heart;
@@ -46,6 +46,18 @@ pub(super) async fn serve(session: &mut Session) -> End {
     let outgoing = Outgoing::new(core, writer, heart, &mut lanes).write(&mut items);
     // For as long as it takes: what was taken is answered.
     let end = side_by_side(heart, ping, incoming, outgoing, None).await;
-    lanes.settle(items).await;
-    end
+    (end, Unsettled { lanes, items })
+}
+
+/// What the log still has of a session that is over.
+pub(super) struct Unsettled {
+    lanes: Lanes,
+    items: mpsc::Receiver<Item>,
+}
+
+impl Unsettled {
+    /// Awaits it, so that permits are held for as long as the batches are.
+    pub(super) async fn settle(self) {
+        self.lanes.settle(self.items).await;
+    }
 }

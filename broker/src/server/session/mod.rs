@@ -23,6 +23,9 @@ use super::broker::Core;
 use super::options::Anonymous;
 use super::{admin, consume, produce};
 
+/// 5 s: how long what was under way when a session ended may take.
+pub(super) const LAST_WORDS: Duration = Duration::from_secs(5);
+
 /// 1 s: what a client that was refused for want of a place may wait before it comes again.
 const PLACE_RETRY: Duration = Duration::from_secs(1);
 
@@ -69,25 +72,39 @@ async fn converse(core: Arc<Core>, stream: Stream, local: SocketAddr) {
     let Stream { recv, send, peer } = stream;
     let mut reader = FrameReader::new(recv, MAX_HELLO);
     let mut writer = FrameWriter::new(send);
+    let Some(stranger) = core.strangers.take() else {
+        let text = "too many clients are saying Hello at this moment: try again later";
+        let fault = Fault::new(FaultCode::Busy, text).retry_after(PLACE_RETRY);
+        return say_goodbye(reader, writer, End::Failed(fault)).await;
+    };
     let identity = identity::text_of(peer.identity.as_deref());
     let greeted = greet(&core, &mut reader, &identity, local).await;
     let (hello, welcome, _place) = match greeted {
         Ok(greeted) => greeted,
         Err(end) => return say_goodbye(reader, writer, end).await,
     };
+    drop(stranger);
     reader.set_max_frame(core.options.limits.frame);
     let heart = Heart::new(Duration::from_millis(u64::from(welcome.idle_ms)));
     writer.feed(&Message::Welcome(welcome));
     tracing::debug!(kind = ?hello.session, client = hello.client, identity, "session opened");
     let mut session = Session { core, reader, writer, heart, identity: identity.into() };
-    let end = match hello.session {
-        SessionKind::Admin => Box::pin(admin::serve(&mut session)).await,
-        SessionKind::Produce => Box::pin(produce::serve(&mut session)).await,
-        SessionKind::Consume => Box::pin(consume::serve(&mut session)).await,
+    let (end, unsettled) = match hello.session {
+        SessionKind::Admin => (Box::pin(admin::serve(&mut session)).await, None),
+        SessionKind::Consume => (Box::pin(consume::serve(&mut session)).await, None),
+        SessionKind::Produce => {
+            let (end, unsettled) = Box::pin(produce::serve(&mut session)).await;
+            (end, Some(unsettled))
+        }
         // Refused by its Hello.
-        SessionKind::Group => End::Failed(Fault::new(FaultCode::Unsupported, "groups are not served")),
+        SessionKind::Group => {
+            (End::Failed(Fault::new(FaultCode::Unsupported, "groups are not served")), None)
+        }
     };
     say_goodbye(session.reader, session.writer, end).await;
+    if let Some(unsettled) = unsettled {
+        unsettled.settle().await;
+    }
 }
 
 /// Reads the Hello and finds its answer, and a place under the limit of sessions.
@@ -138,7 +155,8 @@ fn anonymous_allowed(rule: Anonymous, local: SocketAddr) -> bool {
 /// Runs the two futures of a session side by side, and watches over the client meanwhile.
 ///
 /// `incoming` ends the session. What it has handed over by then, `outgoing` may still write: within `last_words`, or
-/// for as long as it takes where that is `None`.
+/// for as long as it takes where that is `None`; a client that has to be told a fault waits for it no longer than
+/// [`LAST_WORDS`].
 pub(crate) async fn side_by_side(
     heart: &Heart,
     ping: impl FnMut(Ping),
@@ -158,11 +176,16 @@ pub(crate) async fn side_by_side(
     if let End::Broken(_) | End::Accused(_) = end {
         return end;
     }
+    let last_words = if let End::Failed(_) = end { Some(LAST_WORDS) } else { last_words };
     let written = match last_words {
-        Some(time) => timeout(time, outgoing).await.unwrap_or(Err(WireError::TimedOut)),
-        None => outgoing.await,
+        Some(time) => timeout(time, outgoing).await,
+        None => Ok(outgoing.await),
     };
-    written.map_or_else(End::Broken, |()| end)
+    match (written, end) {
+        (Ok(Ok(())), end) | (Err(_), end @ End::Failed(_)) => end,
+        (Ok(Err(error)), _) => End::Broken(error),
+        (Err(_), _) => End::Broken(WireError::TimedOut),
+    }
 }
 
 /// What a client is told that the broker is shutting down.
@@ -191,7 +214,11 @@ async fn say_goodbye(reader: FrameReader, mut writer: FrameWriter, end: End) {
                 tracing::debug!(%error, "the client did not take the reason");
             }
         }
-        End::Accused(fault) => tracing::info!(%fault, "the client ended its session with an error"),
+        End::Accused(fault) => {
+            tracing::info!(%fault, "the client ended its session with an error");
+            // It may be gone already.
+            let _ = writer.finish(DRAIN_TIME).await;
+        }
         End::Broken(error) => tracing::debug!(%error, "session lost"),
     }
 }
