@@ -20,6 +20,9 @@ pub const DEFAULT_RETRY_FOR: Duration = Duration::from_mins(2);
 /// The longest `retry_after` that is believed: a peer that asks for more is asked again after this.
 const MAX_HINT: Duration = Duration::from_secs(30);
 
+/// The longest time that is told from for ever: added to the clock, more could overflow it.
+pub(crate) const FOR_EVER: Duration = Duration::from_hours(24 * 365);
+
 /// When and how long to try again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RetryPolicy {
@@ -39,6 +42,18 @@ impl Default for RetryPolicy {
             min_backoff: DEFAULT_MIN_BACKOFF,
             max_backoff: DEFAULT_MAX_BACKOFF,
             retry_for: DEFAULT_RETRY_FOR,
+        }
+    }
+}
+
+impl RetryPolicy {
+    /// The same with waits in order, and no time that the clock cannot hold.
+    pub(crate) fn sound(self) -> Self {
+        let min_backoff = self.min_backoff.min(FOR_EVER);
+        Self {
+            min_backoff,
+            max_backoff: self.max_backoff.clamp(min_backoff, FOR_EVER),
+            retry_for: self.retry_for.min(FOR_EVER),
         }
     }
 }

@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use sealstream_protocol::limits::{ALPN, DEFAULT_PORT, Limits};
 use sealstream_protocol::message::hello::Secret;
+use sealstream_protocol::name::{NameError, check_name};
 use sealstream_transport::endpoint::EndpointError;
 use sealstream_transport::tls::{IdentitySource, Material, MaterialError, Receiver, Store, TrustSource};
 use sealstream_transport::{Connector, Endpoint, Expectation, Transport, TransportOptions};
 
-use crate::backoff::RetryPolicy;
+use crate::backoff::{FOR_EVER, RetryPolicy};
 use crate::client::{Client, ClientError};
 use crate::connection::{Connections, Dial, Settings};
 
@@ -38,6 +39,9 @@ pub enum BuildError {
     /// A URL is not an endpoint.
     #[error(transparent)]
     Url(#[from] EndpointError),
+    /// The client's name is not one.
+    #[error("cannot use the client's name: {0}")]
+    Name(NameError),
     /// A certificate or key cannot be used.
     #[error(transparent)]
     Material(#[from] MaterialError),
@@ -152,7 +156,7 @@ impl ClientBuilder {
         self
     }
 
-    /// What the broker's log calls this client; at most 255 bytes.
+    /// What the broker's log calls this client: at most 255 bytes without control characters.
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.settings.name = name.into();
         self
@@ -160,25 +164,25 @@ impl ClientBuilder {
 
     /// The idle deadline to ask for; [`DEFAULT_IDLE`] by default. The broker may set another.
     pub fn idle(mut self, idle: Duration) -> Self {
-        self.settings.idle = idle;
+        self.settings.idle = idle.min(FOR_EVER);
         self
     }
 
     /// How long a broker may take to answer Hello; [`DEFAULT_HELLO_TIMEOUT`] by default.
     pub fn hello_timeout(mut self, timeout: Duration) -> Self {
-        self.settings.hello_timeout = timeout;
+        self.settings.hello_timeout = timeout.min(FOR_EVER);
         self
     }
 
     /// How long a broker may take to answer a request; [`DEFAULT_REQUEST_TIMEOUT`] by default.
     pub fn request_timeout(mut self, timeout: Duration) -> Self {
-        self.settings.request_timeout = timeout;
+        self.settings.request_timeout = timeout.min(FOR_EVER);
         self
     }
 
     /// How long the clean end of a session may take; [`DEFAULT_CLOSE_TIMEOUT`] by default.
     pub fn close_timeout(mut self, timeout: Duration) -> Self {
-        self.settings.close_timeout = timeout;
+        self.settings.close_timeout = timeout.min(FOR_EVER);
         self
     }
 
@@ -190,7 +194,7 @@ impl ClientBuilder {
 
     /// When and how long to try again.
     pub fn retry(mut self, policy: RetryPolicy) -> Self {
-        self.settings.retry = policy;
+        self.settings.retry = policy.sound();
         self
     }
 
@@ -213,6 +217,9 @@ impl ClientBuilder {
             self.urls.iter().map(|url| Endpoint::parse(url, DEFAULT_PORT)).collect::<Result<Vec<_>, _>>()?;
         if home.is_empty() {
             return Err(BuildError::NoUrl);
+        }
+        if !self.settings.name.is_empty() {
+            check_name(&self.settings.name).map_err(BuildError::Name)?;
         }
         let dial = match self.transport {
             Some(transport) => Dial::By(transport),

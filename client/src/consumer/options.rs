@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use sealstream_protocol::limits::MAX_PARTITIONS;
 use sealstream_protocol::message::consume::Position;
 
 use super::Consumer;
@@ -99,15 +100,13 @@ impl ConsumerBuilder {
         let admin = Admin::new(self.connections.clone());
         let topic = admin.describe_topic(&self.topic).await?.topic;
         admin.close().await;
-        let mut chosen = self.partitions.unwrap_or_else(|| (0..topic.partitions).collect());
+        // What the broker claims allocates no more than what can be.
+        let partitions = topic.partitions.min(MAX_PARTITIONS);
+        let mut chosen = self.partitions.unwrap_or_else(|| (0..partitions).collect());
         chosen.sort_unstable();
         chosen.dedup();
-        if let Some(&partition) = chosen.last().filter(|last| **last >= topic.partitions) {
-            return Err(ConsumeError::UnknownPartition {
-                topic: self.topic,
-                partition,
-                partitions: topic.partitions,
-            });
+        if let Some(&partition) = chosen.last().filter(|last| **last >= partitions) {
+            return Err(ConsumeError::UnknownPartition { topic: self.topic, partition, partitions });
         }
         let cursors = chosen
             .iter()
@@ -118,7 +117,7 @@ impl ConsumerBuilder {
             .collect();
         let terms =
             Terms { topic: self.topic, topic_id: topic.id, until_end: self.until_end, on_gap: self.on_gap };
-        let (shared, chunks) = Shared::new(self.connections, terms, topic.partitions, self.buffer_bytes);
+        let (shared, chunks) = Shared::new(self.connections, terms, partitions, self.buffer_bytes);
         let shared = Arc::new(shared);
         shared.routes.start(Place::Home, |inbox| {
             Driver::new(shared.clone(), Place::Home, inbox, cursors, chunks.sender).run()

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use sealstream_protocol::Limits;
+use sealstream_protocol::limits::MAX_PARTITIONS;
 use sealstream_protocol::message::hello::{Pong, SessionKind};
 use sealstream_protocol::message::produce::{OpenTopic, TopicOpened};
 use sealstream_protocol::message::{Fault, FaultCode, Message};
@@ -108,7 +109,9 @@ impl Link {
         let answer = timeout(after, ask(&mut session, topic, id)).await;
         let broken = |source| SessionError::Broken { target: target.clone(), source: Arc::new(source) };
         match answer.map_err(|_| SessionError::Silent { target: target.clone(), after })?.map_err(broken)? {
-            Some(Message::TopicOpened(opened)) if opened.handle == HANDLE && opened.partitions > 0 => {
+            Some(Message::TopicOpened(opened))
+                if opened.handle == HANDLE && (1..=MAX_PARTITIONS).contains(&opened.partitions) =>
+            {
                 Ok((Self::new(session, target), opened))
             }
             Some(Message::OpenRefused(refused)) => {
@@ -118,7 +121,7 @@ impl Link {
                 Err(SessionError::Ended { target, fault: fault.into() }.into())
             }
             Some(_) => {
-                let detail = "it did not answer OpenTopic".to_owned();
+                let detail = "it did not answer the opening of a topic as it should".to_owned();
                 Err(SessionError::Protocol { target, detail }.into())
             }
             None => Err(SessionError::Closed { target }.into()),

@@ -12,7 +12,7 @@ use super::error::OpenProducerError;
 use super::lane::Lane;
 use super::link::Link;
 use super::shared::Shared;
-use crate::backoff::Retries;
+use crate::backoff::{FOR_EVER, Retries};
 use crate::connection::{Connections, Place};
 
 /// How long a batch waits for more records: a disk makes an acknowledgement wait 3 to 5 ms anyway.
@@ -73,7 +73,7 @@ impl ProducerBuilder {
     /// How long a batch waits for more records, unless it is full; zero sends it as soon as the session has room.
     /// [`DEFAULT_LINGER`] by default.
     pub fn linger(mut self, linger: Duration) -> Self {
-        self.linger = linger;
+        self.linger = linger.min(FOR_EVER);
         self
     }
 
@@ -92,7 +92,7 @@ impl ProducerBuilder {
 
     /// How long a record may take before it has failed; [`DEFAULT_DELIVERY_TIMEOUT`] by default.
     pub fn delivery_timeout(mut self, timeout: Duration) -> Self {
-        self.delivery_timeout = timeout;
+        self.delivery_timeout = timeout.min(FOR_EVER);
         self
     }
 

@@ -85,7 +85,8 @@ pub async fn open(
     let answer = match (timeout_at(until, reader.next()).await.map_err(timed_out)?, written) {
         (Ok(Some(answer)), _) => answer,
         (Ok(None), Ok(())) => return Err(OpenSessionError::Ended),
-        (_, Err(error)) | (Err(error), Ok(())) => return Err(error.into()),
+        // Why nothing can be read says more than why nothing could be written: a refused identity is told that way.
+        (Err(error), _) | (Ok(None), Err(error)) => return Err(error.into()),
     };
     match answer {
         Message::Welcome(welcome) if versions.contains(&welcome.version) => {

@@ -36,6 +36,22 @@ async fn an_unknown_topic_is_an_error_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn more_partitions_than_a_topic_can_have_are_not_believed() {
+    let mut fake = Fake::start().await;
+    let client = fake.client();
+    let error = tokio::select! {
+        opened = client.producer("t").open() => opened.unwrap_err(),
+        () = async {
+            loop {
+                let mut peer = fake.produce_session(u32::MAX).await;
+                assert_eq!(peer.reader.next().await.ok().flatten(), None);
+            }
+        } => unreachable!(),
+    };
+    assert!(error.to_string().contains("breaks the protocol"), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_busy_broker_gets_the_batch_and_all_behind_it_again_in_order_when_it_asked_to() {
     let mut fake = Fake::start().await;
     let client = fake.client();
