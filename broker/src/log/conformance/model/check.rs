@@ -187,9 +187,13 @@ impl Driver<'_> {
                     .map(|(commit, _)| (*commit, offset + key)),
             );
             if let Some((version, _)) = actual {
-                self.model.last_version = self.model.last_version.max(version);
+                self.model.durable_version = self.model.durable_version.max(version);
             }
             cell.settle(source, actual, since.loss == Severity::Failure);
+        }
+        if since.loss > Severity::Failure {
+            // A version that was told and never became durable may be given again by the next process.
+            self.model.last_version = self.model.durable_version;
         }
         let offset = offset + self.model.keys.len();
         for (partition, cell) in self.model.progress.iter_mut().enumerate() {

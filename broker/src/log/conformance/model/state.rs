@@ -201,8 +201,9 @@ pub(super) struct Model {
     pub(super) partitions: Vec<PartitionModel>,
     pub(super) attempts: HashMap<Bytes, Attempt>,
     pub(super) keys: Vec<Cell<KeyState>>,
-    /// The highest version that any key had.
+    /// The highest version that any key was given in this life, and the highest that was durable or seen before it.
     pub(super) last_version: u64,
+    pub(super) durable_version: u64,
     /// One group's progress in each partition.
     pub(super) progress: Vec<Cell<Option<(u64, u32)>>>,
     pub(super) open: HashMap<u64, Open>,
@@ -241,7 +242,11 @@ impl Model {
                     let known = partition.at(base).expect("an acknowledged batch is in the log");
                     known.promise = known.promise.max(promise);
                 }
-                Part::Key(key) => self.keys[key].acknowledged(commit),
+                Part::Key(key) => {
+                    self.keys[key].acknowledged(commit);
+                    let durable = self.keys[key].possible.first().and_then(|(_, state)| state.as_ref());
+                    self.durable_version = durable.map_or(0, |state| state.0).max(self.durable_version);
+                }
                 Part::Progress(partition) => self.progress[partition].acknowledged(commit),
             }
         }

@@ -127,7 +127,7 @@ impl Faults {
         self.struck
     }
 
-    /// Those of them that said that there is no room.
+    /// Those of them that had no room indeed.
     pub(super) fn full(&self) -> u64 {
         self.full
     }
@@ -157,7 +157,6 @@ impl Faults {
         let Some(index) = strikes else { return Verdict::Pass };
         self.struck += 1;
         let fault = self.planned[index].fault;
-        self.full += u64::from(fault == Fault::NoSpace);
         if !self.planned[index].again {
             self.planned.remove(index);
         }

@@ -100,7 +100,7 @@ impl SimulatedDisk {
         self.state().faults.struck()
     }
 
-    /// Those of them that said that there is no room.
+    /// Those of them that had no room indeed: what was allocated before is never among them.
     pub fn struck_for_room(&self) -> u64 {
         self.state().faults.full()
     }
