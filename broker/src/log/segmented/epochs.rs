@@ -22,10 +22,10 @@ impl EpochHistory {
         self.0.last().map_or(1, |(epoch, _)| *epoch)
     }
 
-    /// The epoch that the record at `offset` must have been appended in.
-    pub(super) fn at(&self, offset: u64) -> u32 {
+    /// The epoch that the record at `offset` must have been appended in; `None` if that was so long ago that it is forgotten.
+    pub(super) fn at(&self, offset: u64) -> Option<u32> {
         let after = self.0.partition_point(|(_, start)| *start <= offset);
-        self.0.get(after.saturating_sub(1)).map_or(1, |(epoch, _)| *epoch)
+        Some(self.0[after.checked_sub(1)?].0)
     }
 
     /// Begins a new epoch at `end`, where the log ends now: what lay beyond it is history no more.
@@ -104,7 +104,7 @@ mod tests {
         assert_eq!(epochs.check(8, 1, 20), Err(7));
         assert_eq!(epochs.check(8, 2, 20), Ok(()));
         assert_eq!(epochs.check(21, 2, 20), Err(20));
-        assert_eq!((epochs.at(6), epochs.at(7)), (1, 2));
+        assert_eq!((epochs.at(6), epochs.at(7)), (Some(1), Some(2)));
     }
 
     #[test]
@@ -116,7 +116,7 @@ mod tests {
         assert_eq!(epochs.check(8, 2, 10), Err(3));
         assert_eq!(epochs.check(3, 1, 10), Ok(()));
         epochs.raise(3);
-        assert_eq!((epochs.at(2), epochs.at(3)), (1, 4));
+        assert_eq!((epochs.at(2), epochs.at(3)), (Some(1), Some(4)));
     }
 
     #[test]
@@ -132,7 +132,8 @@ mod tests {
         epochs.raise(5);
         epochs.raise(9);
         epochs.prune(7);
-        assert_eq!((epochs.at(7), epochs.at(9), epochs.current()), (2, 3, 3));
+        assert_eq!((epochs.at(4), epochs.at(7), epochs.at(9)), (None, Some(2), Some(3)));
+        assert_eq!(epochs.current(), 3);
         let mut bytes = Vec::new();
         epochs.encode(&mut bytes);
         assert_eq!(EpochHistory::decode(&mut &bytes[..]), Some(epochs));

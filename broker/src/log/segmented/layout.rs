@@ -79,6 +79,15 @@ impl DataDir {
         }
     }
 
+    /// Takes the lock for somebody who only reads; `None` where nobody can write, and so nobody does.
+    pub(super) fn lock_if_writable(&self, disk: &dyn Disk) -> Result<Option<DiskLock>, OpenLogError> {
+        match disk.lock(&self.root.join("lock")) {
+            Ok(lock) => Ok(Some(lock)),
+            Err(LockError::Io(_)) => Ok(None),
+            Err(lock @ LockError::Held { .. }) => Err(OpenLogError::InUse { dir: self.name(), lock }),
+        }
+    }
+
     /// How many shards the directory has; `None` if it was never finished.
     pub(super) fn shards(&self, disk: &dyn Disk) -> Result<Option<u32>, OpenLogError> {
         let text = match disk.read(&self.format(), MAX_FORMAT_TEXT) {
@@ -173,7 +182,6 @@ pub(super) fn parse_meta_name(name: &str) -> Option<(u64, bool)> {
 }
 
 /// The partition that a directory is named for.
-#[cfg(test)]
 pub(super) fn parse_partition_name(name: &str) -> Option<PartitionId> {
     let (topic, index) = name.rsplit_once('-')?;
     Some(PartitionId { topic: uuid::Uuid::parse_str(topic).ok()?, index: index.parse().ok()? })

@@ -73,6 +73,7 @@ mod recovery;
 mod segment;
 mod shard;
 mod shared;
+mod verify;
 mod writer;
 
 use std::collections::HashMap;
@@ -99,6 +100,7 @@ use super::disk::{Disk, DiskLock, RealDisk};
 use super::engine::{LogEngine, OpenShardError, Shard, ShardId};
 pub use layout::OpenLogError;
 pub use options::SegmentedOptions;
+pub use verify::{Fault, PartitionReport, Report, VerifyError, verify, verify_on};
 
 /// Threads that sync for all shards: as many as one shard has syncs under way, so that one that is idle costs nothing.
 const SYNC_THREADS: usize = 8;

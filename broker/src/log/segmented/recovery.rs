@@ -317,11 +317,8 @@ impl Scan {
         if header.base_offset != self.end.offset {
             return Some(format!("offset {} where {} should be", header.base_offset, self.end.offset));
         }
-        let epoch = state.epochs.at(header.base_offset);
-        if header.log_epoch != epoch && header.base_offset >= state.start {
-            return Some(format!("an entry of log epoch {} in epoch {epoch}", header.log_epoch));
-        }
-        None
+        let epoch = state.epochs.at(header.base_offset).filter(|epoch| *epoch != header.log_epoch)?;
+        Some(format!("an entry of log epoch {} in epoch {epoch}", header.log_epoch))
     }
 
     fn take(&mut self, view: &EntryView, binding: Option<Binding>) {

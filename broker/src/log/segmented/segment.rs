@@ -214,6 +214,12 @@ impl<'a> Walk<'a> {
         Ok(Step::Entry { position, view })
     }
 
+    /// The bytes of the entry that the last step of a full walk found at `position`.
+    pub(super) fn bytes_of(&self, position: u64, len: usize) -> Option<&[u8]> {
+        let from = usize::try_from(position.checked_sub(self.block_at)?).ok()?;
+        self.block[..self.filled].get(from..from.checked_add(len)?)
+    }
+
     /// At least `needed` bytes from the position on, or all there are.
     fn window(&mut self, needed: usize) -> io::Result<&[u8]> {
         let rest = usize::try_from(self.limit.saturating_sub(self.position)).unwrap_or(usize::MAX);

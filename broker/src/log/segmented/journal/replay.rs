@@ -60,6 +60,29 @@ pub(in super::super) fn reset(disk: &dyn Disk, dir: &ShardDir) -> io::Result<()>
     disk.sync_dir(dir.path())
 }
 
+/// Up to which offset the journal has entries of each partition; changes nothing.
+pub(in super::super) fn look(disk: &dyn Disk, dir: &ShardDir) -> io::Result<HashMap<PartitionId, u64>> {
+    let mut ends: HashMap<PartitionId, u64> = HashMap::new();
+    for half in 0..2 {
+        let bytes = match disk.read(&dir.journal(half), MAX_HALF) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(error),
+        };
+        let mut rest = &bytes[..];
+        while let Some(record) = record::parse(rest) {
+            for item in record.items {
+                if let Item::Entries(place, _) = item {
+                    let end = ends.entry(place.id).or_default();
+                    *end = (*end).max(place.end);
+                }
+            }
+            rest = &rest[record.len..];
+        }
+    }
+    Ok(ends)
+}
+
 struct Replay<'a> {
     disk: &'a dyn Disk,
     dir: &'a ShardDir,

@@ -16,83 +16,91 @@ const MAX_FILE: usize = 1 << 30;
 /// Opens the metadata log of a shard, made if the shard is new, and cuts off what was torn.
 pub(in super::super) fn load(disk: &Arc<dyn Disk>, dir: &ShardDir) -> io::Result<(MetaLog, MetaState)> {
     disk.create_dir_all(&dir.partitions())?;
-    let (snapshots, logs) = generations(&**disk, dir)?;
-    let mut loaded = Loaded::default();
-    let first = match snapshots.last() {
-        Some(generation) => {
-            loaded.snapshot(&**disk, dir, *generation)?;
-            *generation
-        }
-        None => logs.first().copied().unwrap_or(1),
-    };
-    if snapshots.is_empty() && logs.is_empty() && !disk.list(&dir.partitions())?.is_empty() {
-        return Err(damaged(dir, "the metadata log is missing, but there are partitions"));
+    let found = Loaded::read(&**disk, dir)?;
+    if found.torn {
+        tracing::info!(shard = %dir.path().display(), at = found.position, "cut the torn tail of the metadata log");
+        remove_newer(&**disk, dir, found.last)?;
     }
-    let logs: Vec<u64> = logs.into_iter().filter(|generation| *generation >= first).collect();
-    if logs.iter().zip(first..).any(|(found, expected)| *found != expected) {
-        return Err(damaged(dir, "a generation of the metadata log is missing"));
-    }
-    let mut end = 0;
-    let mut last = first;
-    for (at, generation) in logs.iter().enumerate() {
-        last = *generation;
-        let torn = loaded.log(&**disk, dir, *generation, &logs[at + 1..])?;
-        end = loaded.position;
-        if torn {
-            remove_newer(&**disk, dir, *generation)?;
-            break;
-        }
-    }
-    let new = logs.is_empty();
-    let path = dir.meta_log(last);
-    let file = if new { disk.create(&path)? } else { disk.open(&path)? };
-    if file.len()? > end {
-        file.truncate(end)?;
+    let path = dir.meta_log(found.last);
+    let file = if found.logs.is_empty() { disk.create(&path)? } else { disk.open(&path)? };
+    if file.len()? > found.position {
+        file.truncate(found.position)?;
     }
     // All that is taken for durable from here on is: a killed process may have left it in the page cache alone.
-    for generation in &logs {
-        if *generation < last {
-            disk.open(&dir.meta_log(*generation))?.sync_data()?;
-        }
+    for generation in found.logs.iter().filter(|generation| **generation < found.last) {
+        disk.open(&dir.meta_log(*generation))?.sync_data()?;
     }
     file.sync_data()?;
     disk.sync_dir(dir.path())?;
-    if let Some(generation) = snapshots.last() {
-        super::remove_older(&**disk, dir, *generation);
-    }
-    let given = loaded.state.versions();
+    super::remove_older(&**disk, dir, found.first);
     let log = MetaLog {
         disk: Arc::clone(disk),
         dir: dir.clone(),
-        generation: last,
+        generation: found.last,
         file,
-        position: end,
-        allocated: end,
-        sequence: loaded.sequence,
-        written: loaded.sequence,
-        durable: loaded.sequence,
+        position: found.position,
+        allocated: found.position,
+        sequence: found.sequence,
+        written: found.sequence,
+        durable: found.sequence,
         staged: Vec::new(),
         pending: VecDeque::new(),
         versions: HashMap::new(),
-        given,
+        given: found.state.versions(),
         dirty: Vec::new(),
         new_name: false,
-        snapshot: loaded.snapshot_bytes,
-        compacting: (last > first).then_some(loaded.sequence),
+        snapshot: found.snapshot_bytes,
+        compacting: (found.last > found.first).then_some(found.sequence),
     };
-    Ok((log, loaded.state))
+    Ok((log, found.state))
+}
+
+/// The metadata of a shard as the next open will find it; changes nothing.
+pub(in super::super) fn look(disk: &dyn Disk, dir: &ShardDir) -> io::Result<MetaState> {
+    Ok(Loaded::read(disk, dir)?.state)
 }
 
 #[derive(Default)]
 struct Loaded {
     state: MetaState,
     sequence: u64,
-    /// Where the last log read ends.
+    /// The generation that the rest builds on.
+    first: u64,
+    /// The generations from there on that have a log.
+    logs: Vec<u64>,
+    /// The last generation that counts, and where it ends.
+    last: u64,
     position: u64,
+    torn: bool,
     snapshot_bytes: u64,
 }
 
 impl Loaded {
+    fn read(disk: &dyn Disk, dir: &ShardDir) -> io::Result<Self> {
+        let (snapshots, logs) = generations(disk, dir)?;
+        if snapshots.is_empty() && logs.is_empty() && !disk.list(&dir.partitions())?.is_empty() {
+            return Err(damaged(dir, "the metadata log is missing, but there are partitions"));
+        }
+        let mut loaded = Self::default();
+        loaded.first = snapshots.last().or(logs.first()).copied().unwrap_or(1);
+        loaded.last = loaded.first;
+        if snapshots.contains(&loaded.first) {
+            loaded.snapshot(disk, dir, loaded.first)?;
+        }
+        loaded.logs = logs.into_iter().filter(|generation| *generation >= loaded.first).collect();
+        if loaded.logs.iter().zip(loaded.first..).any(|(found, expected)| *found != expected) {
+            return Err(damaged(dir, "a generation of the metadata log is missing"));
+        }
+        for at in 0..loaded.logs.len() {
+            loaded.last = loaded.logs[at];
+            loaded.torn = loaded.log(disk, dir, at)?;
+            if loaded.torn {
+                break;
+            }
+        }
+        Ok(loaded)
+    }
+
     fn snapshot(&mut self, disk: &dyn Disk, dir: &ShardDir, generation: u64) -> io::Result<()> {
         let bytes = disk.read(&dir.meta_snapshot(generation), MAX_FILE)?;
         self.snapshot_bytes = bytes.len() as u64;
@@ -112,8 +120,9 @@ impl Loaded {
         }
     }
 
-    /// Reads one log; returns whether its tail was torn off.
-    fn log(&mut self, disk: &dyn Disk, dir: &ShardDir, generation: u64, newer: &[u64]) -> io::Result<bool> {
+    /// Reads one of the logs; returns whether its tail is torn.
+    fn log(&mut self, disk: &dyn Disk, dir: &ShardDir, number: usize) -> io::Result<bool> {
+        let generation = self.logs[number];
         let bytes = disk.read(&dir.meta_log(generation), MAX_FILE)?;
         let mut at = 0;
         let torn = loop {
@@ -138,14 +147,13 @@ impl Loaded {
             return Ok(false);
         }
         let mut durable = frame::last_durable(&bytes[at..]);
-        for newer in newer {
+        for newer in &self.logs[number + 1..] {
             durable = durable.max(frame::last_durable(&disk.read(&dir.meta_log(*newer), MAX_FILE)?));
         }
         if durable > self.sequence {
             let reason = format!("generation {generation} of the metadata log is damaged at byte {at}");
             return Err(damaged(dir, &reason));
         }
-        tracing::info!(shard = %dir.path().display(), at, "cut the torn tail of the metadata log");
         Ok(true)
     }
 }

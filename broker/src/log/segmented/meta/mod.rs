@@ -20,7 +20,7 @@ use std::sync::Arc;
 
 use super::layout::ShardDir;
 use crate::log::disk::{Disk, DiskFile};
-pub(super) use load::load;
+pub(super) use load::{load, look};
 pub(super) use record::{MetaRecord, PartitionState};
 pub(super) use state::MetaState;
 

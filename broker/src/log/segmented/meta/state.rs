@@ -98,6 +98,10 @@ impl MetaState {
         self.partitions.get(&id)
     }
 
+    pub(in super::super) fn partitions(&self) -> impl Iterator<Item = (PartitionId, &PartitionState)> {
+        self.partitions.iter().map(|(id, state)| (*id, state))
+    }
+
     pub(in super::super) fn deleting(&self) -> impl Iterator<Item = PartitionId> + '_ {
         self.deleting.iter().copied()
     }
