@@ -24,7 +24,7 @@ use rcgen::{
 };
 use x509_parser::pem::Pem;
 
-const DAY: Duration = Duration::from_secs(24 * 3600);
+const DAY: Duration = Duration::from_hours(24);
 
 /// How long the CA is valid: longer than a development machine lives.
 const CA_VALIDITY: Duration = DAY.saturating_mul(3650);
@@ -36,7 +36,7 @@ const LEAF_VALIDITY: Duration = DAY.saturating_mul(30);
 const RENEW_BEFORE: Duration = DAY.saturating_mul(10);
 
 /// Certificates begin this much in the past, for clocks that are a little behind (virtual machines after a pause).
-const BACKDATE: Duration = Duration::from_secs(3600);
+const BACKDATE: Duration = Duration::from_hours(1);
 
 /// The files of the development CA in a data directory, all there and valid.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,5 +1,7 @@
 //! The broker of Sealstream, as a library: the durable log, and the server in front of it.
 
+pub mod certificates;
+pub mod cli;
 pub mod config;
 pub mod devca;
 pub mod log;

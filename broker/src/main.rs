@@ -1,3 +1,10 @@
 //! The one binary of Sealstream: server and command line.
 
-fn main() {}
+use std::process::ExitCode;
+
+use clap::Parser;
+use sealstream_broker::cli::{self, args::Cli};
+
+fn main() -> ExitCode {
+    cli::run(&Cli::parse())
+}

@@ -355,7 +355,7 @@ mod tests {
     #[test]
     fn values_out_of_bounds_are_refused() {
         let error = from_file("[log]\nshards = 0\n").unwrap_err().to_string();
-        assert!(error.contains("log.shards") && error.contains("256"), "{error}");
+        assert!(error.contains("log.shards") && error.contains("64"), "{error}");
         let error = from_file("[limits]\nframe = \"17MiB\"\n").unwrap_err().to_string();
         assert!(error.contains("16MiB"), "{error}");
         assert_eq!(from_file("[limits]\nframe = \"1MiB\"\n").unwrap().config.limits.frame, Size::mib(1));

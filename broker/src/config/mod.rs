@@ -14,6 +14,8 @@ use serde::{Deserialize, Serialize};
 pub use layers::{ConfigError, Origin, Resolved, load};
 pub use units::{Size, Span};
 
+use crate::server;
+
 /// Everything that an operator can set. The defaults are those of [`Config::default`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -127,7 +129,7 @@ pub enum DurabilityName {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Log {
-    /// How many shards, 1 to 256. Fixed when the data directory is made.
+    /// How many shards, 1 to 64. Fixed when the data directory is made.
     pub shards: u32,
     /// When a segment is full and the next one begins: 1 MiB to 1 GiB.
     pub segment_bytes: Size,
@@ -140,9 +142,9 @@ pub struct Log {
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
     /// Connections at once.
-    pub connections: u32,
+    pub connections: usize,
     /// Sessions at once, over all connections.
-    pub sessions: u32,
+    pub sessions: usize,
     /// The largest frame, at most 16 MiB.
     pub frame: Size,
     /// The largest batch after decompression, at most 32 MiB.
@@ -213,17 +215,15 @@ impl Default for Log {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            connections: 10_000,
-            sessions: 20_000,
+            connections: server::MAX_CONNECTIONS,
+            sessions: server::MAX_SESSIONS,
             frame: Size(sealstream_protocol::Limits::MAX_FRAME.into()),
             decompressed_batch: Size(sealstream_protocol::Limits::MAX_DECOMPRESSED_BATCH.into()),
-            // Two frames of the largest size: one is validated while the next arrives.
-            session_window: Size::mib(32),
-            // With the tail cache and the sessions' buffers this keeps the process under 300 MiB.
-            in_flight: Size::mib(128),
+            session_window: Size(server::PRODUCE_WINDOW.into()),
+            in_flight: Size(server::PRODUCE_BUDGET.into()),
             handshake: Span::secs(10),
-            first_frame: Span::secs(10),
-            idle: Span::secs(300),
+            first_frame: Span(server::FIRST_FRAME_DEADLINE),
+            idle: Span(server::IDLE_MAX),
             shutdown: Span::secs(10),
         }
     }
@@ -249,14 +249,14 @@ impl Config {
             }
             Ok(())
         }
-        within("log.shards", self.log.shards, 1, 256)?;
+        within("log.shards", self.log.shards, 1, 64)?;
         within("log.segment_bytes", self.log.segment_bytes, Size::mib(1), Size::mib(1024))?;
         within("topics.partitions", self.topics.partitions, 1, 1024)?;
         within("limits.frame", self.limits.frame, Size(64 << 10), Self::default().limits.frame)?;
         let batch = Self::default().limits.decompressed_batch;
         within("limits.decompressed_batch", self.limits.decompressed_batch, Size(64 << 10), batch)?;
-        within("limits.session_window", self.limits.session_window, self.limits.frame, Size::mib(1024))?;
-        within("limits.in_flight", self.limits.in_flight, self.limits.session_window, Size::mib(1 << 20))?;
+        within("limits.session_window", self.limits.session_window, Size(64 << 10), Size::mib(1024))?;
+        within("limits.in_flight", self.limits.in_flight, self.limits.frame, Size::mib(4095))?;
         within("limits.idle", self.limits.idle, Span::secs(1), Span::secs(24 * 3600))?;
         if self.listen.is_empty() || self.transports.is_empty() {
             return Err("listen and transports must name at least one address and one transport".into());

@@ -17,7 +17,7 @@ const CLOSE_CODE: u32 = 0;
 /// Takes connections from a listener until the broker stops. Never waits for a handshake.
 pub(super) async fn accept(core: Arc<Core>, listener: Box<dyn Listener>) {
     let addr = listener.local_addr();
-    tracing::info!(%addr, "listening");
+    tracing::debug!(%addr, "listening");
     while let Some(Some(incoming)) = core.draining.run_until_cancelled(listener.accept()).await {
         let Some(place) = core.connections.take() else {
             tracing::warn!(limit = core.options.max_connections, remote = %incoming.remote_addr(), "turned away: too many connections");

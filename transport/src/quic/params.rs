@@ -12,8 +12,8 @@ use super::session::ServerCrypto;
 use super::tokens::{TOKEN_LIFETIME, TOKENS_PER_CONNECTION, UsedTokens};
 
 /// Bytes that a peer may send on one stream before we have read them, which is also what a writer can be ahead of a
-/// reader that stopped. Over loopback one stream carries with it what bare quinn carries with its 1.25 MB (0.99 to 1.10
-/// of it at the same MTU, twice as much at ours); over a round trip of 100 ms it carries 2.6 MB/s, and several streams more.
+/// reader that stopped. Over loopback a larger one gained nothing (`docs/benchmarks.md`); over a round trip of 100 ms one
+/// stream carries 2.6 MB/s with it, and several streams more.
 pub const STREAM_WINDOW: u32 = 256 * 1024;
 
 /// Streams that a client may have open on a fresh connection: an idle connection with 16 costs 28 KB, with 256 it would
@@ -23,7 +23,7 @@ pub const FIRST_STREAMS: u32 = 16;
 /// Streams that a client may have open in the end. 256 × 256 KiB = 64 MiB is the most that one peer can leave unread.
 ///
 /// quinn tells a client of streams given back when they are an eighth of the bound: whoever stays at the bound waits for
-/// 32 others to end, and 224 are to be had at any time.
+/// 33 others to end, and 224 are to be had at any time.
 pub const MAX_STREAMS: u32 = 256;
 
 /// Bytes written that the peer has not acknowledged, over all streams of a connection. They are kept to be sent again:

@@ -1,0 +1,80 @@
+//! From the connection flags to a client, and what every client command does with it.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use sealstream_client::{Client, RetryPolicy};
+use sealstream_protocol::DEFAULT_PORT;
+use sealstream_transport::Endpoint;
+
+use super::args::Connection;
+use super::{Failure, logging};
+use crate::devca;
+
+/// Where `serve` keeps its data unless told otherwise: there a client on this machine finds the development CA.
+const DEFAULT_DATA_DIR: &str = "./sealstream-data";
+
+/// How long a command that answers at once waits for a broker.
+pub(super) const SHORT: Duration = Duration::from_secs(10);
+
+/// How long a command that moves data waits for a broker that went away: longer than a restart with recovery takes.
+pub(super) const PATIENT: Duration = Duration::from_mins(2);
+
+/// Runs a client command on a runtime of its own, with a client that gives up after the flag's or `default` time.
+pub(super) fn with_client<F: Future<Output = Result<(), Failure>>>(
+    connection: &Connection,
+    default: Duration,
+    command: impl FnOnce(Client) -> F,
+) -> Result<(), Failure> {
+    logging::start("error", connection.json)?;
+    let timeout = connection.timeout.map_or(default, |span| span.0);
+    let client = client(connection, timeout)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let outcome = command(client.clone()).await;
+        client.close().await;
+        outcome
+    })
+}
+
+/// A client that has not connected yet.
+fn client(connection: &Connection, retry_for: Duration) -> Result<Client, Failure> {
+    let endpoint = Endpoint::parse(&connection.url, DEFAULT_PORT)?;
+    let mut builder = Client::builder()
+        .url(&connection.url)
+        .name("sealstream command line")
+        .retry(RetryPolicy { retry_for, ..RetryPolicy::default() });
+    if let Some(ca) = ca(connection, &endpoint) {
+        builder = builder.ca_file(ca);
+    }
+    if let (Some(cert), Some(key)) = (&connection.cert, &connection.key) {
+        builder = builder.identity_files(cert, key);
+    }
+    if let Some(token) = token(connection)? {
+        builder = builder.token(token);
+    }
+    Ok(builder.build()?)
+}
+
+fn ca(connection: &Connection, endpoint: &Endpoint) -> Option<PathBuf> {
+    if connection.ca.is_some() {
+        return connection.ca.clone();
+    }
+    let loopback =
+        endpoint.host.parse().map_or(endpoint.host == "localhost", |ip: std::net::IpAddr| ip.is_loopback());
+    Some(devca::ca_path(Path::new(DEFAULT_DATA_DIR))).filter(|path| loopback && path.exists())
+}
+
+/// The token in the file, else the one in the environment. An editor's newline at the end is not part of it.
+fn token(connection: &Connection) -> Result<Option<String>, Failure> {
+    let Some(path) = &connection.token_file else {
+        return Ok(std::env::var("SEALSTREAM_TOKEN").ok().filter(|token| !token.is_empty()));
+    };
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| Failure::new(format!("cannot read the token file {}: {error}", path.display())))?;
+    let token = text.trim_end_matches(['\r', '\n']);
+    if token.is_empty() {
+        return Err(Failure::new(format!("the token file {} is empty", path.display())));
+    }
+    Ok(Some(token.to_owned()))
+}

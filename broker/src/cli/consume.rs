@@ -1,0 +1,133 @@
+//! `consume`: records become lines.
+
+use std::io::{self, StdoutLock, Write};
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use bytes::Bytes;
+use sealstream_client::consumer::ConsumedBatch;
+use sealstream_client::{Client, ConsumerRecord};
+use sealstream_protocol::message::consume::Position;
+use serde_json::{Value, json};
+
+use super::args::{Consume, Format, From};
+use super::connect::{PATIENT, with_client};
+use super::progress::Progress;
+use super::{Failure, output};
+
+/// Lines are collected to this many bytes before they are written: system calls cost nothing by the line.
+const BUFFER: usize = 256 << 10;
+
+/// Reads a topic and writes each record as a line.
+pub(super) fn run(args: &Consume) -> Result<(), Failure> {
+    with_client(&args.connection, PATIENT, |client| consume(client, args))
+}
+
+async fn consume(client: Client, args: &Consume) -> Result<(), Failure> {
+    let position = match args.from {
+        From::Beginning => Position::Beginning,
+        From::End => Position::End,
+        From::Offset(offset) => Position::Offset(offset),
+        From::Time(ms) => Position::Time(ms),
+    };
+    let mut builder = client.consumer(&args.topic).start(position);
+    if let Some(partition) = args.partition {
+        builder = builder.partitions([partition]);
+    }
+    if !args.follow {
+        builder = builder.until_end();
+    }
+    let mut consumer = builder.open().await?;
+    let format = args.format.unwrap_or(if args.connection.json { Format::Json } else { Format::Raw });
+    let mut writer =
+        Writer { format, left: args.count.unwrap_or(u64::MAX), buffer: Vec::with_capacity(BUFFER) };
+    let mut progress = Progress::new(None, args.connection.json || writes_to_terminal());
+    while writer.left > 0 {
+        let Some(batch) = consumer.next_batch().await.transpose()? else { break };
+        // Stdout may block for as long as its reader likes: the runtime's other threads read on meanwhile.
+        let (records, bytes) = tokio::task::block_in_place(|| writer.write(&batch))?;
+        progress.advance(records, bytes);
+    }
+    consumer.close().await;
+    let total = progress.finish();
+    if !writes_to_terminal() && io::IsTerminal::is_terminal(&io::stderr()) {
+        eprintln!("{total} from {}", args.topic);
+    }
+    Ok(())
+}
+
+fn writes_to_terminal() -> bool {
+    io::IsTerminal::is_terminal(&io::stdout())
+}
+
+struct Writer {
+    format: Format,
+    /// Records still wanted.
+    left: u64,
+    buffer: Vec<u8>,
+}
+
+impl Writer {
+    /// Writes the records of a batch that are still wanted, all the way to stdout: a follower sees them at once. How many, and
+    /// how many bytes of values.
+    fn write(&mut self, batch: &ConsumedBatch) -> Result<(u64, u64), Failure> {
+        let mut out = io::stdout().lock();
+        let (mut count, mut bytes) = (0, 0);
+        for record in batch.records() {
+            if self.left == 0 {
+                break;
+            }
+            let record = record?;
+            self.left -= 1;
+            count += 1;
+            bytes += record.value.len() as u64;
+            match self.format {
+                Format::Raw => {
+                    self.buffer.extend_from_slice(&record.value);
+                    self.buffer.push(b'\n');
+                }
+                Format::Json => {
+                    serde_json::to_writer(&mut self.buffer, &as_json(&record))?;
+                    self.buffer.push(b'\n');
+                }
+            }
+            if self.buffer.len() >= BUFFER {
+                self.flush(&mut out)?;
+            }
+        }
+        self.flush(&mut out)?;
+        Ok((count, bytes))
+    }
+
+    fn flush(&mut self, out: &mut StdoutLock<'_>) -> Result<(), Failure> {
+        out.write_all(&self.buffer).and_then(|()| out.flush()).map_err(|error| Failure::output(&error))?;
+        self.buffer.clear();
+        // A batch with one huge record must not be kept room for until the end.
+        self.buffer.shrink_to(2 * BUFFER);
+        Ok(())
+    }
+}
+
+fn as_json(record: &ConsumerRecord) -> Value {
+    let headers: Vec<_> = record
+        .headers
+        .clone()
+        .map(|header| json!({ "name": header.name(), "value": text(&header.value) }))
+        .collect();
+    json!({
+        "partition": record.partition,
+        "offset": record.offset,
+        "timestamp": output::time(record.timestamp),
+        "key": record.key.as_ref().map(text),
+        "value": text(&record.value),
+        "headers": headers,
+    })
+}
+
+/// Text as it is; other bytes as an object that says how they are encoded.
+fn text(bytes: &Bytes) -> Value {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => Value::from(text),
+        Err(_) => json!({ "base64": BASE64_STANDARD.encode(bytes) }),
+    }
+}

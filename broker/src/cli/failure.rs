@@ -1,0 +1,77 @@
+//! How a command fails: one sentence on stderr, and exit code 1.
+
+use std::error::Error;
+use std::io;
+use std::process::ExitCode;
+
+/// Why a command failed.
+#[derive(Debug)]
+pub enum Failure {
+    /// What to tell the user: names the thing and the remedy.
+    Message(String),
+    /// Whoever read our output has read enough (`sealstream consume … | head`): nothing to tell.
+    OutputClosed,
+}
+
+impl Failure {
+    /// A failure with this message.
+    pub fn new(message: impl Into<String>) -> Self {
+        Self::Message(message.into())
+    }
+
+    /// What writing to stdout said.
+    pub fn output(error: &io::Error) -> Self {
+        if error.kind() == io::ErrorKind::BrokenPipe {
+            return Self::OutputClosed;
+        }
+        Self::Message(format!("cannot write to stdout: {error}"))
+    }
+
+    /// Says it, as one JSON object or as a sentence, and gives the exit code.
+    pub(super) fn report(&self, json: bool) -> ExitCode {
+        let Self::Message(message) = self else { return ExitCode::SUCCESS };
+        if json {
+            eprintln!("{}", serde_json::json!({ "error": message }));
+        } else {
+            eprintln!("error: {message}");
+        }
+        ExitCode::FAILURE
+    }
+}
+
+/// The error and its causes, each once: many an error's message already ends in its cause's.
+impl<E: Error> From<E> for Failure {
+    fn from(error: E) -> Self {
+        let mut message = error.to_string();
+        let mut source = error.source();
+        while let Some(cause) = source {
+            let text = cause.to_string();
+            if !message.contains(&text) {
+                message = format!("{message}: {text}");
+            }
+            source = cause.source();
+        }
+        Self::Message(message)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("outer{text}")]
+    struct Outer {
+        text: &'static str,
+        source: io::Error,
+    }
+
+    #[test]
+    fn a_cause_is_said_once() {
+        for text in ["", ": inner"] {
+            let failure = Failure::from(Outer { text, source: io::Error::other("inner") });
+            let Failure::Message(message) = failure else { panic!("a message") };
+            assert_eq!(message, "outer: inner");
+        }
+    }
+}

@@ -1,0 +1,25 @@
+//! Where log lines go: stderr, as text or as JSON, filtered by `SEALSTREAM_LOG`.
+
+use std::io::{self, IsTerminal};
+
+use tracing_subscriber::EnvFilter;
+
+use super::Failure;
+
+/// Starts logging. `default` holds where `SEALSTREAM_LOG` is not set.
+pub(super) fn start(default: &str, json: bool) -> Result<(), Failure> {
+    let text = std::env::var("SEALSTREAM_LOG").unwrap_or_default();
+    let text = if text.is_empty() { default } else { &text };
+    let filter = EnvFilter::try_new(text).map_err(|error| {
+        Failure::new(format!(
+            "SEALSTREAM_LOG: {error}: use error, warn, info, debug or a filter such as info,quinn=debug"
+        ))
+    })?;
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    if json {
+        builder.json().init();
+    } else {
+        builder.with_ansi(io::stderr().is_terminal()).init();
+    }
+    Ok(())
+}

@@ -1,0 +1,45 @@
+//! The command line: one function for each command, and what they share.
+//!
+//! Data goes to stdout, all else to stderr. A command that fails says one sentence that names the thing and the remedy.
+
+pub mod args;
+mod baseline;
+mod bench;
+mod config;
+mod connect;
+mod consume;
+mod failure;
+mod inspect;
+mod lines;
+mod log;
+mod logging;
+mod output;
+mod produce;
+mod progress;
+mod serve;
+mod topic;
+
+use std::process::ExitCode;
+
+use args::{Cli, Command, ConfigCommand, LogCommand, TlsCommand};
+pub use failure::Failure;
+
+/// Carries out what the command line says.
+pub fn run(cli: &Cli) -> ExitCode {
+    let outcome = match &cli.command {
+        Command::Serve(args) => serve::serve(args),
+        Command::Config(ConfigCommand::Check(args)) => config::check(args),
+        Command::Config(ConfigCommand::Show(args)) => config::show(args),
+        Command::Topic(command) => topic::run(command),
+        Command::Produce(args) => produce::run(args),
+        Command::Consume(args) => consume::run(args),
+        Command::Health(args) => inspect::health(args),
+        Command::Tls(TlsCommand::Show(args)) => inspect::tls(args),
+        Command::Log(LogCommand::Verify(args)) => log::verify(args),
+        Command::Bench(command) => bench::run(command),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(cli.command.wants_json()),
+    }
+}

@@ -1,0 +1,284 @@
+//! `serve`: from the configuration to a running broker, and from a signal to a sealed log.
+
+use std::io::IsTerminal;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use sealstream_protocol::{ALPN, DEFAULT_PORT};
+use sealstream_transport::quic::QuicTransport;
+use sealstream_transport::tcp::TcpTransport;
+use sealstream_transport::tls::{Material, Receiver, Store};
+use sealstream_transport::{Listener, Transport, TransportOptions};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use super::args::Serve;
+use super::{Failure, config, logging};
+use crate::certificates;
+use crate::config::{Anonymous, Config, DurabilityName, TransportName};
+use crate::devca::{self, DevCertificate, Made};
+use crate::log::segmented::{SegmentedEngine, SegmentedOptions};
+use crate::log::{Durability, LogEngine};
+use crate::server::{self, Broker, BrokerOptions, RunningBroker, TlsView, TopicDefaults};
+
+/// How often the development certificate's age is looked at: it is renewed with days to spare, so an hour is soon enough, also
+/// after a machine was asleep.
+const RENEWAL_CHECK: Duration = Duration::from_hours(1);
+
+/// Runs a broker until a signal stops it.
+pub(super) fn serve(args: &Serve) -> Result<(), Failure> {
+    let listen: Vec<_> = args.listen.iter().map(|addr| toml::Value::String(addr.to_string())).collect();
+    let listen = (!listen.is_empty()).then(|| ("listen".to_owned(), toml::Value::Array(listen)));
+    let config = config::resolve(&args.config, listen)?.config;
+    logging::start("info", args.json)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(run(config))
+}
+
+async fn run(config: Config) -> Result<(), Failure> {
+    // Taken before anything starts: a signal during recovery is obeyed as soon as there is something to stop.
+    let mut signals = Signals::new()?;
+    let engine = open_log(&config).await?;
+    let development = development(&config)?;
+    let store = Arc::new(Store::new(&server_material(&config, development.as_ref()))?);
+    let listeners = listen(&config, &store.receiver()).await?;
+    let addresses = addresses(&config, &listeners);
+    let broker = Broker::start(options(&config, store.receiver()), engine, listeners).await?;
+    announce(&config, &addresses, development.as_ref());
+
+    let renewal = renew(&config, &store, development);
+    tokio::select! {
+        name = signals.next() => tracing::info!(signal = name, "stopping; another signal stops at once"),
+        never = renewal => match never {},
+    }
+    stop(&broker, config.limits.shutdown.0, &mut signals).await
+}
+
+async fn open_log(config: &Config) -> Result<Arc<dyn LogEngine>, Failure> {
+    let options = SegmentedOptions {
+        shards: config.log.shards,
+        segment_bytes: config.log.segment_bytes.0,
+        // The cache is kept by shard.
+        cache_bytes: usize::try_from(config.log.tail_cache.0 / u64::from(config.log.shards))?,
+        ..SegmentedOptions::default()
+    };
+    let dir = config.data_dir.clone();
+    let engine = tokio::task::spawn_blocking(move || SegmentedEngine::open(dir, options)).await??;
+    Ok(Arc::new(engine))
+}
+
+/// The development certificate, unless the operator gave one.
+fn development(config: &Config) -> Result<Option<DevCertificate>, Failure> {
+    if config.tls.cert.is_some() {
+        return Ok(None);
+    }
+    let certificate = devca::ensure(&config.data_dir, SystemTime::now())?;
+    if certificate.made == Made::Authority {
+        tracing::info!(ca = %certificate.ca.display(), "made a development CA");
+    }
+    Ok(Some(certificate))
+}
+
+fn server_material(config: &Config, development: Option<&DevCertificate>) -> Material {
+    let fallback = development.map(|d| (&*d.cert, &*d.key));
+    certificates::material(&config.tls, fallback)
+}
+
+/// A listener for each address and transport. Where the port is 0, the transports of an address share the one that the first got.
+async fn listen(config: &Config, tls: &Receiver) -> Result<Vec<Box<dyn Listener>>, Failure> {
+    let mut options = TransportOptions::new(ALPN, DEFAULT_PORT);
+    options.deadlines.handshake = config.limits.handshake.0;
+    options.quic.gso = config.quic.gso;
+    let mut listeners = Vec::new();
+    for addr in &config.listen {
+        let mut addr = *addr;
+        for name in &config.transports {
+            let transport: Box<dyn Transport> = match name {
+                TransportName::Tls => Box::new(TcpTransport::new(tls.clone(), options.clone())),
+                TransportName::Quic => Box::new(QuicTransport::new(tls.clone(), options.clone())),
+            };
+            let listener = transport.listen(addr).await?;
+            addr.set_port(listener.local_addr().port());
+            listeners.push(listener);
+        }
+    }
+    Ok(listeners)
+}
+
+/// What is listened on, with the transport's name.
+fn addresses(config: &Config, listeners: &[Box<dyn Listener>]) -> Vec<(TransportName, SocketAddr)> {
+    let names = config.transports.iter().copied().cycle();
+    names.zip(listeners.iter().map(|listener| listener.local_addr())).collect()
+}
+
+fn options(config: &Config, tls: Receiver) -> BrokerOptions {
+    let limits = &config.limits;
+    // Bounded by the configuration's check to what the protocol can say.
+    let bytes = |size: crate::config::Size| u32::try_from(size.0).unwrap_or(u32::MAX);
+    BrokerOptions {
+        name: if config.name.is_empty() { host_name() } else { config.name.clone() },
+        cluster: config.cluster.clone(),
+        limits: sealstream_protocol::Limits {
+            frame: bytes(limits.frame),
+            decompressed_batch: bytes(limits.decompressed_batch),
+        },
+        anonymous: match config.auth.anonymous {
+            Anonymous::Never => server::Anonymous::Never,
+            Anonymous::Loopback => server::Anonymous::OnLoopback,
+            Anonymous::Always => server::Anonymous::Everywhere,
+        },
+        max_connections: limits.connections,
+        max_sessions: limits.sessions,
+        first_frame_deadline: limits.first_frame.0,
+        idle_max: limits.idle.0,
+        produce_window: bytes(limits.session_window),
+        produce_budget: bytes(limits.in_flight),
+        topic_defaults: TopicDefaults {
+            partitions: config.topics.partitions,
+            durability: durability(config.topics.durability),
+            retention_ms: config.topics.retention.millis(),
+            retention_bytes: config.topics.retention_bytes.0,
+        },
+        tls: Some(TlsView::new(move || certificates::status(&tls))),
+        ..BrokerOptions::default()
+    }
+}
+
+/// The durability of a configuration or command line, as the protocol has it.
+pub(super) fn durability(name: DurabilityName) -> Durability {
+    match name {
+        DurabilityName::Disk => Durability::Disk,
+        DurabilityName::Memory => Durability::Memory,
+    }
+}
+
+fn host_name() -> String {
+    let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    if name.is_empty() { "sealstream".into() } else { name }
+}
+
+/// Says what is served, and the one line that a client needs.
+fn announce(
+    config: &Config,
+    addresses: &[(TransportName, SocketAddr)],
+    development: Option<&DevCertificate>,
+) {
+    for (name, addr) in addresses {
+        let scheme = scheme(*name);
+        tracing::info!("listening on {scheme}://{addr}");
+    }
+    if config.auth.anonymous != Anonymous::Never {
+        let whom =
+            if config.auth.anonymous == Anonymous::Always { "anybody" } else { "clients on this machine" };
+        tracing::info!("no permissions are configured: {whom} may do everything (auth.anonymous)");
+    }
+    let Some(((name, addr), certificate)) = addresses.first().zip(development) else { return };
+    let ca = std::path::absolute(&certificate.ca).unwrap_or_else(|_| certificate.ca.clone());
+    let line = format!(
+        "export SEALSTREAM_URL={}://localhost:{} SEALSTREAM_CA={}",
+        scheme(*name),
+        addr.port(),
+        quoted(&ca)
+    );
+    if std::io::stderr().is_terminal() {
+        eprintln!("\nReady. For a client, paste this into another terminal:\n\n  {line}\n");
+    } else {
+        tracing::info!("ready; for a client: {line}");
+    }
+}
+
+fn scheme(name: TransportName) -> &'static str {
+    match name {
+        TransportName::Tls => "tls",
+        TransportName::Quic => "quic",
+    }
+}
+
+/// A path as a shell takes it.
+fn quoted(path: &Path) -> String {
+    let text = path.display().to_string();
+    if text.chars().all(|c| c.is_ascii_alphanumeric() || "/._-".contains(c)) {
+        return text;
+    }
+    format!("'{}'", text.replace('\'', r"'\''"))
+}
+
+/// Renews the development certificate while the broker runs; without one, waits for ever.
+async fn renew(
+    config: &Config,
+    store: &Store,
+    development: Option<DevCertificate>,
+) -> std::convert::Infallible {
+    let Some(mut certificate) = development else { return std::future::pending().await };
+    loop {
+        tokio::time::sleep(RENEWAL_CHECK).await;
+        if SystemTime::now() < certificate.renew_at {
+            continue;
+        }
+        let renewed =
+            devca::ensure(&config.data_dir, SystemTime::now()).map_err(Failure::from).and_then(|renewed| {
+                store.publish(&server_material(config, Some(&renewed)))?;
+                Ok(renewed)
+            });
+        match renewed {
+            Ok(renewed) => {
+                tracing::info!("renewed the development certificate");
+                certificate = renewed;
+            }
+            Err(failure) => tracing::error!(
+                ?failure,
+                "the development certificate could not be renewed; trying again in an hour"
+            ),
+        }
+    }
+}
+
+/// Stops in order; a further signal stops at once.
+async fn stop(broker: &RunningBroker, deadline: Duration, signals: &mut Signals) -> Result<(), Failure> {
+    let stopping = broker.shutdown(deadline);
+    tokio::pin!(stopping);
+    let stopped = tokio::select! {
+        stopped = &mut stopping => stopped,
+        name = signals.next() => {
+            tracing::warn!(signal = name, "stopping at once");
+            broker.abort();
+            stopping.await
+        }
+    };
+    let stopped = stopped.map_err(|error| {
+        Failure::new(format!(
+            "the log could not be sealed: {error}: nothing acknowledged is lost, the next start recovers"
+        ))
+    })?;
+    if !stopped.in_time {
+        tracing::warn!("some sessions were cut off");
+    }
+    Ok(())
+}
+
+/// What asks the broker to stop. A terminal that is closed asks as politely as a service manager.
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    fn new() -> Result<Self, Failure> {
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+
+    /// The next one's name. Cancellation safe.
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.interrupt.recv() => "SIGINT",
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.hangup.recv() => "SIGHUP",
+        }
+    }
+}

@@ -1,0 +1,157 @@
+//! What is wrong gives one clear error that names the thing and the remedy.
+
+use std::process::Stdio;
+
+use crate::harness::{House, Process, feed};
+
+#[test]
+fn a_data_directory_has_one_broker() {
+    let house = House::new();
+    let broker = house.serve();
+    let error = house.run(["serve", "--listen", "127.0.0.1:0"]).failed();
+    assert!(error.contains("sealstream-data") && error.contains("in use"), "{error}");
+    broker.stop();
+}
+
+#[test]
+fn an_address_in_use_says_so() {
+    let house = House::new();
+    let broker = house.serve();
+    let listen = format!("127.0.0.1:{}", broker.port);
+    let error = house.run(["serve", "--data-dir", "other", "--listen", &listen]).failed();
+    assert!(error.contains(&listen) && error.contains("in use"), "{error}");
+    broker.stop();
+}
+
+#[test]
+fn a_data_directory_of_a_newer_version_is_left_alone() {
+    let house = House::new();
+    house.serve().stop();
+    let format = house.path("sealstream-data/format");
+    let text = std::fs::read_to_string(&format).unwrap();
+    let newer: String = text.chars().map(|c| if c.is_ascii_digit() { '9' } else { c }).collect();
+    assert_ne!(newer, text);
+    std::fs::write(&format, newer).unwrap();
+    let error = house.run(["serve", "--listen", "127.0.0.1:0"]).failed();
+    assert!(error.contains("sealstream-data") && error.contains("newer"), "{error}");
+}
+
+#[test]
+fn an_unknown_key_in_the_configuration_names_the_nearest() {
+    let house = House::new();
+    house.write("s.toml", "[limits]\nsesions = 5\n");
+    for command in [["serve", "--config", "s.toml"].as_slice(), &["config", "check", "--config", "s.toml"]] {
+        let error = house.run(command.iter().copied()).failed();
+        assert!(error.contains("limits.sesions") && error.contains("limits.sessions"), "{error}");
+        assert!(!house.path("sealstream-data").exists(), "nothing was made");
+    }
+}
+
+#[test]
+fn key_files_that_are_missing_or_do_not_match_are_named() {
+    let house = House::new();
+    house.serve().stop();
+    let dir = house.path("sealstream-data/dev-ca");
+    let (cert, other) = (dir.join("localhost.pem"), dir.join("ca.key"));
+    let check = |key: &str| {
+        house.write("s.toml", format!("[tls]\ncert = {:?}\nkey = {key:?}\n", cert.display().to_string()));
+        house.run(["config", "check", "--config", "s.toml"]).failed()
+    };
+    let error = check("nowhere.key");
+    assert!(error.contains("nowhere.key"), "{error}");
+    let error = check(&other.display().to_string());
+    assert!(error.contains("does not match") && error.contains("localhost.pem"), "{error}");
+    house.write("noise.key", [0xff; 1000]);
+    let error = check("noise.key");
+    assert!(error.contains("noise.key"), "{error}");
+}
+
+#[test]
+fn an_untrusted_certificate_is_no_reason_to_wait() {
+    let house = House::new();
+    let stranger = House::new();
+    let broker = house.serve();
+    for url in [broker.tls(), broker.quic(), format!("auto://localhost:{}", broker.port)] {
+        let start = std::time::Instant::now();
+        let error = stranger.run(["topic", "list", "--url", &url]).failed();
+        assert!(error.contains("untrusted"), "{error}");
+        assert!(start.elapsed() < std::time::Duration::from_secs(8), "it was not tried again");
+    }
+    broker.stop();
+}
+
+#[test]
+fn an_unknown_topic_is_named_with_the_remedy() {
+    let house = House::new();
+    let broker = house.serve();
+    let url = broker.tls();
+    for command in [["consume", "nil"], ["produce", "nil"]] {
+        let error = feed(house.command(command.into_iter().chain(["--url", &url])), b"x\n".to_vec()).failed();
+        assert!(error.contains("nil") && error.contains("topic create"), "{error}");
+    }
+    let error = house.run(["topic", "create", "a\u{7}b", "--url", &url]).failed();
+    assert!(error.contains("name"), "{error}");
+    broker.stop();
+}
+
+#[test]
+fn nobody_there_is_a_failure_of_health() {
+    let house = House::new();
+    let broker = house.serve();
+    let url = broker.tls();
+    assert!(house.run(["health", "--url", &url]).ok().contains("ok"));
+    broker.stop();
+    let error = house.run(["health", "--url", &url]).failed();
+    assert!(error.contains("localhost"), "{error}");
+    let error = house.run(["health", "--url", &url, "--json"]).failed();
+    let error: serde_json::Value = serde_json::from_str(error.trim()).unwrap();
+    assert!(error["error"].is_string());
+}
+
+#[test]
+fn words_that_mean_nothing_are_a_usage_error() {
+    let house = House::new();
+    assert_eq!(house.run(["sevre"]).status.code(), Some(2));
+    assert_eq!(house.run(["consume", "t", "--from", "yesterday"]).status.code(), Some(2));
+    assert_eq!(house.run(["topic", "delete", "t"]).status.code(), Some(2));
+}
+
+#[test]
+fn a_line_too_long_for_a_record_is_named_by_its_number() {
+    let house = House::new();
+    let broker = house.serve();
+    let url = broker.tls();
+    house.run(["topic", "create", "t", "--url", &url]).ok();
+    let mut input = b"fine\n".to_vec();
+    input.resize(input.len() + (17 << 20), b'x');
+    let error = feed(house.command(["produce", "t", "--url", &url]), input).failed();
+    assert!(error.contains("line 2"), "{error}");
+    broker.stop();
+}
+
+#[test]
+fn a_connection_that_says_nothing_sensible_stops_nobody() {
+    let house = House::new();
+    let mut broker = house.serve();
+    let url = broker.tls();
+    let mut garbage = std::net::TcpStream::connect(("127.0.0.1", broker.port)).unwrap();
+    std::io::Write::write_all(&mut garbage, &[b'G'; 10_000]).unwrap();
+    let silent = std::net::TcpStream::connect(("127.0.0.1", broker.port)).unwrap();
+    house.run(["topic", "create", "t", "--url", &url]).ok();
+    feed(house.command(["produce", "t", "--url", &url]), b"x\n".to_vec()).ok();
+    assert_eq!(house.run(["consume", "t", "--url", &url]).ok(), "x\n");
+    drop(silent);
+    assert!(broker.process.child.try_wait().unwrap().is_none());
+    broker.stop();
+}
+
+#[test]
+fn a_closed_terminal_stops_the_broker_in_order() {
+    let house = House::new();
+    let mut process =
+        Process::start(house.command(["serve", "--listen", "127.0.0.1:0"]).stdout(Stdio::null()));
+    process.wait_for("export SEALSTREAM_URL=");
+    process.signal("HUP");
+    assert!(process.wait().success());
+    assert!(process.said.contains("sealed"), "{}", process.said);
+}

@@ -1,0 +1,9 @@
+//! The real binary: what needs a process, signals, files and exit codes.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod bad_input;
+mod harness;
+mod openssl;
+mod restart;
+mod round_trip;
