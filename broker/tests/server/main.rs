@@ -3,6 +3,7 @@
 mod admission;
 mod bad_input;
 mod consume;
+mod files;
 mod gated;
 mod harness;
 mod produce;
