@@ -21,7 +21,7 @@
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
 //! let client = Client::builder()
 //!     .url("tls://localhost:7420")
-//!     .ca_file("sealstream-data/dev-ca.pem")
+//!     .ca_file("sealstream-data/dev-ca/ca.pem")
 //!     .connect()
 //!     .await?;
 //! client.admin().create_topic(NewTopic::new("greetings").if_not_exists()).await?;
@@ -58,3 +58,8 @@ pub use error::SessionError;
 pub use options::{BuildError, ClientBuilder};
 pub use producer::{Delivery, DeliveryError, Producer, Record, RecordMetadata, SendError};
 pub use sealstream_protocol::batch::Codec;
+
+/// The README's example compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;
