@@ -15,7 +15,11 @@ use crate::stream::{RecvHalf, SendHalf, Stream};
 use crate::transport::{BoxFuture, Inbound, Outbound};
 
 /// The right of one stream to exist, shared by its four halves: the last one gives it back.
-pub(super) type Slot = OwnedSemaphorePermit;
+pub(super) struct Slot {
+    _permit: OwnedSemaphorePermit,
+    /// A stream that has outlived the handles it came from still ends with its connection.
+    _connection: Arc<Connection>,
+}
 
 /// A stream as the peer will see it, once it is told. Never accepted, it aborts and stops like any other.
 struct Announced {
@@ -103,14 +107,14 @@ pub(super) struct MemoryOutbound {
 impl MemoryOutbound {
     async fn slot(&self) -> Result<Arc<Slot>, OpenError> {
         let closed = || OpenError::Closed { reason: "the connection was closed or lost".into() };
-        let slot = tokio::time::timeout(self.deadline, self.connection.slots.clone().acquire_owned())
+        let permit = tokio::time::timeout(self.deadline, self.connection.slots.clone().acquire_owned())
             .await
             .map_err(|_| OpenError::TimedOut { after: self.deadline })?
             .map_err(|_| closed())?;
         if self.announce.is_closed() {
             return Err(closed());
         }
-        Ok(Arc::new(slot))
+        Ok(Arc::new(Slot { _permit: permit, _connection: self.connection.clone() }))
     }
 }
 

@@ -14,6 +14,7 @@
 mod connection;
 mod listener;
 mod pipe;
+mod sealed;
 mod switchboard;
 
 use std::net::SocketAddr;
@@ -28,6 +29,9 @@ use crate::transport::{BoxFuture, Listener, Outbound, Server, Transport};
 use connection::Connection;
 use listener::{MemoryIncoming, MemoryListener};
 use switchboard::Switchboard;
+
+pub use sealed::SealedMemoryNetwork;
+pub(crate) use sealed::Wire;
 
 /// The bytes that a direction of a stream holds before its writer waits: the most that a reader who stops can owe.
 pub const PIPE_BYTES: usize = 64 * 1024;

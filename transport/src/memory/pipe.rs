@@ -132,8 +132,16 @@ impl PipeWriter {
 }
 
 impl AsyncWrite for PipeWriter {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        if !buf.is_empty() {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        self.poll_write_vectored(cx, &[io::IoSlice::new(buf)])
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        if bufs.iter().any(|buf| !buf.is_empty()) {
             self.announce()?;
         }
         let mut state = self.pipe.lock();
@@ -141,9 +149,13 @@ impl AsyncWrite for PipeWriter {
             return Poll::Ready(Err(error));
         }
         match &mut state.inlet {
-            Some(inlet) => Pin::new(inlet).poll_write(cx, buf),
+            Some(inlet) => Pin::new(inlet).poll_write_vectored(cx, bufs),
             None => Poll::Ready(Err(ended())),
         }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
     }
 
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {

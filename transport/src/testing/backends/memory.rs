@@ -49,14 +49,21 @@ impl StreamFixture for MemoryFixture {
     }
 
     fn breakable_path(&self, addr: SocketAddr) -> BoxFuture<'_, Box<dyn BreakablePath>> {
-        let path = MemoryPath { network: self.network.clone(), addr };
+        let path = MemoryPath::new(self.network.clone(), addr);
         Box::pin(async { Box::new(path) as Box<dyn BreakablePath> })
     }
 }
 
-struct MemoryPath {
+/// A crash of everybody on a network.
+pub(super) struct MemoryPath {
     network: MemoryNetwork,
     addr: SocketAddr,
+}
+
+impl MemoryPath {
+    pub(super) fn new(network: MemoryNetwork, addr: SocketAddr) -> Self {
+        Self { network, addr }
+    }
 }
 
 impl BreakablePath for MemoryPath {

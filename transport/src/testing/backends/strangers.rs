@@ -42,7 +42,14 @@ pub(super) async fn tls_server(
     config: Arc<ServerConfig>,
     early_data: Arc<AtomicBool>,
 ) -> io::Result<()> {
-    let mut tls = TlsAcceptor::from(config).accept(io).await?;
+    let mut tls = match TlsAcceptor::from(config).accept(io).into_fallible().await {
+        Ok(tls) => tls,
+        Err((error, mut io)) => {
+            // Its alert is to arrive.
+            io.shutdown().await?;
+            return Err(error);
+        }
+    };
     if tls.get_mut().1.early_data().is_some() {
         early_data.store(true, Ordering::SeqCst);
     }
