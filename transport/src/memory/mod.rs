@@ -3,7 +3,7 @@
 //! A [`MemoryNetwork`] is a private address space: whoever listens and whoever connects meet by address in the same
 //! object. Streams share their connection as on QUIC, carry codes, and are bounded by [`PIPE_BYTES`] exactly. It is as
 //! strict as the strictest backend: an abort discards what is in flight, and a stream is unknown to the peer until its
-//! first byte.
+//! first byte. [`SealedMemoryNetwork`] puts rustls over the same pipes, one connection a stream, as on TCP.
 //!
 //! ```text
 //! connect ──► Switchboard (by address) ──► accept ──► handshake ──┬── Inbound  ◄── streams, at their first byte
