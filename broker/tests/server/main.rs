@@ -6,6 +6,7 @@ mod consume;
 mod files;
 mod gated;
 mod harness;
+mod pressure;
 mod produce;
 mod sealed;
 mod shutdown;

@@ -1,7 +1,5 @@
 //! Produce sessions: order, durability, gaps, duplicates, and what waits for what.
 
-#![expect(clippy::unwrap_used, reason = "what a test sets up either works or fails the test")]
-
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +7,7 @@ use sealstream_broker::log::clock::SystemClock;
 use sealstream_broker::log::memory::{MemoryEngine, MemoryStore};
 use sealstream_broker::log::{CommitError, PartitionId};
 use sealstream_broker::server::BrokerOptions;
-use sealstream_protocol::batch::{BatchBuilder, Codec};
+use sealstream_protocol::batch::Codec;
 use sealstream_protocol::message::consume::Position;
 use sealstream_protocol::message::hello::SessionKind;
 use sealstream_protocol::message::produce::{OpenTopic, Produce};
@@ -269,112 +267,6 @@ async fn every_refusal_of_the_log_has_its_code_and_says_which_partition() {
     broker.stop().await;
 }
 
-/// 600 KiB that LZ4 cannot shrink by much, so that it counts as what it is.
-fn big(id: Uuid, sequence: u64) -> bytes::Bytes {
-    let mut builder = BatchBuilder::new(Codec::None);
-    builder.push(0, None, &vec![b'x'; 600 << 10], &[]).unwrap();
-    builder.build(id, sequence).into_bytes()
-}
-
-#[tokio::test]
-async fn beyond_its_window_a_session_is_not_read_from_and_nobody_else_is_harmed() {
-    let options = BrokerOptions { produce_window: 1 << 20, ..BrokerOptions::default() };
-    let broker = TestBroker::with(options).await;
-    broker.create("events", 2).await;
-    let mut producer = broker.producer("events").await;
-    let mut other = broker.producer("events").await;
-    let hold = broker.engine.hold_durability();
-    let id = Uuid::new_v4();
-    for sequence in 0..3 {
-        let batch = big(id, sequence);
-        producer.writer.feed(&Message::Produce(Produce {
-            request: sequence,
-            handle: 1,
-            partition: 0,
-            batch,
-        }));
-    }
-    // Two of 600 KiB exceed the window of 1 MiB: the third finds neither a reader nor room in the pipe.
-    let stuck = tokio::time::timeout(Duration::from_millis(200), producer.writer.flush()).await;
-    assert!(stuck.is_err());
-    other.produce(1, 1, batch(Uuid::new_v4(), 0, "x")).await;
-    other.assert_silent().await;
-    hold.release();
-    other.recv_ack().await;
-    let (_, acks) = tokio::join!(producer.writer.flush(), async {
-        let mut acks = Vec::new();
-        while acks.len() < 3 {
-            match producer.reader.next().await.unwrap().unwrap() {
-                Message::Ack(ack) => acks.push(ack.base_offset),
-                Message::Ping(_) => {}
-                other => panic!("{other:?}"),
-            }
-        }
-        acks
-    });
-    assert_eq!(acks, [0, 1, 2]);
-    broker.stop().await;
-}
-
-#[tokio::test]
-async fn when_the_brokers_memory_is_spent_a_batch_is_refused_as_busy_after_a_while() {
-    let options = BrokerOptions {
-        produce_budget: 1 << 20,
-        produce_patience: Duration::from_millis(10),
-        ..BrokerOptions::default()
-    };
-    let broker = TestBroker::with(options).await;
-    broker.create("events", 2).await;
-    let mut greedy = broker.producer("events").await;
-    let mut modest = broker.producer("events").await;
-    let hold = broker.engine.hold_durability();
-    let (a, b) = (Uuid::new_v4(), Uuid::new_v4());
-    greedy.produce(1, 0, big(a, 0)).await;
-    greedy.assert_silent().await;
-    modest.produce(1, 1, big(b, 0)).await;
-    modest.produce(2, 1, batch(b, 1, "behind")).await;
-    let fault = modest.recv_refusal().await.fault;
-    assert_code(&fault, FaultCode::Busy);
-    assert!(fault.retry_after_ms.is_some());
-    // Small enough for what is left, but behind a gap.
-    let fault = modest.recv_refusal().await.fault;
-    assert_code(&fault, FaultCode::OutOfSequence);
-    assert_eq!(fault.offset, Some(0));
-    hold.release();
-    greedy.recv_ack().await;
-    modest.produce(3, 1, big(b, 0)).await;
-    modest.produce(4, 1, batch(b, 1, "behind")).await;
-    assert_eq!(modest.recv_ack().await.request, 3);
-    assert_eq!(modest.recv_ack().await.request, 4);
-    broker.stop().await;
-}
-
-#[tokio::test]
-async fn a_broken_session_keeps_its_part_of_the_memory_until_the_log_is_done() {
-    let options = BrokerOptions {
-        produce_budget: 1 << 20,
-        produce_patience: Duration::from_millis(10),
-        ..BrokerOptions::default()
-    };
-    let broker = TestBroker::with(options).await;
-    broker.create("events", 1).await;
-    let hold = broker.engine.hold_durability();
-    let mut gone = broker.producer("events").await;
-    let id = Uuid::new_v4();
-    gone.produce(1, 0, big(id, 0)).await;
-    gone.assert_silent().await;
-    drop(gone);
-    let mut next = broker.producer("events").await;
-    next.produce(2, 0, big(Uuid::new_v4(), 0)).await;
-    assert_code(&next.recv_refusal().await.fault, FaultCode::Busy);
-    hold.release();
-    // What was taken is stored, although nobody waited for the answer.
-    next.produce(3, 0, batch(id, 0, "x")).await;
-    let ack = next.recv_ack().await;
-    assert!(ack.duplicate);
-    broker.stop().await;
-}
-
 #[tokio::test(start_paused = true)]
 async fn a_client_at_fault_is_told_even_while_the_disk_hangs() {
     let broker = one_topic(1).await;
@@ -384,39 +276,6 @@ async fn a_client_at_fault_is_told_even_while_the_disk_hangs() {
     producer.send(Message::Hello(crate::harness::greeting(SessionKind::Produce))).await;
     assert_code(&producer.recv_error().await, FaultCode::UnexpectedFrame);
     broker.running.abort();
-}
-
-#[tokio::test]
-async fn a_client_that_reads_no_answers_is_read_from_no_further_and_harms_nobody() {
-    let options = BrokerOptions { produce_window: 64 << 10, ..BrokerOptions::default() };
-    let broker = TestBroker::with(options).await;
-    broker.create("events", 2).await;
-    let mut deaf = broker.producer("events").await;
-    let id = Uuid::new_v4();
-    let mut sent = 0;
-    // Its pipes hold 64 KiB each way, the broker 64 answers: it must come to a stop.
-    loop {
-        let batch = batch(id, sent, "x");
-        deaf.writer.feed(&Message::Produce(Produce { request: sent, handle: 1, partition: 0, batch }));
-        if tokio::time::timeout(Duration::from_millis(100), deaf.writer.flush()).await.is_err() {
-            break;
-        }
-        sent += 1;
-        assert!(sent < 100_000, "the broker takes batches without end");
-    }
-    let mut other = broker.producer("events").await;
-    other.produce(1, 1, batch(Uuid::new_v4(), 0, "x")).await;
-    other.recv_ack().await;
-    // It learns to read: nothing was lost.
-    let Wire { mut reader, mut writer, .. } = deaf;
-    let (flushed, ()) = tokio::join!(writer.flush(), async {
-        for expected in 0..=sent {
-            let Some(Message::Ack(ack)) = reader.next().await.unwrap() else { panic!() };
-            assert_eq!((ack.request, ack.base_offset), (expected, expected));
-        }
-    });
-    flushed.unwrap();
-    broker.stop().await;
 }
 
 #[tokio::test]
