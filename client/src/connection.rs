@@ -128,13 +128,18 @@ impl Connections {
     pub(crate) async fn pause(&self, retries: &mut Retries, error: SessionError) -> Result<(), SessionError> {
         let Some(delay) = retries.after_failure(error.retry_after(), Instant::now()) else {
             let after = self.settings.retry.retry_for;
-            warn!(%error, ?after, "giving up");
+            debug!(%error, ?after, "giving up");
             return Err(match retries.failures() {
                 0 | 1 => error,
                 attempts => SessionError::GaveUp { attempts, after, last: Arc::new(error) },
             });
         };
-        debug!(%error, ?delay, "trying again");
+        // Once for each outage, so that nobody waits in silence.
+        if retries.failures() == 1 {
+            warn!(%error, "no session with the broker; trying again for up to {:?}", self.settings.retry.retry_for);
+        } else {
+            debug!(%error, ?delay, "trying again");
+        }
         sleep(delay).await;
         Ok(())
     }

@@ -26,7 +26,8 @@ pub(super) fn with_client<F: Future<Output = Result<(), Failure>>>(
     default: Duration,
     command: impl FnOnce(Client) -> F,
 ) -> Result<(), Failure> {
-    logging::start("error", connection.json)?;
+    // Warnings too: whoever waits for a broker that is away is told so.
+    logging::start("warn", connection.json)?;
     let timeout = connection.timeout.map_or(default, |span| span.0);
     let client = client(connection, timeout)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
