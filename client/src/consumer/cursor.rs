@@ -119,8 +119,10 @@ impl Cursor {
         Ok(())
     }
 
-    /// Takes the entries of a Data frame, in order and without a gap.
-    pub(super) fn take(&mut self, entries: Bytes, terms: &Terms) -> Taken {
+    /// Takes the entries of a Data frame, in order and without a gap; `None` before the broker has said where they
+    /// start.
+    pub(super) fn take(&mut self, entries: Bytes, terms: &Terms) -> Option<Taken> {
+        self.next?;
         let mut taken = Taken::default();
         for entry in Entries::new(entries) {
             if self.is_done() {
@@ -156,7 +158,7 @@ impl Cursor {
             self.retries.succeeded();
             self.hops = 0;
         }
-        taken
+        Some(taken)
     }
 
     /// The broker has ended the subscription. An error is the consumer's end.

@@ -1,6 +1,7 @@
 //! The task behind a consumer: has one session after the other for its partitions, and decides what each end means.
 //! What goes on within a session is in [`super::exchange`].
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use sealstream_protocol::message::hello::SessionKind;
@@ -41,7 +42,10 @@ pub(super) struct Driver {
     pub(super) shared: Arc<Shared>,
     pub(super) place: Place,
     pub(super) inbox: mpsc::Receiver<Cursor>,
-    pub(super) cursors: Vec<Cursor>,
+    /// By partition.
+    pub(super) cursors: BTreeMap<u32, Cursor>,
+    /// When one of them may want something: a subscription, or another session.
+    pub(super) look_at: Instant,
     pub(super) sender: mpsc::Sender<Item>,
     pub(super) retries: Retries,
     /// When the next session may be opened.
@@ -53,11 +57,13 @@ impl Driver {
         shared: Arc<Shared>,
         place: Place,
         inbox: mpsc::Receiver<Cursor>,
-        cursors: Vec<Cursor>,
+        cursors: impl IntoIterator<Item = Cursor>,
         sender: mpsc::Sender<Item>,
     ) -> Self {
         let retries = Retries::new(shared.connections.settings.retry);
-        Self { shared, place, inbox, cursors, sender, retries, not_before: Instant::now() }
+        let cursors = cursors.into_iter().map(|cursor| (cursor.partition(), cursor)).collect();
+        let now = Instant::now();
+        Self { shared, place, inbox, cursors, look_at: now, sender, retries, not_before: now }
     }
 
     /// Runs until everything was read, the program reads no more, or nothing more can be read.
@@ -66,7 +72,7 @@ impl Driver {
         loop {
             if self.cursors.is_empty() {
                 match self.shared.routes.retire(&self.place, &mut self.inbox) {
-                    Some(cursor) => self.cursors.push(cursor),
+                    Some(cursor) => self.adopt(cursor),
                     None => return,
                 }
             }
@@ -88,7 +94,8 @@ impl Driver {
                 Err(error) => return self.fail(error.into()).await,
             };
             let end = self.drive(&mut link).await;
-            for cursor in &mut self.cursors {
+            self.look_at = Instant::now();
+            for cursor in self.cursors.values_mut() {
                 cursor.session_lost();
             }
             if !self.after(end, link).await {
@@ -175,41 +182,48 @@ impl Driver {
 
     /// Hands partitions over that another broker owns.
     pub(super) fn move_away(&mut self, now: Instant) {
-        let mut index = 0;
-        while index < self.cursors.len() {
-            let cursor = &mut self.cursors[index];
-            let Some(url) = cursor.elsewhere.take() else {
-                index += 1;
-                continue;
-            };
+        let here = &self.place;
+        let later = now + self.shared.connections.settings.retry.max_backoff;
+        let mut moving = Vec::new();
+        for cursor in self.cursors.values_mut() {
+            let Some(url) = cursor.elsewhere.take() else { continue };
             debug!(partition = cursor.partition(), url, "the partition is elsewhere");
             cursor.hops += 1;
             match parse_redirect(&self.shared.terms.topic, &url) {
-                Ok(place) if cursor.hops <= MAX_HOPS && place != self.place => {
+                Ok(place) if cursor.hops <= MAX_HOPS && place != *here => {
                     cursor.moved(None);
-                    let cursor = self.cursors.swap_remove(index);
-                    self.hand_over(place, cursor);
+                    moving.push((cursor.partition(), place));
                 }
                 _ => {
                     // The brokers do not agree, or send us to nowhere: give them time.
                     cursor.hops = 0;
-                    cursor.moved(Some(now + self.shared.connections.settings.retry.max_backoff));
-                    index += 1;
+                    cursor.moved(Some(later));
                 }
+            }
+        }
+        for (partition, place) in moving {
+            if let Some(cursor) = self.cursors.remove(&partition) {
+                self.hand_over(place, cursor);
             }
         }
     }
 
+    /// Takes a partition in.
+    pub(super) fn adopt(&mut self, cursor: Cursor) {
+        self.look_at = Instant::now();
+        self.cursors.insert(cursor.partition(), cursor);
+    }
+
     fn hand_over(&self, place: Place, cursor: Cursor) {
         self.shared.routes.hand_over(place.clone(), cursor, |inbox, cursor| {
-            Self::new(self.shared.clone(), place, inbox, vec![cursor], self.sender.clone()).run()
+            Self::new(self.shared.clone(), place, inbox, [cursor], self.sender.clone()).run()
         });
     }
 
     /// Gives every partition back to the task at home.
     fn go_home(&mut self) {
         let later = Instant::now() + self.shared.connections.settings.retry.min_backoff;
-        for mut cursor in std::mem::take(&mut self.cursors) {
+        for mut cursor in std::mem::take(&mut self.cursors).into_values() {
             cursor.moved(Some(later));
             self.hand_over(Place::Home, cursor);
         }

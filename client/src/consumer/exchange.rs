@@ -1,9 +1,11 @@
 //! What goes on within a session of a consumer: subscriptions out, entries in, and everything that time makes due.
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::sync::Arc;
 
 use sealstream_protocol::message::Message;
-use sealstream_protocol::message::consume::{Data, Subscribed};
+use sealstream_protocol::message::consume::{Data, Subscribed, SubscriptionEnded};
 use tokio::time::{Instant, sleep_until};
 use tracing::debug;
 
@@ -11,6 +13,7 @@ use super::cursor::Cursor;
 use super::driver::{Driver, End};
 use super::link::{Link, Pending, Subscription};
 use super::shared::Chunk;
+use crate::backoff::FOR_EVER;
 use crate::error::{GoAway, SessionError};
 use crate::wire::WireError;
 use crate::wire::farewell::DRAIN_TIME;
@@ -44,7 +47,7 @@ impl Driver {
                     None
                 }
                 Some(cursor) = self.inbox.recv() => {
-                    self.cursors.push(cursor);
+                    self.adopt(cursor);
                     None
                 }
                 () = sleep_until(wake) => None,
@@ -57,16 +60,12 @@ impl Driver {
 
     /// Everything that is due: subscribes, moves, pings. Says when to look again.
     fn pump(&mut self, link: &mut Link, now: Instant) -> Result<Instant, End> {
-        self.move_away(now);
+        if self.look_at <= now {
+            self.move_away(now);
+            self.subscribe(link, now);
+        }
         if self.cursors.is_empty() && link.pending.is_none() {
             return Err(End::Deserted);
-        }
-        if link.goes_away.is_none() {
-            for cursor in &mut self.cursors {
-                if cursor.wants_subscription(now) {
-                    link.subscribe(cursor, &self.shared.terms);
-                }
-            }
         }
         let mut wake = link.pulse(now).map_err(End::Lost)?;
         if let Some((error, until)) = link.broken.as_ref().filter(|_| link.pending.is_none()) {
@@ -76,9 +75,22 @@ impl Driver {
             }
             wake = wake.min(*until);
         }
-        let resumes = self.cursors.iter().filter(|cursor| cursor.subscription.is_none());
-        let resume = resumes.filter_map(|cursor| cursor.resume_at).min();
-        Ok(resume.filter(|_| link.goes_away.is_none()).map_or(wake, |at| wake.min(at)))
+        Ok(wake.min(self.look_at))
+    }
+
+    /// Subscribes to what is not subscribed to and may be.
+    fn subscribe(&mut self, link: &mut Link, now: Instant) {
+        self.look_at = now + FOR_EVER;
+        if link.goes_away.is_some() {
+            return;
+        }
+        for cursor in self.cursors.values_mut().filter(|cursor| cursor.subscription.is_none()) {
+            if cursor.wants_subscription(now) {
+                link.subscribe(cursor, &self.shared.terms);
+            } else if let Some(resume_at) = cursor.resume_at {
+                self.look_at = self.look_at.min(resume_at);
+            }
+        }
     }
 
     /// Hears what was read, and all that came with it, until there is something to hand over.
@@ -112,20 +124,7 @@ impl Driver {
         match message {
             Message::Data(data) => self.data(link, data),
             Message::Subscribed(subscribed) => self.subscribed(link, &subscribed),
-            Message::SubscriptionEnded(ended) => {
-                let known = link.subscription(ended.subscription);
-                link.forget(ended.subscription);
-                match known {
-                    None => Some(unknown(ended.subscription)),
-                    Some(Subscription::TakenBack) => None,
-                    Some(Subscription::Of(partition)) => {
-                        debug!(partition, fault = ?ended.fault, "the subscription ended");
-                        let cursor =
-                            self.cursors.iter_mut().find(|cursor| cursor.partition() == partition)?;
-                        cursor.ended(ended.fault, Instant::now(), &self.shared.terms).err().map(End::Fatal)
-                    }
-                }
-            }
+            Message::SubscriptionEnded(ended) => self.ended(link, ended),
             Message::Ping(ping) => {
                 link.pong(ping.nonce);
                 None
@@ -143,57 +142,71 @@ impl Driver {
     }
 
     fn subscribed(&mut self, link: &mut Link, subscribed: &Subscribed) -> Option<End> {
-        let shared = self.shared.clone();
-        let (index, cursor) = match self.cursor(link, subscribed.subscription) {
-            Ok(found) => found?,
+        let cursor = match cursor(&mut self.cursors, link, subscribed.subscription) {
+            Ok(cursor) => cursor?,
             Err(end) => return Some(end),
         };
-        if let Err(detail) = cursor.subscribed(subscribed, &shared.terms) {
+        if let Err(detail) = cursor.subscribed(subscribed, &self.shared.terms) {
             return Some(End::Violated(detail));
         }
-        self.drop_if_done(link, index);
+        let partition = cursor.partition();
+        self.drop_if_done(link, partition);
         None
+    }
+
+    fn ended(&mut self, link: &mut Link, ended: SubscriptionEnded) -> Option<End> {
+        let cursor = cursor(&mut self.cursors, link, ended.subscription);
+        link.forget(ended.subscription);
+        match cursor {
+            Ok(cursor) => {
+                let cursor = cursor?;
+                debug!(partition = cursor.partition(), fault = ?ended.fault, "the subscription ended");
+                self.look_at = Instant::now();
+                cursor.ended(ended.fault, self.look_at, &self.shared.terms).err().map(End::Fatal)
+            }
+            Err(end) => Some(end),
+        }
     }
 
     fn data(&mut self, link: &mut Link, data: Data) -> Option<End> {
         let bytes = data.entries.len();
-        let shared = self.shared.clone();
-        let (index, cursor) = match self.cursor(link, data.subscription) {
-            Ok(found) => found?,
+        let cursor = match cursor(&mut self.cursors, link, data.subscription) {
+            Ok(cursor) => cursor?,
             Err(end) => return Some(end),
         };
-        let taken = cursor.take(data.entries, &shared.terms);
-        if !taken.batches.is_empty() {
-            self.retries.succeeded();
-            link.pending = Some(Pending { batches: taken.batches, bytes, error: taken.error });
-            self.drop_if_done(link, index);
-            return None;
+        let partition = cursor.partition();
+        let Some(taken) = cursor.take(data.entries, &self.shared.terms) else {
+            return Some(End::Violated("Data before Subscribed".to_owned()));
+        };
+        if taken.batches.is_empty() {
+            return taken.error.map(End::Fatal);
         }
-        taken.error.map(End::Fatal)
+        self.retries.succeeded();
+        link.pending = Some(Pending { batches: taken.batches, bytes, error: taken.error });
+        self.drop_if_done(link, partition);
+        None
     }
 
-    /// The partition of a subscription; `None` if it was taken back, an end if there never was one.
-    fn cursor(&mut self, link: &Link, subscription: u32) -> Result<Option<(usize, &mut Cursor)>, End> {
-        let mut cursors = self.cursors.iter_mut().enumerate();
-        match link.subscription(subscription) {
-            Some(Subscription::Of(partition)) => {
-                Ok(cursors.find(|(_, cursor)| cursor.partition() == partition))
-            }
-            Some(Subscription::TakenBack) => Ok(None),
-            None => Err(unknown(subscription)),
-        }
-    }
-
-    fn drop_if_done(&mut self, link: &mut Link, index: usize) {
-        if self.cursors[index].is_done() {
-            link.unsubscribe(&self.cursors[index]);
-            self.cursors.swap_remove(index);
+    fn drop_if_done(&mut self, link: &mut Link, partition: u32) {
+        if let Entry::Occupied(cursor) = self.cursors.entry(partition)
+            && cursor.get().is_done()
+        {
+            link.unsubscribe(&cursor.remove());
         }
     }
 }
 
-fn unknown(subscription: u32) -> End {
-    End::Violated(format!("a frame of subscription {subscription}, which there is not"))
+/// The partition of a subscription; `None` if it was taken back, an end if there never was one.
+fn cursor<'c>(
+    cursors: &'c mut BTreeMap<u32, Cursor>,
+    link: &Link,
+    subscription: u32,
+) -> Result<Option<&'c mut Cursor>, End> {
+    match link.subscription(subscription) {
+        Some(Subscription::Of(partition)) => Ok(cursors.get_mut(&partition)),
+        Some(Subscription::TakenBack) => Ok(None),
+        None => Err(End::Violated(format!("a frame of subscription {subscription}, which there is not"))),
+    }
 }
 
 fn lost(link: &Link, error: WireError) -> End {

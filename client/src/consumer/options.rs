@@ -108,7 +108,7 @@ impl ConsumerBuilder {
         if let Some(&partition) = chosen.last().filter(|last| **last >= partitions) {
             return Err(ConsumeError::UnknownPartition { topic: self.topic, partition, partitions });
         }
-        let cursors = chosen
+        let cursors: Vec<_> = chosen
             .iter()
             .map(|partition| {
                 let position = self.starts.get(partition).copied().unwrap_or(self.start);

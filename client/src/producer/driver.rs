@@ -1,6 +1,7 @@
 //! The task behind a producer: has one session after the other for its partitions, and decides what each end means.
 //! What goes on within a session is in [`super::exchange`].
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,9 +18,6 @@ use crate::backoff::{Retries, jittered};
 use crate::connection::{MAX_HOPS, Place, parse_redirect};
 use crate::error::{GoAway, SessionError};
 use crate::wire::farewell::DRAIN_TIME;
-
-/// When nothing is due: any wake-up before it does no harm.
-const NEVER: Duration = Duration::from_hours(24);
 
 /// How a session ended.
 #[derive(Debug)]
@@ -44,14 +42,17 @@ pub(super) struct Driver {
     pub(super) shared: Arc<Shared>,
     pub(super) place: Place,
     pub(super) inbox: mpsc::Receiver<Lane>,
-    pub(super) lanes: Vec<Lane>,
-    /// Whose turn it is to send first.
-    pub(super) turn: usize,
+    /// By partition.
+    pub(super) lanes: BTreeMap<u32, Lane>,
+    /// The partition whose turn it is to send first.
+    pub(super) turn: u32,
     pub(super) news: watch::Receiver<u64>,
     pub(super) retries: Retries,
     pub(super) settlements: Vec<Settlement>,
     /// When the next session may be opened.
     not_before: Instant,
+    /// No batch has passed its deadline before this.
+    expire_at: Instant,
 }
 
 impl Driver {
@@ -59,12 +60,25 @@ impl Driver {
         shared: Arc<Shared>,
         place: Place,
         inbox: mpsc::Receiver<Lane>,
-        lanes: Vec<Lane>,
+        lanes: impl IntoIterator<Item = Lane>,
     ) -> Self {
         let news = shared.subscribe();
         let retries = Retries::new(shared.connections.settings.retry);
         let not_before = Instant::now();
-        Self { shared, place, inbox, lanes, turn: 0, news, retries, settlements: Vec::new(), not_before }
+        let lanes = lanes.into_iter().map(|lane| (lane.partition(), lane)).collect();
+        let settlements = Vec::new();
+        Self {
+            shared,
+            place,
+            inbox,
+            lanes,
+            turn: 0,
+            news,
+            retries,
+            settlements,
+            not_before,
+            expire_at: not_before,
+        }
     }
 
     /// Runs until the producer is closed, fails for good, or has no partition left for this task.
@@ -78,7 +92,7 @@ impl Driver {
                 },
             };
             let end = self.drive(&mut live).await;
-            for lane in &mut self.lanes {
+            for lane in self.lanes.values_mut() {
                 lane.session_lost();
             }
             if !self.after(end, live).await {
@@ -176,7 +190,7 @@ impl Driver {
 
     fn has_work(&self) -> bool {
         let accumulator = self.shared.accumulator();
-        self.lanes.iter().any(|lane| !lane.is_empty() || accumulator.holds(lane.partition()))
+        self.lanes.values().any(|lane| !lane.is_empty() || accumulator.holds(lane.partition()))
     }
 
     /// Waits until there is something to send and the broker wants to be asked. Says whether the task is to go on.
@@ -185,17 +199,17 @@ impl Driver {
             self.expire(Instant::now());
             if self.lanes.is_empty() && self.place != Place::Home {
                 match self.shared.routes.retire(&self.place, &mut self.inbox) {
-                    Some(lane) => self.lanes.push(lane),
+                    Some(lane) => self.adopt(lane),
                     None => return false,
                 }
             }
             let now = Instant::now();
-            let mut wake = now + NEVER;
+            let mut wake = self.expire_at;
             if self.has_work() {
                 if self.not_before <= now {
                     return true;
                 }
-                wake = self.deadline().map_or(self.not_before, |deadline| deadline.min(self.not_before));
+                wake = self.expire_at.min(self.not_before);
             }
             tokio::select! {
                 () = sleep_until(wake) => {}
@@ -204,7 +218,7 @@ impl Driver {
                     return false;
                 }
                 _ = self.news.changed() => {}
-                Some(lane) = self.inbox.recv() => self.lanes.push(lane),
+                Some(lane) = self.inbox.recv() => self.adopt(lane),
             }
         }
     }
@@ -222,80 +236,92 @@ impl Driver {
         };
         tokio::pin!(connecting);
         loop {
-            let deadline = self.deadline().unwrap_or_else(|| Instant::now() + NEVER);
+            let expire_at = self.expire_at;
             tokio::select! {
                 () = shared.stop.cancelled() => return None,
                 (opened, retries) = &mut connecting => {
                     self.retries = retries;
                     return Some(opened.map(|(link, _)| link));
                 }
-                () = sleep_until(deadline) => {
+                () = sleep_until(expire_at) => {
                     self.expire(Instant::now());
                 }
                 _ = self.news.changed() => {}
-                Some(lane) = self.inbox.recv() => self.lanes.push(lane),
+                Some(lane) = self.inbox.recv() => self.adopt(lane),
             }
         }
     }
 
     /// Hands partitions over that another broker owns.
     pub(super) fn move_away(&mut self, now: Instant) {
-        let mut index = 0;
-        while index < self.lanes.len() {
-            let Some(url) = self.lanes[index].moves_to() else {
-                index += 1;
-                continue;
-            };
+        let here = &self.place;
+        let later = now + self.shared.connections.settings.retry.max_backoff;
+        let mut moving = Vec::new();
+        for lane in self.lanes.values_mut() {
+            let Some(url) = lane.moves_to() else { continue };
+            debug!(partition = lane.partition(), url, "the partition is elsewhere");
             let place = parse_redirect(&self.shared.topic, url);
-            debug!(partition = self.lanes[index].partition(), url, "the partition is elsewhere");
-            let lane = &mut self.lanes[index];
             lane.hops += 1;
             match place {
-                Ok(place) if lane.hops <= MAX_HOPS && place != self.place => {
+                Ok(place) if lane.hops <= MAX_HOPS && place != *here => {
                     lane.moved(None);
-                    let lane = self.lanes.swap_remove(index);
-                    self.hand_over(place, lane);
+                    moving.push((lane.partition(), place));
                 }
                 _ => {
                     // The brokers do not agree, or send us to nowhere: give them time.
                     lane.hops = 0;
-                    lane.moved(Some(now + self.shared.connections.settings.retry.max_backoff));
-                    index += 1;
+                    lane.moved(Some(later));
                 }
+            }
+        }
+        for (partition, place) in moving {
+            if let Some(lane) = self.lanes.remove(&partition) {
+                self.hand_over(place, lane);
             }
         }
     }
 
+    /// Takes a partition in.
+    pub(super) fn adopt(&mut self, lane: Lane) {
+        self.expire_at = Instant::now();
+        self.lanes.insert(lane.partition(), lane);
+    }
+
     fn hand_over(&self, place: Place, lane: Lane) {
         self.shared.routes.hand_over(place.clone(), lane, |inbox, lane| {
-            Self::new(self.shared.clone(), place, inbox, vec![lane]).run(None)
+            Self::new(self.shared.clone(), place, inbox, [lane]).run(None)
         });
     }
 
     /// Gives every partition back to the task at home.
     fn go_home(&mut self) {
         let later = Instant::now() + self.shared.connections.settings.retry.min_backoff;
-        for mut lane in std::mem::take(&mut self.lanes) {
+        for mut lane in std::mem::take(&mut self.lanes).into_values() {
             lane.moved(Some(later));
             self.hand_over(Place::Home, lane);
         }
     }
 
-    /// The first deadline of a batch.
-    pub(super) fn deadline(&self) -> Option<Instant> {
-        let accumulator = self.shared.accumulator();
-        let of = |lane: &Lane| lane.deadline().or_else(|| accumulator.deadline(lane.partition()));
-        self.lanes.iter().filter_map(of).min()
+    /// When to look for batches that have passed their deadline.
+    pub(super) fn expire_at(&self) -> Instant {
+        self.expire_at
     }
 
     /// Fails what has passed its deadline. Says whether the session is to be given up for it.
     pub(super) fn expire(&mut self, now: Instant) -> bool {
+        if now < self.expire_at {
+            return false;
+        }
         let mut abandoned = false;
         let mut accumulator = self.shared.accumulator();
         let timeout = accumulator.plan.delivery_timeout;
-        for lane in &mut self.lanes {
+        // A batch that does not exist yet has all of it before it.
+        self.expire_at = now + timeout;
+        for lane in self.lanes.values_mut() {
             abandoned |= lane.expire(now, timeout, &mut self.settlements);
             accumulator.expire(lane.partition(), now, &mut self.settlements);
+            let first = lane.deadline().or_else(|| accumulator.deadline(lane.partition()));
+            self.expire_at = first.map_or(self.expire_at, |first| first.min(self.expire_at));
         }
         drop(accumulator);
         self.shared.settle(&mut self.settlements);
@@ -305,7 +331,7 @@ impl Driver {
     /// Fails everything that is not settled.
     fn fail(&mut self, error: &DeliveryError) {
         let mut accumulator = self.shared.accumulator();
-        for lane in &mut self.lanes {
+        for lane in self.lanes.values_mut() {
             lane.fail(error, &mut self.settlements);
             accumulator.fail(lane.partition(), error, &mut self.settlements);
         }
@@ -317,7 +343,7 @@ impl Driver {
     fn stop(&mut self, error: &DeliveryError) {
         let error = &self.shared.close(error.clone());
         while let Ok(lane) = self.inbox.try_recv() {
-            self.lanes.push(lane);
+            self.adopt(lane);
         }
         self.fail(error);
         self.shared.stop.cancel();

@@ -1,5 +1,6 @@
 //! What goes on within a session of a producer: batches out, answers in, and everything that time makes due.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use sealstream_protocol::message::Message;
@@ -34,7 +35,7 @@ impl Driver {
                 }
                 _ = self.news.changed() => None,
                 Some(lane) = self.inbox.recv() => {
-                    self.lanes.push(lane);
+                    self.adopt(lane);
                     None
                 }
                 () = sleep_until(wake) => None,
@@ -71,14 +72,14 @@ impl Driver {
             }
             wake = wake.min(*until);
         }
-        wake = self.deadline().map_or(wake, |deadline| wake.min(deadline));
+        wake = wake.min(self.expire_at());
         if !stalled {
             let accumulator = self.shared.accumulator();
             let due = |lane: &Lane| {
                 let due = accumulator.due(lane.partition()).filter(|_| lane.has_room());
                 [due, lane.resume_at()].into_iter().flatten().min()
             };
-            wake = self.lanes.iter().filter_map(due).min().map_or(wake, |due| wake.min(due));
+            wake = self.lanes.values().filter_map(due).min().map_or(wake, |due| wake.min(due));
         }
         Ok(wake)
     }
@@ -92,10 +93,11 @@ impl Driver {
             if !link.takes_more() {
                 return true;
             }
-            let lane = &mut self.lanes[self.turn % count];
+            let Some(lane) = next_lane(&mut self.lanes, self.turn) else { return false };
+            let partition = lane.partition();
             let mut batch = lane.next_to_send(now, &mut self.settlements);
             if batch.is_none() && lane.has_room() {
-                let full = self.shared.accumulator().take(lane.partition(), now);
+                let full = self.shared.accumulator().take(partition, now);
                 if let Some(full) = full {
                     let builder = lane.accept(full);
                     self.shared.accumulator().recycle(builder);
@@ -105,13 +107,13 @@ impl Driver {
             match batch {
                 Some(batch) if !link.has_window(batch.len()) => return true,
                 Some(batch) => {
-                    let request = link.send(lane.partition(), batch);
+                    let request = link.send(partition, batch);
                     lane.sent(request);
                     idle = 0;
                 }
                 None => idle += 1,
             }
-            self.turn = self.turn.wrapping_add(1) % count;
+            self.turn = partition + 1;
         }
         false
     }
@@ -186,7 +188,12 @@ impl Driver {
     /// The partition that a request was for.
     fn lane(&mut self, link: &mut Link, request: u64) -> Option<(&mut Lane, &mut Vec<Settlement>)> {
         let partition = link.answered(request)?.partition;
-        let lane = self.lanes.iter_mut().find(|lane| lane.partition() == partition)?;
-        Some((lane, &mut self.settlements))
+        Some((self.lanes.get_mut(&partition)?, &mut self.settlements))
     }
+}
+
+/// The first partition from this one on, in a circle.
+fn next_lane(lanes: &mut BTreeMap<u32, Lane>, from: u32) -> Option<&mut Lane> {
+    let partition = *lanes.range(from..).next().or_else(|| lanes.iter().next())?.0;
+    lanes.get_mut(&partition)
 }

@@ -131,7 +131,7 @@ impl ProducerBuilder {
         // Many producers that start together begin at different partitions.
         let accumulator = Accumulator::new(plan, rand::random());
         let shared = Arc::new(Shared::new(self.connections, self.topic, opened.id, accumulator));
-        let lanes = (0..opened.partitions).map(|partition| Lane::new(partition, policy)).collect();
+        let lanes = (0..opened.partitions).map(move |partition| Lane::new(partition, policy));
         shared.routes.start(Place::Home, |inbox| {
             Driver::new(shared.clone(), Place::Home, inbox, lanes).run(Some(link))
         });
