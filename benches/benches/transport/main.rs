@@ -1,10 +1,10 @@
 //! What a stream of this transport carries, and how soon it answers: over every backend of ours, and the same bytes over
 //! bare tokio TCP, bare tokio-rustls and bare quinn in the same run.
 //!
-//! `cargo bench -p sealstream-benches --bench transport` prints a table first, with ours as a ratio of each bare one, and
-//! then Criterion's own statistics, which it compares with those of the last run. The table takes turns: each round
+//! `cargo bench -p sealstream-benches --bench transport` prints tables first, with ours as a ratio of each bare one, and
+//! then Criterion's own statistics, which it compares with those of the last run. The tables take turns: each round
 //! measures every subject once, in an order that changes, and a ratio is the median of the rounds' ratios. On a machine
-//! that others use too, nothing else can be compared. `-- --table` prints the table only.
+//! that others use too, nothing else can be compared. `-- --table` prints the tables only.
 
 mod subject;
 mod subjects;

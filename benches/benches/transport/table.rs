@@ -1,7 +1,11 @@
 //! The comparison: all subjects take turns, and ours is told as a ratio of each bare one.
+//!
+//! The clock says what a user sees on a machine that has nothing else to do. The processors' time says the same of any
+//! machine, but for waiting.
 
 use std::time::Duration;
 
+use rustix::time::{ClockId, clock_gettime};
 use tokio::runtime::Runtime;
 
 use crate::subject::Subject;
@@ -14,37 +18,109 @@ const ROUNDS: usize = 21;
 /// A round before the others, which nobody counts: windows grow and MTUs are found.
 const WARM_UP: usize = 2;
 
-/// The times of one subject, round by round.
+/// What one subject took, round by round.
 struct Times {
     name: &'static str,
-    stream: Vec<Duration>,
-    round_trip: Vec<Duration>,
+    stream: Vec<Cost>,
+    round_trip: Vec<Cost>,
 }
 
-/// Measures everything and prints the table.
+/// What one measurement took, of the clock and of all processors.
+#[derive(Clone, Copy)]
+struct Cost {
+    wall: Duration,
+    cpu: Duration,
+}
+
+/// What a table shows.
+struct Shown {
+    title: String,
+    of: fn(&Times) -> &[Cost],
+    which: fn(&Cost) -> Duration,
+    /// The value of a row out of its median, in seconds.
+    value: fn(f64) -> f64,
+    decimals: usize,
+    /// More is better: the ratio is the other way round than that of times.
+    rate: bool,
+}
+
+/// Measures everything and prints the tables.
 pub(crate) fn print(runtime: &Runtime, subjects: &mut [Box<dyn Subject>]) {
     let times = measure(runtime, subjects);
-    let find = |name| times.iter().find(|times| times.name == name).expect("a subject");
-    let bare = [BARE_TCP, BARE_TLS, BARE_QUIC].map(find);
-    println!("\nStreaming {} MiB, MiB/s; ours as a ratio of each (more is better)", STREAMED >> 20);
-    header(&bare);
-    for ours in [MEMORY, TLS, QUIC].map(find) {
-        let ratios = bare.map(|bare| ratio(&bare.stream, &ours.stream));
-        row(ours.name, mebibytes_per_second(&ours.stream), 0, ratios);
+    let mebibytes = STREAMED >> 20;
+    let tables = [
+        Shown {
+            title: format!("Streaming {mebibytes} MiB: MiB/s, more is better"),
+            of: |times| &times.stream,
+            which: |cost| cost.wall,
+            value: |seconds| count(STREAMED >> 20) / seconds,
+            decimals: 0,
+            rate: true,
+        },
+        Shown {
+            title: format!("Streaming {mebibytes} MiB: CPU time of both ends, ms, less is better"),
+            of: |times| &times.stream,
+            which: |cost| cost.cpu,
+            value: |seconds| seconds * 1e3,
+            decimals: 1,
+            rate: false,
+        },
+        Shown {
+            title: "Round trip of 64 B: microseconds, less is better".to_owned(),
+            of: |times| &times.round_trip,
+            which: |cost| cost.wall,
+            value: |seconds| seconds * 1e6 / count(ROUND_TRIPS),
+            decimals: 1,
+            rate: false,
+        },
+        Shown {
+            title: "Round trip of 64 B: CPU time of both ends, microseconds, less is better".to_owned(),
+            of: |times| &times.round_trip,
+            which: |cost| cost.cpu,
+            value: |seconds| seconds * 1e6 / count(ROUND_TRIPS),
+            decimals: 1,
+            rate: false,
+        },
+    ];
+    for shown in tables {
+        shown.print(&times);
     }
-    for bare in &bare {
-        row(bare.name, mebibytes_per_second(&bare.stream), 0, []);
+}
+
+impl Shown {
+    /// One row for each subject; ours as a ratio of each bare one: median, and between which quarters of the rounds lie.
+    fn print(&self, times: &[Times]) {
+        let find = |name| times.iter().find(|times| times.name == name).expect("a subject");
+        let bare = [BARE_TCP, BARE_TLS, BARE_QUIC].map(find);
+        print!("\n{}\n{:<26}{:>10}", self.title, "", "median");
+        for bare in bare {
+            print!("{:>24}", format!("of {}", bare.name));
+        }
+        println!();
+        for ours in [MEMORY, TLS, QUIC].map(find) {
+            self.begin_row(ours);
+            for bare in bare {
+                let (over, under) = if self.rate { (bare, ours) } else { (ours, bare) };
+                let pairs = self.seconds(over).zip(self.seconds(under));
+                let (low, median, high) = quartiles(pairs.map(|(over, under)| over / under));
+                print!("{:>24}", format!("{median:.2} ({low:.2} to {high:.2})"));
+            }
+            println!();
+        }
+        for bare in bare {
+            self.begin_row(bare);
+            println!();
+        }
     }
-    println!("\nRound trip of 64 B, microseconds; ours as a ratio of each (less is better)");
-    header(&bare);
-    for ours in [MEMORY, TLS, QUIC].map(find) {
-        let ratios = bare.map(|bare| ratio(&ours.round_trip, &bare.round_trip));
-        row(ours.name, microseconds(&ours.round_trip), 1, ratios);
+
+    fn begin_row(&self, times: &Times) {
+        let value = (self.value)(quartiles(self.seconds(times)).1);
+        print!("{:<26}{value:>10.*}", times.name, self.decimals);
     }
-    for bare in &bare {
-        row(bare.name, microseconds(&bare.round_trip), 1, []);
+
+    fn seconds(&self, times: &Times) -> impl Iterator<Item = f64> {
+        (self.of)(times).iter().map(|cost| (self.which)(cost).as_secs_f64())
     }
-    println!();
 }
 
 fn measure(runtime: &Runtime, subjects: &mut [Box<dyn Subject>]) -> Vec<Times> {
@@ -56,8 +132,8 @@ fn measure(runtime: &Runtime, subjects: &mut [Box<dyn Subject>]) -> Vec<Times> {
         for turn in 0..subjects.len() {
             // Whoever comes first in one round comes second in the next: nobody always follows the same one.
             let who = (turn + round) % subjects.len();
-            let stream = runtime.block_on(subjects[who].stream(STREAMED));
-            let round_trip = runtime.block_on(subjects[who].round_trips(ROUND_TRIPS));
+            let stream = cost(|| runtime.block_on(subjects[who].stream(STREAMED)));
+            let round_trip = cost(|| runtime.block_on(subjects[who].round_trips(ROUND_TRIPS)));
             if round >= WARM_UP {
                 times[who].stream.push(stream);
                 times[who].round_trip.push(round_trip);
@@ -67,40 +143,20 @@ fn measure(runtime: &Runtime, subjects: &mut [Box<dyn Subject>]) -> Vec<Times> {
     times
 }
 
-fn header(bare: &[&Times]) {
-    print!("{:<26}{:>10}", "", "median");
-    for bare in bare {
-        print!("{:>24}", format!("of {}", bare.name));
-    }
-    println!();
+/// What a measurement took, by its own clock and by the processors'.
+fn cost(measurement: impl FnOnce() -> Duration) -> Cost {
+    let cpu = || Duration::try_from(clock_gettime(ClockId::ProcessCPUTime)).expect("a time since the start");
+    let before = cpu();
+    let wall = measurement();
+    Cost { wall, cpu: cpu().saturating_sub(before) }
 }
 
-fn row<const N: usize>(name: &str, value: f64, decimals: usize, ratios: [(f64, f64, f64); N]) {
-    print!("{name:<26}{value:>10.decimals$}");
-    for (low, median, high) in ratios {
-        print!("{:>24}", format!("{median:.2} ({low:.2} to {high:.2})"));
-    }
-    println!();
+fn count(of: u64) -> f64 {
+    f64::from(u32::try_from(of).expect("a small number"))
 }
 
-fn mebibytes_per_second(times: &[Duration]) -> f64 {
-    #[expect(clippy::cast_precision_loss, reason = "a few mebibytes")]
-    let mebibytes = (STREAMED >> 20) as f64;
-    mebibytes / median(times.iter().map(Duration::as_secs_f64)).1
-}
-
-fn microseconds(times: &[Duration]) -> f64 {
-    #[expect(clippy::cast_precision_loss, reason = "a few thousand")]
-    let count = ROUND_TRIPS as f64;
-    median(times.iter().map(Duration::as_secs_f64)).1 * 1e6 / count
-}
-
-/// How many times as long the first took, round by round: lower quartile, median, upper quartile.
-fn ratio(over: &[Duration], under: &[Duration]) -> (f64, f64, f64) {
-    median(over.iter().zip(under).map(|(over, under)| over.as_secs_f64() / under.as_secs_f64()))
-}
-
-fn median(values: impl Iterator<Item = f64>) -> (f64, f64, f64) {
+/// Lower quartile, median, upper quartile.
+fn quartiles(values: impl Iterator<Item = f64>) -> (f64, f64, f64) {
     let mut values: Vec<_> = values.collect();
     values.sort_by(f64::total_cmp);
     let at = |part: usize| values[(values.len() - 1) * part / 4];
