@@ -23,7 +23,7 @@ mod security {
 /// forward secrecy, x25519, and the right application protocol.
 fn client_hello_of_tls_1_2() -> Vec<u8> {
     fn counted(width: usize, body: &[u8]) -> Vec<u8> {
-        let length = u32::try_from(body.len()).unwrap().to_be_bytes();
+        let length = u32::try_from(body.len()).expect("a ClientHello is short").to_be_bytes();
         [&length[4 - width..], body].concat()
     }
     let extension = |kind: u16, body: &[u8]| [&kind.to_be_bytes()[..], &counted(2, body)].concat();
