@@ -23,9 +23,9 @@ use crate::transport::{BoxFuture, Server, Transport};
 
 /// Silence after which a connection is lost: what the members about crashes have to wait for, and long enough for a
 /// machine that is busy with everything else.
-const IDLE: Duration = Duration::from_secs(4);
+const IDLE: Duration = Duration::from_secs(8);
 
-/// A probe each second: three may be late before the connection is lost.
+/// A probe each second: seven may be late before the connection is lost.
 const KEEP_ALIVE: Duration = Duration::from_secs(1);
 
 /// QUIC on loopback.

@@ -12,7 +12,7 @@ use crate::testing::pki::Authority;
 use crate::tls::{Material, Store};
 
 /// Long enough for a good handshake on a busy machine, short enough to wait for.
-const HASTY: Duration = Duration::from_secs(2);
+const HASTY: Duration = Duration::from_secs(5);
 
 /// Peers that say nothing at once: more than handshakes that may run in parallel anywhere.
 const SILENT: usize = 40;

@@ -72,6 +72,24 @@ impl Bed {
         }
     }
 
+    /// Hands every stream that reaches the server to a task of its own from now on, until what is returned is dropped.
+    pub(super) fn answer_all<A: Future<Output = ()> + Send + 'static>(
+        &mut self,
+        answer: fn(Stream) -> A,
+    ) -> JoinSet<()> {
+        let (_, nothing) = mpsc::channel(1);
+        let mut streams = std::mem::replace(&mut self.streams, nothing);
+        let mut task = JoinSet::new();
+        task.spawn(async move {
+            let mut answers = JoinSet::new();
+            while let Some(stream) = streams.recv().await {
+                while answers.try_join_next().is_some() {}
+                answers.spawn(answer(stream));
+            }
+        });
+        task
+    }
+
     /// Drops whatever streams reached the server and were not asked for.
     pub(super) fn forget_streams(&mut self) {
         while self.streams.try_recv().is_ok() {}
