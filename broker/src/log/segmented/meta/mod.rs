@@ -27,6 +27,10 @@ pub(super) use state::MetaState;
 /// How far the log's file is extended at once, in bytes: some thousand small records.
 const ALLOCATION: u64 = 256 << 10;
 
+/// How much room is kept for the shard's own records when the disk is full, in bytes: those of a trim or a deletion, which make
+/// room, take some hundred bytes each.
+const RESERVE: u64 = 64 << 10;
+
 /// A log below this size is not worth a snapshot, in bytes.
 const MIN_COMPACTION: u64 = 4 << 20;
 
@@ -126,12 +130,16 @@ impl MetaLog {
             return Ok(());
         }
         let end = self.position + self.staged.len() as u64;
-        if end > self.allocated {
-            let allocated = end.next_multiple_of(ALLOCATION);
-            // Where there is no room for more than needed, the file ends with the last frame.
+        if end + RESERVE > self.allocated {
+            let allocated = (end + RESERVE).next_multiple_of(ALLOCATION);
             match self.file.allocate(allocated) {
                 Ok(()) => self.allocated = allocated,
-                Err(_) => self.file.allocate(end)?,
+                Err(error) => {
+                    let own = self.pending.iter().rev().take_while(|frame| frame.sequence > self.written);
+                    if end > self.allocated || own.into_iter().any(|frame| !frame.internal) {
+                        return Err(error);
+                    }
+                }
             }
         }
         if let Err(error) = self.file.write_at(self.position, &[&self.staged]) {

@@ -37,6 +37,15 @@ enum State {
     Journaling { records: Vec<MetaRecord>, outcomes: Vec<Outcome>, reply: Reply<Committed> },
 }
 
+impl Atomic {
+    /// Answers that it may or may not take effect.
+    pub(super) fn refuse(self, error: CommitError) {
+        match self.state {
+            State::Waiting { reply, .. } | State::Journaling { reply, .. } => send(reply, Err(error)),
+        }
+    }
+}
+
 /// A commit that was checked.
 struct Plan {
     appends: Vec<(Op, Checked)>,

@@ -29,6 +29,12 @@ pub(in super::super) struct PendingTrim {
     reply: Reply<u64>,
 }
 
+impl PendingTrim {
+    pub(super) fn refuse(self, error: CommitError) {
+        send(self.reply, Err(error));
+    }
+}
+
 impl Writer {
     pub(super) fn open(&mut self, id: PartitionId, options: PartitionOptions, reply: Reply<Partition>) {
         self.flush();
@@ -205,8 +211,7 @@ impl Writer {
         if let Some(mut partition) = live {
             partition.fail_waiters("the partition was deleted");
             for trim in partition.trims {
-                let refusal = Refusal::NotOpen(id);
-                send(trim.reply, Err(CommitError::Refused { index: 0, refusal }));
+                trim.refuse(CommitError::Refused { index: 0, refusal: Refusal::NotOpen(id) });
             }
         } else if !there && !leftover {
             return send(reply, Ok(()));

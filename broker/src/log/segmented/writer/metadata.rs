@@ -78,6 +78,10 @@ impl Writer {
         let lost = self.meta.drop_staged();
         if matches!(commit_error(error), CommitError::DiskFull) {
             self.append_again(lost);
+            // Without the commits they may fit into what is kept for them; if not, the next round tries again.
+            if let Err(error) = self.meta.flush() {
+                tracing::warn!(%error, "no room for the shard's own metadata");
+            }
         } else {
             self.start_metadata_over(lost, &error.to_string());
         }

@@ -219,10 +219,20 @@ impl Writer {
             reason,
             "the shard takes no more commits until the broker is restarted"
         );
+        let storage = || CommitError::Storage(reason.clone());
         for partition in self.partitions.values_mut() {
             partition.fail_waiters(&reason);
+            for trim in partition.trims.drain(..) {
+                trim.refuse(storage());
+            }
         }
         self.fail_after_meta(&reason);
+        if let Some(atomic) = self.atomic.take() {
+            atomic.refuse(storage());
+        }
+        for request in std::mem::take(&mut self.deferred) {
+            request.refuse(storage());
+        }
         self.broken = Some(reason);
     }
 }

@@ -1,4 +1,15 @@
-//! The segmented engine keeps the promises of every engine, on the machine's disk and on the simulated one.
+//! The segmented engine keeps the promises of every engine, on the machine's disk and on the simulated one; and what is its own:
+//! files, faults, recovery.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod directory;
+mod durability;
+mod faults;
+mod gate;
+mod journal;
+mod recovery;
+mod verify;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -21,7 +32,7 @@ fn small() -> SegmentedOptions {
         open_segments: 16,
         checkpoint_bytes: 64 << 10,
         journal_bytes: 64 << 10,
-        ..SegmentedOptions::default()
+        shards: 4,
     }
 }
 
@@ -60,16 +71,21 @@ impl Fixture for Real {
 struct Simulated {
     disk: SimulatedDisk,
     clock: Arc<ManualClock>,
+    options: SegmentedOptions,
     /// Whether a crash is a power cut, or only the end of the process.
     power_cut: bool,
 }
 
 impl Simulated {
     fn new(power_cut: bool) -> Self {
+        Self::with(small(), power_cut)
+    }
+
+    fn with(options: SegmentedOptions, power_cut: bool) -> Self {
         let seed = std::env::var("SEALSTREAM_SEED").ok().and_then(|seed| seed.parse().ok());
         let seed = seed.unwrap_or_else(rand::random);
         println!("SEALSTREAM_SEED={seed}");
-        Self { disk: SimulatedDisk::new(seed), clock: Arc::default(), power_cut }
+        Self { disk: SimulatedDisk::new(seed), clock: Arc::default(), options, power_cut }
     }
 }
 
@@ -79,7 +95,7 @@ impl Fixture for Simulated {
     }
 
     fn start(&self) -> BoxFuture<'_, Arc<dyn LogEngine>> {
-        Box::pin(async move { start(self.disk.mount(), &self.clock, "data".into(), small()) })
+        Box::pin(async move { start(self.disk.mount(), &self.clock, "/data".into(), self.options) })
     }
 
     fn crash(&self, engine: Arc<dyn LogEngine>) -> BoxFuture<'_, ()> {
