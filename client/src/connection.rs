@@ -177,6 +177,13 @@ impl Connections {
         self.endpoint(place).to_string()
     }
 
+    /// The broker has fallen silent: the next session gets a connection of its own. A path that is gone without a word
+    /// is noticed by a shared connection only at its idle timeout, and every stream opened until then is lost.
+    pub(crate) async fn suspect(&self, place: &Place) {
+        let slot = self.slot(self.endpoint(place));
+        *slot.0.lock().await = None;
+    }
+
     async fn session(&self, endpoint: &Endpoint, kind: SessionKind) -> Result<Session, SessionError> {
         let stream = self.stream(endpoint).await?;
         let settings = &self.settings;
@@ -185,9 +192,16 @@ impl Connections {
             cluster: settings.cluster.clone(),
             ..session::hello(kind, settings.name.clone(), settings.idle)
         };
-        let session = session::open(stream, hello, settings.max_frame, settings.hello_timeout)
-            .await
-            .map_err(|source| hello_failed(endpoint, source))?;
+        let opened = session::open(stream, hello, settings.max_frame, settings.hello_timeout).await;
+        let session = match opened {
+            Ok(session) => session,
+            Err(source) => {
+                if matches!(source, OpenSessionError::TimedOut { .. }) {
+                    self.suspect(&Place::At(endpoint.clone())).await;
+                }
+                return Err(SessionError::Hello { target: endpoint.to_string(), source: Arc::new(source) });
+            }
+        };
         let welcome = &session.welcome;
         debug!(%endpoint, ?kind, broker = welcome.broker, identity = welcome.identity, "session opened");
         Ok(session)
@@ -265,8 +279,4 @@ pub(crate) fn parse_redirect(target: &str, url: &str) -> Result<Place, SessionEr
             reason: error.to_string(),
         }),
     }
-}
-
-fn hello_failed(endpoint: &Endpoint, source: OpenSessionError) -> SessionError {
-    SessionError::Hello { target: endpoint.to_string(), source: Arc::new(source) }
 }

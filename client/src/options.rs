@@ -16,9 +16,10 @@ use crate::backoff::{FOR_EVER, RetryPolicy};
 use crate::client::{Client, ClientError};
 use crate::connection::{Connections, Dial, Settings};
 
-/// The idle deadline that a client asks for: pings every third of it, 10 s, keep a NAT's memory of a flow alive, which
-/// on UDP lasts 30 s.
-pub const DEFAULT_IDLE: Duration = Duration::from_secs(30);
+/// The idle deadline that a client asks for. A broker whose machine is gone without a word is noticed after it: 15 s is
+/// three pings 5 s apart, longer than any pause that a broker in good health makes, and keeps a NAT's memory of a flow
+/// alive, which on UDP lasts 30 s. Ten thousand idle sessions make 2,000 pings a second.
+pub const DEFAULT_IDLE: Duration = Duration::from_secs(15);
 
 /// How long a broker may take to answer Hello: a round trip, three lost packets repeated after 1, 2 and 4 s.
 pub const DEFAULT_HELLO_TIMEOUT: Duration = Duration::from_secs(10);

@@ -150,6 +150,9 @@ impl Driver {
                 if error.fault().is_some() {
                     link.finish(DRAIN_TIME).await;
                 }
+                if matches!(error, SessionError::Silent { .. }) {
+                    self.shared.connections.suspect(&self.place).await;
+                }
                 error
             }
         };

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use sealstream_client::wire::{FrameReader, FrameWriter};
@@ -28,6 +29,7 @@ pub(crate) struct Fake {
     pub(crate) network: MemoryNetwork,
     pub(crate) addr: SocketAddr,
     streams: mpsc::Receiver<Stream>,
+    connections: Arc<AtomicUsize>,
     _tasks: JoinSet<()>,
 }
 
@@ -42,11 +44,14 @@ impl Fake {
         let listener = network.listen(SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap();
         let addr = listener.local_addr();
         let (sender, streams) = mpsc::channel(64);
+        let connections = Arc::new(AtomicUsize::new(0));
+        let counter = connections.clone();
         let mut tasks = JoinSet::new();
         tasks.spawn(async move {
             let mut connections = JoinSet::new();
             while let Some(incoming) = listener.accept().await {
                 let sender = sender.clone();
+                counter.fetch_add(1, Ordering::Relaxed);
                 connections.spawn(async move {
                     let Ok(inbound) = incoming.handshake().await else { return };
                     while let Some(stream) = inbound.accept().await {
@@ -57,7 +62,7 @@ impl Fake {
                 });
             }
         });
-        Self { network, addr, streams, _tasks: tasks }
+        Self { network, addr, streams, connections, _tasks: tasks }
     }
 
     pub(crate) fn url(&self) -> String {
@@ -70,6 +75,7 @@ impl Fake {
             .url(self.url())
             .transport(Arc::new(self.network.clone()))
             .name("test")
+            .idle(Duration::from_secs(30))
             .hello_timeout(Duration::from_secs(2))
             .request_timeout(Duration::from_secs(2))
             .close_timeout(Duration::from_secs(1))
@@ -83,6 +89,11 @@ impl Fake {
     /// The next stream that a client opens.
     pub(crate) async fn stream(&mut self) -> Stream {
         timeout(PATIENCE, self.streams.recv()).await.expect("a stream in time").expect("a stream")
+    }
+
+    /// How many connections were made so far.
+    pub(crate) fn connections(&self) -> usize {
+        self.connections.load(Ordering::Relaxed)
     }
 
     /// Whether a client has opened another stream.

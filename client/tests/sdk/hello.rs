@@ -58,6 +58,30 @@ async fn a_broker_that_never_answers_hello_is_given_up_in_bounded_time() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_connection_on_which_nothing_is_heard_is_not_used_again() {
+    let mut fake = Fake::start().await;
+    let client = fake.client();
+    let (first, peer) = tokio::join!(client.hello(), async {
+        let mut peer = fake.session().await;
+        peer.finish().await;
+        peer
+    });
+    first.unwrap();
+    assert_eq!(fake.connections(), 1);
+    let (second, _peers) = tokio::join!(client.hello(), async {
+        // Opened on the shared connection, and never answered.
+        let silent = fake.stream().await;
+        assert_eq!(fake.connections(), 1);
+        let mut next = fake.session().await;
+        assert_eq!(fake.connections(), 2);
+        next.finish().await;
+        (silent, next)
+    });
+    second.unwrap();
+    drop(peer);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_refused_identity_is_not_tried_again() {
     let mut fake = Fake::start().await;
     let builder = fake.builder();
