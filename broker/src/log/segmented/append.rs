@@ -10,6 +10,7 @@ use super::env::Env;
 use super::files::OpenSegment;
 use super::index::EntryPlace;
 use super::journal::Place;
+use super::meta::MetaProgress;
 use super::partition::{
     Active, Capture, Dirty, LivePartition, MAX_ALLOCATION, MIN_ALLOCATION, Run, Staged, StagedEntry,
     commit_error,
@@ -25,7 +26,7 @@ const GATHER: u64 = 256 << 10;
 
 impl LivePartition {
     /// Writes what is staged and answers it, or refuses it from the first entry on that could not be written.
-    pub(super) fn write_staged(&mut self, env: &Env, meta_durable: u64, scratch: &mut Vec<u8>) {
+    pub(super) fn write_staged(&mut self, env: &Env, meta: MetaProgress, scratch: &mut Vec<u8>) {
         let mut staged = VecDeque::from(std::mem::take(&mut self.staged));
         let mut rolled = false;
         while let Some(first) = staged.front() {
@@ -40,10 +41,10 @@ impl LivePartition {
             match done {
                 Ok(count) => {
                     // Where the page cache is the promise, readers see it before the answer says so.
-                    self.settle(meta_durable);
+                    self.settle(meta);
                     for staged in staged.drain(..count) {
                         if let Some(answer) = staged.answer {
-                            self.answer(answer, staged.next);
+                            self.answer(answer, staged.next, meta);
                         }
                     }
                 }
@@ -97,7 +98,6 @@ impl LivePartition {
         write(&segment, from, to, group(), scratch)?;
         self.mark_dirty(&segment, false, None);
         self.account(env, &segment, staged.iter(), to);
-        self.journaled = true;
         self.advance(self.written);
         Ok(())
     }
@@ -150,7 +150,7 @@ impl LivePartition {
         let file = env.disk.create(&path)?;
         let mut active = Active { allocated: 0, step: MIN_ALLOCATION };
         active.reserve(&*file, SEGMENT_HEADER, env.options.segment_bytes)?;
-        file.write_at(0, &[&segment_header(id, base)])?;
+        file.write_at(0, &[&segment_header(id, base, self.epoch())])?;
         if self.active.is_some() {
             let (full, position) = (self.segment(env)?, self.written.position);
             self.mark_dirty(&full, false, Some(position));

@@ -48,8 +48,8 @@ pub(super) enum Event {
     /// A sync of a partition's files. `serial` tells a partition from one that had its id before; `drain` says that it was
     /// for the journal's sake.
     Synced { id: PartitionId, serial: u64, drain: bool, result: io::Result<()> },
-    /// A sync of the metadata log.
-    MetaSynced { upto: u64, result: io::Result<()> },
+    /// A sync of the metadata log; `starts` tells it from one that was given up.
+    MetaSynced { starts: u64, upto: u64, result: io::Result<()> },
     /// A snapshot of the metadata, of so many bytes.
     MetaSnapshot { result: io::Result<u64> },
     /// A record of the journal.

@@ -240,13 +240,12 @@ fn recover_shard(
     if state.owner() != owner {
         records.push(MetaRecord::Owner(owner));
     }
-    if !records.is_empty() {
-        meta.append(records, true);
-        meta.flush()?;
-        let sync = meta.begin_sync();
-        sync.files.iter().try_for_each(|file| file.sync_data())?;
-        meta.synced(sync.upto, state);
-    }
+    records.push(meta.begin_life());
+    meta.append(records, true);
+    meta.flush()?;
+    let sync = meta.begin_sync();
+    sync.files.iter().try_for_each(|file| file.sync_data())?;
+    meta.synced(sync.upto, state);
     journal::reset(disk, dir)?;
     Ok(replayed)
 }

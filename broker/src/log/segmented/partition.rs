@@ -14,9 +14,9 @@ use tokio::sync::{oneshot, watch};
 
 use super::checkpoint::Mark;
 use super::files::OpenSegment;
-use super::meta::PartitionState;
+use super::meta::{MetaProgress, PartitionState};
 use super::recovery::Recovered;
-use super::segment::BINDING;
+use super::segment::{BINDING, SEGMENT_HEADER};
 use super::shared::{PartitionShared, View, reading, writing};
 use super::writer::PendingTrim;
 use crate::log::engine::{CommitError, Committed, Durability, DurabilityError, Outcome, PartitionOptions};
@@ -150,13 +150,15 @@ pub(super) struct LivePartition {
     pub(super) queued: bool,
     /// A sync is wanted though nobody waits for it.
     pub(super) sync_wanted: bool,
-    /// Durable by the journal alone: a sync of the segment that fails now cannot be answered by a cut.
-    pub(super) journaled: bool,
+    /// Its segments are synced up to here; beyond, up to `durable`, the journal alone has it for sure.
+    pub(super) synced: Mark,
+    /// Why it takes no appends for now: its segments lack something that the journal has, and could not be given it.
+    pub(super) failing: Option<String>,
     pub(super) waiters: Vec<Waiter>,
     /// Nothing above `gate` counts as durable before the metadata log is, up to this sequence: it has the epoch that entries
     /// refer to. 0 if there is no such thing.
     pub(super) needs_meta: u64,
-    pub(super) gate: u64,
+    pub(super) gate: Mark,
     pub(super) checkpoints: Checkpoints,
     /// Trims that wait for a checkpoint.
     pub(super) trims: Vec<PendingTrim>,
@@ -180,7 +182,9 @@ impl LivePartition {
             read_only: corrupt,
             segments: found.segments,
         };
-        let appendable = view.segments.last().is_some_and(|last| last.base == found.end.base);
+        // One without an entry is begun anew: the epoch may have risen since.
+        let appendable = found.end.position > SEGMENT_HEADER
+            && view.segments.last().is_some_and(|last| last.base == found.end.base);
         let active =
             (appendable && !corrupt).then_some(Active { allocated: found.allocated, step: MIN_ALLOCATION });
         let shared = Arc::new(PartitionShared { id, dir, view: std::sync::RwLock::new(view), durable });
@@ -201,10 +205,11 @@ impl LivePartition {
             syncing: None,
             queued: false,
             sync_wanted: false,
-            journaled: false,
+            synced: found.end,
+            failing: None,
             waiters: Vec::new(),
             needs_meta: 0,
-            gate: 0,
+            gate: found.end,
             checkpoints: Checkpoints {
                 pending: None,
                 saving: false,
@@ -254,10 +259,17 @@ impl LivePartition {
         whole && end == self.written.offset && !self.runs.is_empty() && self.needs_meta == 0
     }
 
+    /// Whether the journal alone has some of it.
+    pub(super) fn is_journaled(&self) -> bool {
+        self.synced.offset < self.durable.offset
+    }
+
     /// Whether nothing of it is waiting for anything: what is written is durable.
     pub(super) fn is_settled(&self) -> bool {
-        let synced = self.dirty.is_empty() || self.journaled;
+        // What is dirty and durable all the same is in the journal.
+        let synced = self.dirty.is_empty() || self.is_journaled();
         synced
+            && self.failing.is_none()
             && self.staged.is_empty()
             && self.syncing.is_none()
             && self.durable.offset == self.written.offset
@@ -276,20 +288,23 @@ impl LivePartition {
 
     /// Up to here no crash of any kind takes anything back.
     pub(super) fn known_durable(&self) -> u64 {
-        if self.needs_meta == 0 { self.durable.offset } else { self.durable.offset.min(self.gate) }
+        if self.needs_meta == 0 { self.durable.offset } else { self.durable.offset.min(self.gate.offset) }
     }
 
-    /// Lets readers and waiters know how far the promise is kept, now that the metadata is durable up to a sequence.
-    pub(super) fn settle(&mut self, meta_durable: u64) {
-        if self.needs_meta <= meta_durable {
+    /// Whether the promise is kept as soon as an append is written: it is the page cache, and so is the metadata that the append
+    /// relies on.
+    fn is_kept_in_memory(&self, meta: MetaProgress) -> bool {
+        self.durability == Durability::Memory && self.needs_meta <= meta.written
+    }
+
+    /// Lets readers and waiters know how far the promise is kept, now that the metadata has come so far.
+    pub(super) fn settle(&mut self, meta: MetaProgress) {
+        if self.needs_meta <= meta.durable {
             self.needs_meta = 0;
         }
         let durable = self.known_durable();
         let published = *self.publish.borrow();
-        let end = match self.durability {
-            Durability::Memory => self.written.offset,
-            Durability::Disk => durable.max(published),
-        };
+        let end = if self.is_kept_in_memory(meta) { self.written.offset } else { durable.max(published) };
         self.publish.send_if_modified(|published| std::mem::replace(published, end) != end);
         for waiter in self.waiters.extract_if(.., |waiter| waiter.end <= durable) {
             // Whoever waited may have gone.
@@ -323,8 +338,8 @@ impl LivePartition {
     /// Goes back to what is durable, for the rest cannot be trusted: a new epoch begins there, and the next append begins a new
     /// segment. Whoever waits for what is gone is told `reason`. Returns the segments that hold nothing any more.
     pub(super) fn cut(&mut self, reason: &str) -> Vec<u64> {
-        let end = self.durable.offset;
-        let kept = if self.durable.position > 0 { self.durable.base + 1 } else { self.durable.base };
+        let (end, place) = (self.durable.offset, self.synced);
+        let kept = if place.position > 0 { place.base + 1 } else { place.base };
         let mut emptied = Vec::new();
         {
             let mut view = writing(&self.shared.view);
@@ -332,7 +347,7 @@ impl LivePartition {
                 emptied.push(segment.base);
             }
             if let Some(last) = view.segments.last_mut() {
-                last.bytes = last.bytes.min(self.durable.position);
+                last.bytes = last.bytes.min(place.position);
             }
             view.epochs.raise(end);
         }
@@ -343,7 +358,8 @@ impl LivePartition {
         });
         self.producers.truncate_to(end);
         self.active = None;
-        self.written = Mark { offset: end, ..self.durable };
+        self.written = Mark { offset: end, ..place };
+        self.durable = self.written;
         self.runs.clear();
         self.dirty.clear();
         self.sync_wanted = false;
@@ -365,8 +381,8 @@ impl LivePartition {
     }
 
     /// Answers what was written, or repeats what was.
-    pub(super) fn answer(&mut self, answer: Answer, end: u64) {
-        let at_once = self.durability == Durability::Memory || end <= self.known_durable();
+    pub(super) fn answer(&mut self, answer: Answer, end: u64, meta: MetaProgress) {
+        let at_once = self.is_kept_in_memory(meta) || end <= self.known_durable();
         let durable: sealstream_transport::BoxFuture<'static, _> = if at_once {
             Box::pin(std::future::ready(Ok(())))
         } else {

@@ -72,10 +72,16 @@ pub(super) fn recover(request: &Request<'_>) -> io::Result<Recovered> {
         }
         return Ok(empty(&PartitionState::default(), true));
     };
-    let bases = remove_trimmed(disk, dir, state.start)?;
-    let mut segments = Vec::with_capacity(bases.len());
-    for base in bases {
-        segments.push(SegmentInfo { base, bytes: disk.open(&dir.segment(base))?.len()? });
+    let mut segments = Vec::new();
+    for base in remove_trimmed(disk, dir, state.start)? {
+        let path = dir.segment(base);
+        let file = disk.open(&path)?;
+        if segment::is_stale(&*file, request.id, base, &state.epochs)? {
+            tracing::info!(partition = %request.id, base, "remove a segment beyond a cut");
+            disk.remove_file(&path)?;
+        } else {
+            segments.push(SegmentInfo { base, bytes: file.len()? });
+        }
     }
     match state.sealed {
         Some((end, last_time)) => sealed(request, state, segments, end, last_time),
@@ -191,6 +197,9 @@ fn unsealed(
 /// Makes the log end at `end`, durably.
 fn cut(request: &Request<'_>, segments: &mut Vec<SegmentInfo>, end: Mark, reason: &str) -> io::Result<()> {
     let Request { disk, dir, id, .. } = *request;
+    if !reason.is_empty() {
+        tracing::info!(partition = %id, offset = end.offset, reason, "cut the torn tail of the log");
+    }
     // A segment without an entry goes too: its header may be torn, and the next append makes it anew.
     let kept = if end.position > SEGMENT_HEADER { end.base + 1 } else { end.base };
     while let Some(last) = segments.pop_if(|last| last.base >= kept) {
@@ -200,9 +209,6 @@ fn cut(request: &Request<'_>, segments: &mut Vec<SegmentInfo>, end: Mark, reason
         let file = disk.open(&dir.segment(last.base))?;
         let position = if last.base == end.base { end.position } else { last.bytes };
         if last.bytes > position {
-            if !reason.is_empty() {
-                tracing::info!(partition = %id, offset = end.offset, reason, "cut the torn tail of the log");
-            }
             file.truncate(position)?;
             last.bytes = position;
         }
@@ -231,26 +237,26 @@ fn scan(
     segments: &[SegmentInfo],
     checkpoint: Option<Checkpoint>,
 ) -> io::Result<Scan> {
-    let usable = checkpoint.and_then(|mut found| {
-        if !segments.iter().any(|segment| segment.base == found.mark.base) {
-            // Its segment was trimmed: what it knows still holds where a later one begins.
-            found.mark = Mark::unwritten(found.mark.offset);
-        }
-        let there = found.mark.position > 0 || found.mark.offset == state.start;
-        (there && found.mark.offset >= state.start).then_some(found)
-    });
+    let usable = checkpoint.filter(|found| found.mark.offset >= state.start);
     let saved = usable.as_ref().map_or(0, |found| found.mark.offset);
     let from =
         usable.unwrap_or_else(|| Checkpoint { mark: Mark::unwritten(state.start), ..Checkpoint::default() });
+    let after = segments.partition_point(|segment| segment.base <= from.mark.offset);
+    let begin = match after.checked_sub(1).map(|at| segments[at].base) {
+        Some(base) if base == from.mark.base => from.mark,
+        // Its segment was trimmed, or what it held was moved: what is known of the producers holds all the same.
+        Some(base) => Mark::unwritten(base),
+        None => Mark::unwritten(state.start),
+    };
     let mut scan = Scan {
-        end: from.mark,
+        end: begin,
         last_time: from.last_time,
         producers: from.producers,
         durable_end: 0,
         saved,
         reason: String::new(),
     };
-    let first = segments.partition_point(|segment| segment.base < from.mark.base);
+    let first = segments.partition_point(|segment| segment.base < begin.base);
     for (at, segment) in segments.iter().enumerate().skip(first) {
         let next = segments.get(at + 1).map(|next| next.base);
         if !scan.segment(request, state, segment.base, next)? {
@@ -278,7 +284,7 @@ impl Scan {
             self.end = Mark::unwritten(base);
         }
         let file = request.disk.open(&request.dir.segment(base))?;
-        if !segment::has_header(&*file, request.id, base)? {
+        if segment::epoch_of(&*file, request.id, base)?.is_none() {
             self.reason = format!("segment {base} has a damaged header");
             return Ok(false);
         }
@@ -325,6 +331,9 @@ impl Scan {
         let header = &view.header;
         self.durable_end = self.durable_end.max(header.durable_end);
         self.last_time = self.last_time.max(header.append_time);
+        if header.base_offset < self.saved {
+            return;
+        }
         let producer = view.batch_header.producer_id;
         let identity = match binding {
             Some(binding) if binding.is_own() => None,

@@ -1,7 +1,8 @@
 //! What a segment file holds, and how it is walked.
 //!
 //! ```text
-//! segment header   0 magic "SLS1"   4 CRC-32C u32 of bytes 8..48   8 base offset u64   16 topic 16   32 partition u32   36 zeros
+//! segment header   0 magic "SLS1"   4 CRC-32C u32 of bytes 8..48   8 base offset u64   16 topic 16   32 partition u32
+//!                  36 log epoch u32, when it was begun   40 zeros
 //! then, again and again
 //!   an entry       as docs/protocol.md has it
 //!   a binding      0 magic "SLI1"   4 CRC-32C u32 of bytes 8..32   8 producer id 16   24 identity u64
@@ -18,6 +19,7 @@ use bytes::Buf;
 use sealstream_protocol::entry::{self, EntryView, PEEK};
 use uuid::Uuid;
 
+use super::epochs::EpochHistory;
 use crate::log::disk::{DiskFile, read_full};
 use crate::log::engine::PartitionId;
 
@@ -37,23 +39,38 @@ const HEADERS_BLOCK: usize = 16 << 10;
 /// How much a walk over everything reads at once.
 const FULL_BLOCK: usize = 1 << 20;
 
-/// The header of a segment.
-pub(super) fn segment_header(id: PartitionId, base: u64) -> [u8; 48] {
+/// The header of a segment that is begun in this log epoch.
+pub(super) fn segment_header(id: PartitionId, base: u64, epoch: u32) -> [u8; 48] {
     let mut header = [0; 48];
     header[..4].copy_from_slice(&SEGMENT_MAGIC);
     header[8..16].copy_from_slice(&base.to_le_bytes());
     header[16..32].copy_from_slice(id.topic.as_bytes());
     header[32..36].copy_from_slice(&id.index.to_le_bytes());
+    header[36..40].copy_from_slice(&epoch.to_le_bytes());
     let crc = crc32c::crc32c(&header[8..]);
     header[4..8].copy_from_slice(&crc.to_le_bytes());
     header
 }
 
-/// Whether `file` begins as the segment of this partition and base must.
-pub(super) fn has_header(file: &dyn DiskFile, id: PartitionId, base: u64) -> io::Result<bool> {
+/// The log epoch that a segment was begun in; `None` if `file` does not begin as the segment of this partition and base must.
+pub(super) fn epoch_of(file: &dyn DiskFile, id: PartitionId, base: u64) -> io::Result<Option<u32>> {
     let mut found = [0; 48];
     read_full(file, 0, &mut found)?;
-    Ok(found == segment_header(id, base))
+    let mut epoch = &found[36..40];
+    let epoch = epoch.get_u32_le();
+    Ok((found == segment_header(id, base, epoch)).then_some(epoch))
+}
+
+/// Whether a segment was begun in another log epoch than its offset belongs to: the log was cut below it, and removing it failed,
+/// or was undone by a power cut.
+pub(super) fn is_stale(
+    file: &dyn DiskFile,
+    id: PartitionId,
+    base: u64,
+    epochs: &EpochHistory,
+) -> io::Result<bool> {
+    let (found, expected) = (epoch_of(file, id, base)?, epochs.at(base));
+    Ok(found.zip(expected).is_some_and(|(found, expected)| found != expected))
 }
 
 /// Whose a producer id is.

@@ -229,7 +229,14 @@ impl PartitionWalk<'_> {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
             bases => bases?,
         };
-        bases.retain(|base| *base >= self.state.start);
+        let mut found = Vec::with_capacity(bases.len());
+        for base in bases.drain(..).filter(|base| *base >= self.state.start) {
+            let file = self.disk.open_read_only(&self.dir.segment(base))?;
+            if !segment::is_stale(&*file, self.report.id, base, &self.state.epochs)? {
+                found.push(base);
+            }
+        }
+        let bases = found;
         self.report.segments = bases.len() as u64;
         for (at, base) in bases.iter().enumerate() {
             let next = bases.get(at + 1).copied();
@@ -259,7 +266,7 @@ impl PartitionWalk<'_> {
             )));
         }
         let file = self.disk.open_read_only(&self.dir.segment(base))?;
-        if !segment::has_header(&*file, self.report.id, base)? {
+        if segment::epoch_of(&*file, self.report.id, base)?.is_none() {
             return Ok(Some((0, "its header is damaged".to_owned())));
         }
         let mut walk = Walk::new(&*file, SEGMENT_HEADER, Depth::Full)?;

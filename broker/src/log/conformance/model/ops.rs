@@ -140,6 +140,7 @@ impl Driver<'_> {
         let id = self.model.partitions[partition].id;
         let time = 1_000_000 + self.random.random_range(-5..2_000);
         let shard = self.shard();
+        let end_before = shard.partition(id).map(|partition| partition.durable_end);
         let result = soon(shard.offset_at(id, time)).await;
         let Some(info) = shard.partition(id) else { return };
         if !self.steady() {
@@ -147,8 +148,11 @@ impl Driver<'_> {
         }
         let offset = result.expect("the partition is open");
         assert!(offset >= info.start && offset <= info.durable_end);
+        // The end is what is answered if there is none; something may have become durable there since.
+        let exact = end_before.is_some_and(|end| offset < end);
         let found = soon(shard.read(id, offset, 1)).await;
         if self.steady()
+            && exact
             && let Some(entry) = super::super::entries(&found.expect("in range").entries).first()
         {
             let exact = entry.header.base_offset == offset && entry.header.append_time >= time;

@@ -9,12 +9,12 @@
 mod record;
 mod replay;
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 
 use super::layout::ShardDir;
-use crate::log::disk::{Disk, DiskFile};
+use crate::log::disk::{Disk, DiskFile, read_full};
 use crate::log::engine::PartitionId;
 pub(super) use record::{Place, RecordBuilder};
 pub(super) use replay::{Replayed, look, replay, reset};
@@ -37,8 +37,8 @@ enum State {
     Idle,
     /// A record is being written.
     Busy,
-    /// It failed, and is used no more until the shard opens again.
-    Dead,
+    /// It failed, and is used again in new files, once nothing relies on the old ones.
+    Failed,
 }
 
 #[derive(Debug, Default)]
@@ -46,8 +46,8 @@ struct Half {
     file: Option<Arc<dyn DiskFile>>,
     new_name: bool,
     position: u64,
-    /// Partitions whose segments have not been synced since they were journaled here.
-    behind: BTreeSet<PartitionId>,
+    /// Partitions whose segments have to be synced up to these offsets: so far the half has them.
+    behind: BTreeMap<PartitionId, u64>,
     /// The metadata log must be durable up to this sequence.
     needs_meta: u64,
 }
@@ -91,11 +91,6 @@ impl Journal {
         }
     }
 
-    /// Whether it will never take a record again.
-    pub(super) fn is_dead(&self) -> bool {
-        self.state == State::Dead
-    }
-
     /// Whether a record is being written.
     pub(super) fn is_busy(&self) -> bool {
         self.state == State::Busy
@@ -104,9 +99,12 @@ impl Journal {
     /// Whether a record of `bytes` can be written now, the metadata being durable up to this sequence. One larger than a half gets a
     /// half of its own.
     pub(super) fn has_room(&self, bytes: u64, meta_durable: u64) -> bool {
-        let other = &self.halves[1 - self.current];
-        let free = other.behind.is_empty() && other.needs_meta <= meta_durable;
-        self.state == State::Idle && (self.fits(bytes) || free)
+        let free = |half: &Half| half.behind.is_empty() && half.needs_meta <= meta_durable;
+        match self.state {
+            State::Busy => false,
+            State::Idle => self.fits(bytes) || free(&self.halves[1 - self.current]),
+            State::Failed => self.halves.iter().all(free),
+        }
     }
 
     fn fits(&self, bytes: u64) -> bool {
@@ -118,8 +116,15 @@ impl Journal {
     /// synced from now on, if this has filled a half.
     pub(super) fn reserve(&mut self, bytes: u64) -> io::Result<(Slot, Vec<PartitionId>)> {
         let mut behind = Vec::new();
+        if self.state == State::Failed {
+            reset(&*self.disk, &self.dir)?;
+            self.halves = Default::default();
+            self.generation += 1;
+            self.sequence = 0;
+            self.state = State::Idle;
+        }
         if !self.fits(bytes) {
-            behind.extend(self.halves[self.current].behind.iter().copied());
+            behind.extend(self.halves[self.current].behind.keys().copied());
             self.current = 1 - self.current;
             self.generation += 1;
             self.sequence = 0;
@@ -143,8 +148,8 @@ impl Journal {
         Ok((slot, behind))
     }
 
-    /// The record is durable. What names it, for the metadata that it held.
-    pub(super) fn written(&mut self, partitions: impl Iterator<Item = PartitionId>) -> (u64, u64) {
+    /// The record is durable: it has these partitions up to these offsets. Returns what names it, for the metadata that it held.
+    pub(super) fn written(&mut self, partitions: impl Iterator<Item = (PartitionId, u64)>) -> (u64, u64) {
         self.state = State::Idle;
         let half = &mut self.halves[self.current];
         half.new_name = false;
@@ -152,20 +157,45 @@ impl Journal {
         (self.generation, self.sequence)
     }
 
+    /// The bytes of a partition from one offset to another, all of which are in the journal. Blocks.
+    pub(super) fn collect(
+        &self,
+        id: PartitionId,
+        incarnation: u64,
+        from: u64,
+        to: u64,
+    ) -> io::Result<Vec<u8>> {
+        let mut halves = Vec::new();
+        for file in self.halves.iter().filter_map(|half| half.file.as_ref()) {
+            let len = usize::try_from(file.len()?).unwrap_or(usize::MAX);
+            let mut bytes = vec![0; len];
+            let read = read_full(&**file, 0, &mut bytes)?;
+            bytes.truncate(read);
+            halves.push(bytes);
+        }
+        record::collect(&mut halves, id, incarnation, from, to)
+            .ok_or_else(|| io::Error::other("the journal does not have what it should have"))
+    }
+
     /// The half in use must wait for the metadata log too.
     pub(super) fn needs_meta(&mut self, sequence: u64) {
         self.halves[self.current].needs_meta = sequence;
     }
 
-    /// Writing the record failed. What the journal holds already stays good, and is needed until its segments are synced.
-    pub(super) fn failed(&mut self) {
-        self.state = State::Dead;
+    /// Writing the record failed. What the journal holds already stays good, and is needed until its segments are synced: those of
+    /// the partitions returned, with what names the record.
+    pub(super) fn failed(&mut self) -> ((u64, u64), Vec<PartitionId>) {
+        self.state = State::Failed;
+        let behind = self.halves.iter().flat_map(|half| half.behind.keys().copied()).collect();
+        ((self.generation, self.sequence), behind)
     }
 
-    /// Everything that the journal has of a partition is in its segments, durably, or is not wanted any more.
-    pub(super) fn settled(&mut self, id: PartitionId) {
+    /// What the journal has of a partition below `end` is in its segments, durably, or is not wanted any more.
+    pub(super) fn settled(&mut self, id: PartitionId, end: u64) {
         for half in &mut self.halves {
-            half.behind.remove(&id);
+            if half.behind.get(&id).is_some_and(|behind| *behind <= end) {
+                half.behind.remove(&id);
+            }
         }
     }
 }

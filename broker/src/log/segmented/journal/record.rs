@@ -11,9 +11,11 @@
 //! Integers are little-endian.
 
 use bytes::{Buf, BufMut};
+use sealstream_protocol::entry::EntryHeader;
 use uuid::Uuid;
 
 use super::super::meta::MetaRecord;
+use super::super::segment;
 use crate::log::engine::PartitionId;
 
 const MAGIC: [u8; 4] = *b"SLJ1";
@@ -124,6 +126,63 @@ pub(super) fn parse(bytes: &[u8]) -> Option<Record<'_>> {
         items.push(item(&mut rest)?);
     }
     Some(Record { generation, sequence, items, len })
+}
+
+/// The records of a half, in order: as far as they continue each other.
+pub(super) fn chain(bytes: &[u8]) -> impl Iterator<Item = Record<'_>> {
+    let mut rest = bytes;
+    let mut before = None;
+    std::iter::from_fn(move || {
+        let record = parse(rest)?;
+        let number = (record.generation, record.sequence);
+        // What an earlier use of the half left behind does not continue the sequence.
+        if before.is_some_and(|(generation, sequence)| number != (generation, sequence + 1)) {
+            return None;
+        }
+        before = Some(number);
+        rest = &rest[record.len..];
+        Some(record)
+    })
+}
+
+/// Puts halves in the order in which they were written.
+pub(super) fn in_order(halves: &mut [Vec<u8>]) {
+    halves.sort_by_key(|bytes| parse(bytes).map(|record| record.generation));
+}
+
+/// The entries of a partition from one offset to another; `None` if some are missing.
+pub(super) fn collect(
+    halves: &mut [Vec<u8>],
+    id: PartitionId,
+    incarnation: u64,
+    from: u64,
+    to: u64,
+) -> Option<Vec<u8>> {
+    in_order(halves);
+    let mut found = Vec::new();
+    let mut next = from;
+    for item in halves.iter().flat_map(|half| chain(half)).flat_map(|record| record.items) {
+        if let Item::Entries(place, bytes) = item
+            && (place.id, place.incarnation) == (id, incarnation)
+            && next < to
+            && first_entry(bytes)?.base_offset == next
+        {
+            found.extend_from_slice(bytes);
+            next = place.end;
+        }
+    }
+    (next == to).then_some(found)
+}
+
+/// The header of the first entry in a run of them.
+pub(super) fn first_entry(mut bytes: &[u8]) -> Option<EntryHeader> {
+    loop {
+        match segment::parse(bytes) {
+            segment::Item::Entry(view) => return Some(view.header),
+            segment::Item::Binding(_) => bytes = &bytes[segment::BINDING..],
+            _ => return None,
+        }
+    }
 }
 
 fn item<'a>(bytes: &mut &'a [u8]) -> Option<Item<'a>> {

@@ -7,12 +7,14 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use sealstream_protocol::entry::EntryHeader;
+
 use super::record::{self, Item, Place};
 use crate::log::disk::{Disk, DiskFile, read_full};
 use crate::log::engine::PartitionId;
 use crate::log::segmented::layout::ShardDir;
 use crate::log::segmented::meta::{MetaRecord, MetaState};
-use crate::log::segmented::segment::segment_header;
+use crate::log::segmented::segment::{epoch_of, segment_header};
 
 /// A half is as large as the options say, or as one commit that had to go in whole: at most 16 MiB × 256 batches.
 const MAX_HALF: usize = 4 << 30;
@@ -38,7 +40,7 @@ pub(in super::super) fn replay(disk: &dyn Disk, dir: &ShardDir, meta: &MetaState
             Err(error) => return Err(error),
         }
     }
-    halves.sort_by_key(|bytes| record::parse(bytes).map(|record| record.generation));
+    record::in_order(&mut halves);
     let mut replay = Replay { disk, dir, meta, touched: BTreeMap::new(), done: Replayed::default() };
     for bytes in &halves {
         replay.half(bytes)?;
@@ -69,15 +71,13 @@ pub(in super::super) fn look(disk: &dyn Disk, dir: &ShardDir) -> io::Result<Hash
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
             Err(error) => return Err(error),
         };
-        let mut rest = &bytes[..];
-        while let Some(record) = record::parse(rest) {
+        for record in record::chain(&bytes) {
             for item in record.items {
                 if let Item::Entries(place, _) = item {
                     let end = ends.entry(place.id).or_default();
                     *end = (*end).max(place.end);
                 }
             }
-            rest = &rest[record.len..];
         }
     }
     Ok(ends)
@@ -93,16 +93,7 @@ struct Replay<'a> {
 
 impl Replay<'_> {
     fn half(&mut self, bytes: &[u8]) -> io::Result<()> {
-        let mut rest = bytes;
-        let mut before = None;
-        while let Some(record) = record::parse(rest) {
-            // What an earlier use of the half left behind does not continue the sequence.
-            if before.is_some_and(|(generation, sequence)| {
-                (record.generation, record.sequence) != (generation, sequence + 1)
-            }) {
-                break;
-            }
-            before = Some((record.generation, record.sequence));
+        for record in record::chain(bytes) {
             self.done.generation = self.done.generation.max(record.generation);
             let new = (record.generation, record.sequence) > self.meta.replayed();
             for item in record.items {
@@ -112,7 +103,6 @@ impl Replay<'_> {
                     Item::Metadata(_) => {}
                 }
             }
-            rest = &rest[record.len..];
         }
         Ok(())
     }
@@ -121,6 +111,13 @@ impl Replay<'_> {
         let Some(state) = self.meta.partition(place.id) else { return Ok(()) };
         let known = state.incarnation == place.incarnation;
         if !known || state.sealed.is_some() || place.end <= state.start {
+            return Ok(());
+        }
+        // A round that failed, and whose offsets were given to others after a cut.
+        let current = |header: EntryHeader| {
+            state.epochs.at(header.base_offset).is_none_or(|epoch| epoch == header.log_epoch)
+        };
+        if !record::first_entry(bytes).is_some_and(current) {
             return Ok(());
         }
         let partition = self.dir.partition(place.id);
@@ -133,14 +130,16 @@ impl Replay<'_> {
         if !self.touched.contains_key(&path) {
             let file = if segments.contains(&place.segment) {
                 self.disk.open(&path)?
-            } else if next.is_some() {
-                return Ok(());
             } else {
+                // Its name was lost, though that of a later one may not have been.
                 let file = self.disk.create(&path)?;
                 self.disk.sync_dir(partition.path())?;
                 file
             };
-            file.write_at(0, &[&segment_header(place.id, place.segment)])?;
+            if epoch_of(&*file, place.id, place.segment)?.is_none() {
+                let epoch = state.epochs.at(place.segment).unwrap_or_else(|| state.epochs.current());
+                file.write_at(0, &[&segment_header(place.id, place.segment, epoch)])?;
+            }
             self.touched.insert(path.clone(), file);
         }
         let file = &self.touched[&path];

@@ -37,6 +37,7 @@ pub(in super::super) fn load(disk: &Arc<dyn Disk>, dir: &ShardDir) -> io::Result
         disk: Arc::clone(disk),
         dir: dir.clone(),
         generation: found.last,
+        starts: 0,
         file,
         position: found.position,
         allocated: found.position,

@@ -49,6 +49,8 @@ pub(super) struct MetaLog {
     disk: Arc<dyn Disk>,
     dir: ShardDir,
     generation: u64,
+    /// How often it had to begin anew.
+    starts: u64,
     file: Arc<dyn DiskFile>,
     position: u64,
     allocated: u64,
@@ -72,8 +74,19 @@ pub(super) struct MetaLog {
     compacting: Option<u64>,
 }
 
+/// How far the metadata has come, by sequence.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct MetaProgress {
+    /// Up to here it is in the page cache.
+    pub(super) written: u64,
+    /// Up to here it is durable.
+    pub(super) durable: u64,
+}
+
 /// What is to be synced for the metadata.
 pub(super) struct MetaSync {
+    /// How often the log had begun anew.
+    pub(super) starts: u64,
     /// Durable up to this sequence, if it succeeds.
     pub(super) upto: u64,
     pub(super) files: Vec<Arc<dyn DiskFile>>,
@@ -85,6 +98,13 @@ impl MetaLog {
     pub(super) fn version(&self, state: &MetaState, key: &str) -> u64 {
         let pending = self.versions.get(key).map(|(_, version)| *version);
         pending.unwrap_or_else(|| state.value(key).map_or(0, |value| value.version))
+    }
+
+    /// Sees to it that no version is given that was given before this life of the shard, though it may have been lost since: returns what
+    /// must be durable first. A life has 2^32 versions to give, and there are as many lives.
+    pub(super) fn begin_life(&mut self) -> MetaRecord {
+        self.given = ((self.given >> 32) + 1) << 32;
+        MetaRecord::Versions(self.given)
     }
 
     /// A version that no value ever had.
@@ -112,6 +132,16 @@ impl MetaLog {
     /// The sequence up to which everything is durable.
     pub(super) fn durable(&self) -> u64 {
         self.durable
+    }
+
+    /// Whether a sync is of the log as it is now, and not of one that was given up meanwhile.
+    pub(super) fn is_current(&self, starts: u64) -> bool {
+        self.starts == starts
+    }
+
+    /// How far it has come.
+    pub(super) fn progress(&self) -> MetaProgress {
+        MetaProgress { written: self.written, durable: self.durable }
     }
 
     /// Whether every change is durable.
@@ -167,7 +197,12 @@ impl MetaLog {
     /// What must be synced for everything written so far to be durable.
     pub(super) fn begin_sync(&mut self) -> MetaSync {
         let files = std::mem::take(&mut self.dirty);
-        MetaSync { upto: self.written, files, new_name: std::mem::take(&mut self.new_name) }
+        MetaSync {
+            starts: self.starts,
+            upto: self.written,
+            files,
+            new_name: std::mem::take(&mut self.new_name),
+        }
     }
 
     /// Takes over what has become durable.
@@ -194,12 +229,19 @@ impl MetaLog {
         sequence
     }
 
-    /// After a sync that failed: goes back to what is durable, and begins a new generation with it, for the old file can no longer be
-    /// trusted. Returns the shard's own records that were lost, with their sequences: they are to be appended again.
-    pub(super) fn start_over(&mut self, state: &MetaState) -> io::Result<Vec<(u64, Vec<MetaRecord>)>> {
+    /// After a sync that failed: goes back to what is durable. Returns the shard's own records that were lost, with their
+    /// sequences: they are to be appended again.
+    pub(super) fn give_up(&mut self) -> Vec<(u64, Vec<MetaRecord>)> {
+        self.starts += 1;
         self.staged.clear();
+        self.dirty.clear();
         let lost = self.forget_after(self.durable);
         (self.sequence, self.written) = (self.durable, self.durable);
+        lost
+    }
+
+    /// Begins a new generation with what is durable, for the old file can no longer be trusted.
+    pub(super) fn start_over(&mut self, state: &MetaState) -> io::Result<()> {
         let next = self.generation + 1;
         let snapshot = encode_snapshot(self.durable, state);
         self.disk.replace(&self.dir.meta_snapshot(next), &snapshot)?;
@@ -207,10 +249,9 @@ impl MetaLog {
         self.switch(next)?;
         self.disk.sync_dir(self.dir.path())?;
         self.new_name = false;
-        self.dirty.clear();
         self.compacting = None;
         remove_older(&*self.disk, &self.dir, next);
-        Ok(lost)
+        Ok(())
     }
 
     fn forget_after(&mut self, sequence: u64) -> Vec<(u64, Vec<MetaRecord>)> {

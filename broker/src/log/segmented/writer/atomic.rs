@@ -37,15 +37,6 @@ enum State {
     Journaling { records: Vec<MetaRecord>, outcomes: Vec<Outcome>, reply: Reply<Committed> },
 }
 
-impl Atomic {
-    /// Answers that it may or may not take effect.
-    pub(super) fn refuse(self, error: CommitError) {
-        match self.state {
-            State::Waiting { reply, .. } | State::Journaling { reply, .. } => send(reply, Err(error)),
-        }
-    }
-}
-
 /// A commit that was checked.
 struct Plan {
     appends: Vec<(Op, Checked)>,
@@ -62,37 +53,50 @@ impl Writer {
         self.atomic = Some(Atomic { touched: Touched::of_ops(&ops), state: State::Waiting { ops, reply } });
     }
 
+    /// Fails the commit that waits, if there is one: for want of metadata it will not begin.
+    pub(super) fn refuse_atomic(&mut self, reason: &str) {
+        match self.atomic.take() {
+            Some(Atomic { state: State::Waiting { reply, .. }, .. }) => {
+                send(reply, Err(CommitError::Storage(reason.to_owned())));
+                self.retry = true;
+            }
+            other => self.atomic = other,
+        }
+    }
+
     /// Begins the commit that waits, if nothing of what it touches is under way.
     pub(super) fn start_atomic(&mut self) {
+        if let Some(reason) = self.meta_failed.clone() {
+            return self.refuse_atomic(&reason);
+        }
         let Some(Atomic { touched, state: State::Waiting { ops, .. } }) = &self.atomic else { return };
         let bytes: u64 = ops.iter().map(|op| ITEM + op_len(op)).sum();
         let partitions: Vec<PartitionId> = touched.partitions.iter().copied().collect();
         let metadata_busy = touched.metadata && !self.meta.is_settled();
+        let mut failing = None;
         let mut ready = !metadata_busy && self.journal.has_room(bytes, self.meta.durable());
         for id in partitions {
             let Some(partition) = self.partitions.get_mut(&id) else { continue };
+            failing = failing.or(partition.failing.clone());
             if !partition.is_settled() {
                 ready = false;
                 partition.sync_wanted = true;
                 self.want_sync(id);
             }
         }
-        if self.journal.is_dead() {
-            ready = true;
-        }
-        if ready && let Some(Atomic { touched, state: State::Waiting { ops, reply } }) = self.atomic.take() {
-            self.begin_atomic(touched, ops, reply);
+        if (ready || failing.is_some())
+            && let Some(Atomic { touched, state: State::Waiting { ops, reply } }) = self.atomic.take()
+        {
+            match failing {
+                Some(reason) => send(reply, Err(CommitError::Storage(reason))),
+                None => self.begin_atomic(touched, ops, reply),
+            }
+            // Whatever comes of it, what was deferred behind it may be next.
+            self.retry = true;
         }
     }
 
     fn begin_atomic(&mut self, touched: Touched, ops: Vec<Op>, reply: Reply<Committed>) {
-        // Whatever comes of it, what was deferred behind it may be next.
-        self.retry = true;
-        if self.journal.is_dead() {
-            let reason =
-                "the shard's journal failed: restart the broker to commit to several partitions at once";
-            return send(reply, Err(CommitError::Storage(reason.to_owned())));
-        }
         let plan = match self.plan(ops) {
             Ok(plan) => plan,
             Err((index, refusal)) => return send(reply, Err(CommitError::Refused { index, refusal })),
@@ -239,35 +243,37 @@ impl Writer {
     pub(super) fn on_journaled(&mut self, result: io::Result<()>) {
         let round = std::mem::take(&mut self.journaling);
         if let Err(error) = result {
-            self.journal.failed();
-            tracing::error!(shard = %self.env.shared.dir.path().display(), %error, "the journal failed: every file is synced by itself");
-            self.fail_atomic(&error);
+            tracing::error!(
+                shard = %self.env.shared.dir.path().display(),
+                %error,
+                "the journal failed: it begins anew once every file is synced by itself"
+            );
+            let (number, behind) = self.journal.failed();
+            self.draining.extend(behind);
+            self.fail_atomic(number, &error);
             for (id, serial) in round {
                 self.journal_instead(id, serial);
             }
             return;
         }
-        let durable = self.meta.durable();
-        let ids: Vec<PartitionId> = round.iter().map(|(id, _)| *id).collect();
-        let atomic = self.atomic.as_ref().map(|atomic| atomic.touched.partitions.clone()).unwrap_or_default();
-        let is_atomic = ids.is_empty();
-        let partitions = if is_atomic { atomic.into_iter().collect() } else { ids };
-        let live: Vec<PartitionId> =
-            partitions.into_iter().filter(|id| self.partitions.contains_key(id)).collect();
-        let number = self.journal.written(live.iter().copied());
-        if is_atomic {
-            return self.finish_atomic(number);
+        if round.is_empty() {
+            return self.finish_atomic();
         }
+        let marks = round.iter().filter_map(|(id, _)| {
+            let syncing = self.partitions.get(id)?.syncing.as_ref()?;
+            Some((*id, syncing.mark.offset))
+        });
+        self.journal.written(marks);
+        let progress = self.meta.progress();
         for (id, serial) in round {
             let Some(partition) = self.partitions.get_mut(&id).filter(|found| found.serial == serial) else {
-                self.journal.settled(id);
+                self.journal.settled(id, u64::MAX);
                 continue;
             };
             let Some(syncing) = partition.syncing.take() else { continue };
             partition.put_back(syncing.behind);
-            partition.journaled = true;
             partition.advance(syncing.mark);
-            partition.settle(durable);
+            partition.settle(progress);
             self.save_checkpoint(id);
             self.want_sync(id);
         }
@@ -285,10 +291,15 @@ impl Writer {
         }
     }
 
-    fn fail_atomic(&mut self, error: &io::Error) {
+    /// The record may be in the journal, and must not count when others have its offsets: they belong to a new epoch.
+    fn fail_atomic(&mut self, (generation, sequence): (u64, u64), error: &io::Error) {
         match self.atomic.take() {
             Some(Atomic { touched, state: State::Journaling { reply, .. } }) => {
                 self.unstage(&touched);
+                for id in &touched.partitions {
+                    self.cut(*id, &error.to_string());
+                }
+                self.meta.append(vec![MetaRecord::Replayed { generation, sequence }], true);
                 send(reply, Err(CommitError::Storage(error.to_string())));
                 self.retry = true;
             }
@@ -297,22 +308,27 @@ impl Writer {
     }
 
     /// The record is durable: it goes where it belongs.
-    fn finish_atomic(&mut self, (generation, sequence): (u64, u64)) {
+    fn finish_atomic(&mut self) {
         self.retry = true;
         let Some(Atomic { touched, state: State::Journaling { mut records, outcomes, reply } }) =
             self.atomic.take()
         else {
             return;
         };
-        let durable = self.meta.durable();
+        let ends =
+            touched.partitions.iter().filter_map(|id| Some((*id, self.partitions.get(id)?.staged_end())));
+        let (generation, sequence) = self.journal.written(ends);
+        let progress = self.meta.progress();
         for id in &touched.partitions {
             let Some(partition) = self.partitions.get_mut(id) else { continue };
+            let end = partition.staged_end();
             if let Err(error) = partition.write_reserved(&self.env, &mut self.scratch) {
-                let reason = format!("writing a commit that only the journal has: {error}");
-                send(reply, Err(CommitError::Storage(reason.clone())));
-                return self.break_down(reason);
+                // It is durable all the same.
+                (partition.durable.offset, partition.written.offset) = (end, end);
+                self.cut(*id, &error.to_string());
+            } else {
+                partition.settle(progress);
             }
-            partition.settle(durable);
         }
         if !records.is_empty() {
             records.push(MetaRecord::Replayed { generation, sequence });
@@ -321,6 +337,15 @@ impl Writer {
             self.journal.needs_meta(sequence.unwrap_or(0));
         }
         send(reply, Ok(Committed { outcomes, durable: Box::pin(std::future::ready(Ok(()))) }));
+    }
+
+    /// Lets go of what the journal has of a partition, if its segments have it all and the metadata says how.
+    pub(super) fn settle_journal(&mut self, id: PartitionId) {
+        match self.partitions.get(&id) {
+            Some(partition) if partition.needs_meta > 0 => {}
+            Some(partition) => self.journal.settled(id, partition.synced.offset),
+            None => self.journal.settled(id, u64::MAX),
+        }
     }
 
     /// Syncs partitions whose room in the journal is wanted.
@@ -336,7 +361,8 @@ impl Writer {
                     self.drains += 1;
                     partition.begin_sync(&self.env, true);
                 }
-                _ => self.journal.settled(id),
+                // Synced already, or about to be repaired.
+                _ => self.settle_journal(id),
             }
         }
     }

@@ -34,10 +34,10 @@ impl Writer {
 
     /// Goes on closing, if that was asked for; returns whether it is done.
     pub(super) fn is_closed(&mut self) -> bool {
-        if self.closing.is_none() || self.broken.is_none() && !self.is_quiet() {
+        if self.closing.is_none() || self.meta_failed.is_none() && !self.is_quiet() {
             return false;
         }
-        let result = match &self.broken {
+        let result = match &self.meta_failed {
             Some(reason) => Err(io::Error::other(reason.clone())),
             None => self.seal(),
         };
@@ -66,12 +66,16 @@ impl Writer {
             self.partitions.values().all(idle) && self.opening.is_empty() && self.removing.is_empty();
         let requests = self.deferred.is_empty() && self.atomic.is_none() && !self.journal.is_busy();
         let metadata = self.after_meta.is_empty() && self.meta.is_settled() && !self.meta_syncing;
-        partitions && requests && metadata && !self.snapshotting || self.broken.is_some()
+        partitions && requests && metadata && !self.snapshotting
     }
 
     fn seal(&mut self) -> io::Result<()> {
-        let seals: Vec<Seal> =
-            self.partitions.values().filter(|found| !found.is_corrupt()).map(LivePartition::seal).collect();
+        let seals: Vec<Seal> = self
+            .partitions
+            .values()
+            .filter(|found| !found.is_corrupt() && found.failing.is_none())
+            .map(LivePartition::seal)
+            .collect();
         let mut first_error = None;
         let mut records = Vec::new();
         // One result each: nobody waits for room.

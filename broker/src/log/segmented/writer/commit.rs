@@ -74,6 +74,9 @@ impl Writer {
         let Some(partition) = self.partitions.get_mut(&id) else {
             return send(reply, Err(CommitError::Refused { index: 0, refusal: Refusal::NotOpen(id) }));
         };
+        if let Some(reason) = &partition.failing {
+            return send(reply, Err(CommitError::Storage(reason.clone())));
+        }
         let checked = match partition.check(at, batch, source, now, &Ahead::default()) {
             Ok(checked) => checked,
             Err(refusal) => return send(reply, Err(CommitError::Refused { index: 0, refusal })),

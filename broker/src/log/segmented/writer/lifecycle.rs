@@ -42,7 +42,7 @@ impl Writer {
             // What was promised to be in the page cache only, and was not synced yet, is from now on.
             partition.sync_wanted |= partition.durability != options.durability;
             partition.durability = options.durability;
-            partition.settle(self.meta.durable());
+            partition.settle(self.meta.progress());
             send(reply, Ok(partition.shared.describe()));
             self.want_sync(id);
             return;
@@ -66,9 +66,6 @@ impl Writer {
     }
 
     pub(super) fn on_recovered(&mut self, id: PartitionId, result: io::Result<Box<Recovered>>) {
-        if let Some(reason) = self.broken.clone() {
-            return self.fail_open(id, || CommitError::Storage(reason.clone()));
-        }
         let found = match result {
             Ok(found) => *found,
             Err(error) => {
@@ -88,6 +85,7 @@ impl Writer {
             },
         };
         if let Some(reason) = &corrupt {
+            eprintln!("DEBUG {id} corrupt: {reason}; found {found:?}");
             tracing::error!(partition = %id, reason, "the log is corrupt below its durable end: the partition is read-only");
         } else if !found.clean || state.owner != self.env.owner {
             state.epochs.raise(found.end.offset);
@@ -217,7 +215,8 @@ impl Writer {
             return send(reply, Ok(()));
         }
         self.held.retain(|held| *held != id);
-        self.journal.settled(id);
+        self.failing.retain(|failing| *failing != id);
+        self.journal.settled(id, u64::MAX);
         self.removing.insert(id, vec![reply]);
         if leftover {
             self.remove_files(id);
@@ -269,6 +268,9 @@ pub(in super::super) fn remove_partition(
 impl LivePartition {
     /// Where the log would begin after a trim; `None` if it would let go of nothing.
     fn trimmed_start(&self, before: u64, max_bytes: Option<u64>) -> Option<u64> {
+        if self.failing.is_some() {
+            return None;
+        }
         let view = super::super::shared::reading(&self.shared.view);
         let published = *self.publish.borrow();
         let mut bytes = view.bytes();
@@ -306,7 +308,7 @@ impl LivePartition {
         if whole {
             self.active = None;
             self.written = Mark::unwritten(end);
-            self.durable = self.written;
+            (self.durable, self.synced) = (self.written, self.written);
             self.runs.clear();
         }
         bases

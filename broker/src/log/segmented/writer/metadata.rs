@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 
 use super::super::mailbox::{Event, Reply};
 use super::super::meta::{self, MetaRecord};
-use super::super::partition::{commit_error, waited};
+use super::super::partition::{LivePartition, commit_error, waited};
 use super::{Writer, send};
 use crate::log::engine::{CommitError, Committed, DurabilityError, Outcome, PartitionId};
 
@@ -53,6 +53,12 @@ impl Writer {
 
     /// Writes what is staged, and answers it.
     pub(super) fn flush_metadata(&mut self) {
+        if let Some(reason) = self.meta_failed.take() {
+            self.start_metadata_over(Vec::new(), &reason);
+        }
+        if self.meta_failed.is_some() {
+            return;
+        }
         let result = self.meta.flush();
         let answers = std::mem::take(&mut self.meta_answers);
         if let Err(error) = result {
@@ -77,13 +83,18 @@ impl Writer {
     fn put_back_unwritten(&mut self, error: &std::io::Error) {
         let lost = self.meta.drop_staged();
         if matches!(commit_error(error), CommitError::DiskFull) {
+            // Without the commits they may fit into what is kept for them.
             self.append_again(lost);
-            // Without the commits they may fit into what is kept for them; if not, the next round tries again.
-            if let Err(error) = self.meta.flush() {
-                tracing::warn!(%error, "no room for the shard's own metadata");
-            }
         } else {
             self.start_metadata_over(lost, &error.to_string());
+        }
+        if self.meta_failed.is_none()
+            && let Err(error) = self.meta.flush()
+        {
+            tracing::warn!(%error, "cannot write the shard's own metadata: the next round tries again");
+            let lost = self.meta.drop_staged();
+            self.append_again(lost);
+            self.refuse_without_metadata(&error.to_string());
         }
     }
 
@@ -108,27 +119,67 @@ impl Writer {
     fn start_metadata_over(&mut self, unwritten: Vec<(u64, Vec<MetaRecord>)>, reason: &str) {
         let shard = self.env.shared.dir.path().display().to_string();
         tracing::error!(shard, reason, "the metadata log failed: it begins anew with what is durable");
-        let mut restarted = None;
-        self.env.shared.change(|state| restarted = Some(self.meta.start_over(state)));
-        match restarted {
-            Some(Ok(mut lost)) => {
-                lost.extend(unwritten);
-                let durable = self.meta.durable();
-                let (kept, failed): (VecDeque<_>, VecDeque<_>) =
-                    std::mem::take(&mut self.after_meta).into_iter().partition(|(sequence, after)| {
-                        *sequence <= durable || !matches!(after, After::Commit(_))
-                    });
-                self.after_meta = kept;
-                for (_, after) in failed {
-                    if let After::Commit(reply) = after {
-                        send(reply, Err(DurabilityError { reason: reason.to_owned() }));
-                    }
-                }
-                self.append_again(lost);
-            }
-            Some(Err(error)) => self.break_down(format!("{reason}; and beginning anew failed: {error}")),
-            None => {}
+        for answer in std::mem::take(&mut self.meta_answers) {
+            send(answer.reply, Err(CommitError::Storage(reason.to_owned())));
         }
+        let mut lost = self.meta.give_up();
+        lost.extend(unwritten);
+        let (kept, failed): (VecDeque<_>, VecDeque<_>) = std::mem::take(&mut self.after_meta)
+            .into_iter()
+            .partition(|(_, after)| !matches!(after, After::Commit(_)));
+        self.after_meta = kept;
+        for (_, after) in failed {
+            if let After::Commit(reply) = after {
+                send(reply, Err(DurabilityError { reason: reason.to_owned() }));
+            }
+        }
+        self.append_again(lost);
+        let started = self.env.shared.look(|state| self.meta.start_over(state));
+        if let Some(Err(error)) = started {
+            // The next round tries again; until then commits of metadata are refused.
+            tracing::error!(shard, %error, "the metadata log cannot begin anew yet");
+            self.refuse_without_metadata(reason);
+            self.meta_failed = Some(reason.to_owned());
+        }
+    }
+
+    /// Whoever waits for the metadata is not left waiting until the disk gets better.
+    fn refuse_without_metadata(&mut self, reason: &str) {
+        let storage = || CommitError::Storage(reason.to_owned());
+        self.refuse_atomic(reason);
+        let mut opening = Vec::new();
+        self.after_meta.retain_mut(|(_, after)| match after {
+            After::Open(id) => {
+                opening.push(*id);
+                false
+            }
+            After::Trim { reply, .. } => {
+                if let Some(reply) = reply.take() {
+                    send(reply, Err(storage()));
+                }
+                true
+            }
+            _ => true,
+        });
+        for id in opening {
+            self.fail_open(id, storage);
+        }
+        // What was noted happens all the same, once it can be durable.
+        for reply in self.removing.values_mut().flat_map(|replies| replies.drain(..)) {
+            send(reply, Err(storage()));
+        }
+        let gated = |(id, partition): (&PartitionId, &LivePartition)| {
+            (partition.needs_meta > 0 && !partition.waiters.is_empty() && partition.syncing.is_none())
+                .then_some(*id)
+        };
+        let gated: Vec<PartitionId> = self.partitions.iter().filter_map(gated).collect();
+        for id in gated {
+            if let Some(partition) = self.partitions.get_mut(&id) {
+                (partition.durable, partition.synced) = (partition.gate, partition.gate);
+                self.cut(id, reason);
+            }
+        }
+        self.retry = true;
     }
 
     pub(super) fn sync_metadata(&mut self) {
@@ -140,18 +191,16 @@ impl Writer {
             let files = sync.files.iter().try_for_each(|file| file.sync_data());
             let result =
                 files.and_then(|()| if sync.new_name { disk.sync_dir(shared.dir.path()) } else { Ok(()) });
-            shared.mailbox.tell(Event::MetaSynced { upto: sync.upto, result });
+            shared.mailbox.tell(Event::MetaSynced { starts: sync.starts, upto: sync.upto, result });
         });
     }
 
-    pub(super) fn on_meta_synced(&mut self, upto: u64, result: std::io::Result<()>) {
+    pub(super) fn on_meta_synced(&mut self, starts: u64, upto: u64, result: std::io::Result<()>) {
         self.meta_syncing = false;
-        if self.broken.is_some() {
+        if !self.meta.is_current(starts) {
             return;
         }
         if let Err(error) = result {
-            // What was staged meanwhile is answered before it is lost with the rest.
-            self.flush_metadata();
             self.start_metadata_over(Vec::new(), &error.to_string());
             return;
         }
@@ -171,9 +220,10 @@ impl Writer {
             After::Trim { id, bases, start, reply } => self.finish_trim(id, bases, start, reply),
             After::Delete(id) => self.remove_files(id),
             After::Settle(id) => {
-                let durable = self.meta.durable();
+                let progress = self.meta.progress();
                 if let Some(partition) = self.partitions.get_mut(&id) {
-                    partition.settle(durable);
+                    partition.settle(progress);
+                    self.settle_journal(id);
                 }
                 self.save_checkpoint(id);
             }
@@ -211,24 +261,6 @@ impl Writer {
                 %error,
                 "cannot save a snapshot of the metadata"
             ),
-        }
-    }
-
-    /// Whoever waits for the metadata waits in vain.
-    pub(super) fn fail_after_meta(&mut self, reason: &str) {
-        let storage = || CommitError::Storage(reason.to_owned());
-        for (_, after) in std::mem::take(&mut self.after_meta) {
-            match after {
-                After::Commit(reply) => send(reply, Err(DurabilityError { reason: reason.to_owned() })),
-                After::Open(id) => self.fail_open(id, storage),
-                After::Trim { reply: Some(reply), .. } => send(reply, Err(storage())),
-                After::Delete(id) => {
-                    for reply in self.removing.remove(&id).unwrap_or_default() {
-                        send(reply, Err(storage()));
-                    }
-                }
-                After::Trim { .. } | After::Settle(_) => {}
-            }
         }
     }
 }

@@ -15,6 +15,7 @@ mod close;
 mod commit;
 mod lifecycle;
 mod metadata;
+mod repair;
 mod sync;
 
 pub(super) use self::lifecycle::{PendingTrim, remove_partition};
@@ -32,7 +33,7 @@ use super::journal::Journal;
 use super::mailbox::{Event, Mail, Reply, Request};
 use super::meta::MetaLog;
 use super::partition::LivePartition;
-use crate::log::engine::{CommitError, PartitionId};
+use crate::log::engine::PartitionId;
 
 /// A shard's writer.
 pub(super) struct Writer {
@@ -67,8 +68,10 @@ pub(super) struct Writer {
     /// Partitions whose unsynced segments are kept open though nobody waits for their sync, the oldest first.
     held: VecDeque<PartitionId>,
     closing: Option<Closing>,
-    /// Why the disk can no longer be trusted with anything.
-    broken: Option<String>,
+    /// Partitions that lack what the journal alone has.
+    failing: Vec<PartitionId>,
+    /// Why no metadata can be committed for now.
+    meta_failed: Option<String>,
     serial: u64,
     /// Something ended that deferred requests may have waited for.
     retry: bool,
@@ -99,7 +102,8 @@ impl Writer {
             floors,
             held: VecDeque::new(),
             closing: None,
-            broken: None,
+            failing: Vec::new(),
+            meta_failed: None,
             serial: 0,
             retry: false,
             scratch: Vec::new(),
@@ -119,6 +123,9 @@ impl Writer {
                 self.on_event(event);
             }
             self.retry_deferred();
+            if !self.failing.is_empty() {
+                self.repair();
+            }
             for request in requests {
                 self.on_request(request);
             }
@@ -128,6 +135,41 @@ impl Writer {
                 self.retry_deferred();
                 self.flush();
                 self.schedule();
+            }
+            if std::env::var("L1DEBUG").is_ok() {
+                eprintln!(
+                    "DEBUG deferred {} atomic {:?} queue {:?} syncing {} drains {} draining {:?} after {} failing {:?} metafail {:?} opening {} removing {} metasync {} dirty {} settled {} room {} parts {:?}",
+                    self.deferred.len(),
+                    self.atomic.as_ref().map(|a| a.touched.partitions.len()),
+                    self.queue.len(),
+                    self.syncing,
+                    self.drains,
+                    self.draining.len(),
+                    self.after_meta.len(),
+                    self.failing,
+                    self.meta_failed,
+                    self.opening.len(),
+                    self.removing.len(),
+                    self.meta_syncing,
+                    self.meta.is_dirty(),
+                    self.meta.is_settled(),
+                    self.journal.has_room(100, self.meta.durable()),
+                    self.partitions
+                        .values()
+                        .filter(|p| !p.is_settled())
+                        .map(|p| (
+                            p.shared.id.index,
+                            p.dirty.len(),
+                            p.syncing.is_some(),
+                            p.synced.offset,
+                            p.durable.offset,
+                            p.written.offset,
+                            p.needs_meta,
+                            p.sync_wanted,
+                            p.queued
+                        ))
+                        .collect::<Vec<_>>()
+                );
             }
             if self.is_closed() {
                 return;
@@ -148,10 +190,6 @@ impl Writer {
             self.begin_close(reply);
             return;
         }
-        if let Some(reason) = &self.broken {
-            request.refuse(CommitError::Storage(reason.clone()));
-            return;
-        }
         if self.is_blocked(&request) {
             self.deferred.push_back(request);
             return;
@@ -168,7 +206,7 @@ impl Writer {
     fn on_event(&mut self, event: Event) {
         match event {
             Event::Synced { id, serial, drain, result } => self.on_synced(id, serial, drain, result),
-            Event::MetaSynced { upto, result } => self.on_meta_synced(upto, result),
+            Event::MetaSynced { starts, upto, result } => self.on_meta_synced(starts, upto, result),
             Event::MetaSnapshot { result } => self.on_meta_snapshot(result),
             Event::Journaled { result } => self.on_journaled(result),
             Event::Recovered { id, result } => self.on_recovered(id, result),
@@ -201,39 +239,16 @@ impl Writer {
 
     /// Writes everything that is staged, and answers it.
     fn flush(&mut self) {
-        let durable = self.meta.durable();
+        // First: what partitions promise in memory may rely on it.
+        self.flush_metadata();
+        let progress = self.meta.progress();
         for id in std::mem::take(&mut self.staged) {
             let Some(partition) = self.partitions.get_mut(&id) else { continue };
-            partition.write_staged(&self.env, durable, &mut self.scratch);
+            partition.write_staged(&self.env, progress, &mut self.scratch);
             self.after_write(id);
         }
-        self.flush_metadata();
         // A round of large batches must not keep its memory for good.
         self.scratch.shrink_to(1 << 20);
-    }
-
-    /// From here on nothing is promised any more.
-    fn break_down(&mut self, reason: String) {
-        tracing::error!(
-            shard = %self.env.shared.dir.path().display(),
-            reason,
-            "the shard takes no more commits until the broker is restarted"
-        );
-        let storage = || CommitError::Storage(reason.clone());
-        for partition in self.partitions.values_mut() {
-            partition.fail_waiters(&reason);
-            for trim in partition.trims.drain(..) {
-                trim.refuse(storage());
-            }
-        }
-        self.fail_after_meta(&reason);
-        if let Some(atomic) = self.atomic.take() {
-            atomic.refuse(storage());
-        }
-        for request in std::mem::take(&mut self.deferred) {
-            request.refuse(storage());
-        }
-        self.broken = Some(reason);
     }
 }
 

@@ -8,10 +8,8 @@ use std::sync::Arc;
 
 use super::super::env::Env;
 use super::super::mailbox::Event;
-use super::super::meta::MetaRecord;
 use super::super::partition::{Dirty, LivePartition, Syncing};
 use super::Writer;
-use super::metadata::After;
 use crate::log::disk::Disk;
 use crate::log::engine::{Durability, PartitionId};
 
@@ -53,11 +51,8 @@ impl Writer {
 
     /// Starts as many syncs as may run at once.
     pub(super) fn schedule(&mut self) {
-        if self.broken.is_some() {
-            return;
-        }
         self.start_atomic();
-        if !self.meta_syncing && self.meta.is_dirty() {
+        if self.meta_failed.is_none() && !self.meta_syncing && self.meta.is_dirty() {
             self.sync_metadata();
         }
         let free = PARALLEL_SYNCS.saturating_sub(self.syncing);
@@ -78,58 +73,24 @@ impl Writer {
 
     pub(super) fn on_synced(&mut self, id: PartitionId, serial: u64, drain: bool, result: io::Result<()>) {
         *(if drain { &mut self.drains } else { &mut self.syncing }) -= 1;
-        let durable = self.meta.durable();
+        let progress = self.meta.progress();
         let Some(partition) = self.partitions.get_mut(&id).filter(|found| found.serial == serial) else {
             return;
         };
         let Some(syncing) = partition.syncing.take() else { return };
         match result {
             Ok(()) => {
-                partition.journaled = false;
-                self.journal.settled(id);
+                partition.synced = syncing.mark;
                 partition.advance(syncing.mark);
-                partition.settle(durable);
-                if partition.dirty.is_empty() {
+                partition.settle(progress);
+                self.settle_journal(id);
+                if self.partitions.get(&id).is_some_and(|partition| partition.dirty.is_empty()) {
                     self.held.retain(|held| *held != id);
                 }
                 self.save_checkpoint(id);
                 self.want_sync(id);
             }
             Err(error) => self.cut(id, &error.to_string()),
-        }
-    }
-
-    /// A sync of a partition failed: what was not durable before is given up.
-    pub(super) fn cut(&mut self, id: PartitionId, reason: &str) {
-        let Some(partition) = self.partitions.get_mut(&id) else { return };
-        if partition.journaled {
-            let reason =
-                format!("syncing partition {id} failed, and only the journal has all of it: {reason}");
-            self.break_down(reason);
-            return;
-        }
-        let (end, lost) = (partition.durable.offset, partition.written.offset - partition.durable.offset);
-        tracing::error!(partition = %id, reason, end, lost, "a sync failed: the log is cut to what is durable");
-        let place = partition.durable;
-        let emptied = partition.cut(reason);
-        partition.gate = end;
-        let state = partition.state(self.env.owner);
-        let dir = partition.shared.dir.clone();
-        for base in &emptied {
-            self.env.shared.files.forget(id, *base);
-            // If it stays, the next segment of that name replaces it.
-            let _ = self.env.disk.remove_file(&dir.segment(*base));
-        }
-        if place.position > 0 && !emptied.contains(&place.base) {
-            self.env.shared.files.forget(id, place.base);
-            // The next segment begins at the cut, and hides what this one may still hold beyond it.
-            let cut = self.env.disk.open(&dir.segment(place.base));
-            let _ = cut.and_then(|file| file.truncate(place.position));
-        }
-        self.env.shared.cache.cut(id, end);
-        let sequence = self.note(MetaRecord::Partition(id, state), After::Settle(id));
-        if let Some(partition) = self.partitions.get_mut(&id) {
-            partition.needs_meta = sequence;
         }
     }
 
