@@ -42,7 +42,7 @@ pub fn status(receiver: &Receiver) -> TlsStatus {
 }
 
 fn leaf(snapshot: &Snapshot) -> Option<Certificate> {
-    let der = snapshot.server_chain()?.first()?;
+    let der = snapshot.identities().first()?.chain().first()?;
     let (_, leaf) = X509Certificate::from_der(der).ok()?;
     let names = leaf.subject_alternative_name().ok().flatten().map(|san| san.value.general_names.iter());
     Some(Certificate {

@@ -247,7 +247,8 @@ fn connector(
         receiver
     } else {
         let roots = if roots.is_empty() { vec![TrustSource::PublicRoots] } else { roots };
-        let material = Material { client_identity: identity, ..Material::new().with_roots(roots) };
+        let mut material = Material::new().with_roots(roots);
+        material.client_identity = identity;
         Store::new(&material)?.receiver()
     };
     let options = TransportOptions { key_log, ..TransportOptions::new(ALPN, DEFAULT_PORT) };

@@ -5,6 +5,7 @@
 //! shutdown                                 every byte, then a clean end (Ok(0))
 //! abort(code), or drop without shutdown    StreamError::Aborted, never a clean end
 //! the process or the path dies             StreamError::Aborted on TCP, ConnectionLost on QUIC
+//! is no longer trusted here                StreamError::Distrusted, on both halves
 //! ```
 
 use std::fmt;
@@ -15,6 +16,7 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::peer::Peer;
+use crate::tls::Fallen;
 
 /// Both directions of a stream, and who is on the other side.
 #[derive(Debug)]
@@ -48,6 +50,10 @@ pub enum StreamError {
         /// What the backend knows of the cause.
         reason: String,
     },
+    /// Trust in the peer ended here: its certificate was revoked, its issuer or its key is no longer accepted. Connecting again
+    /// cannot help before the peer has another certificate.
+    #[error("{0}")]
+    Distrusted(#[from] Fallen),
     /// The handshake that had seemed complete was refused by the peer: on TLS 1.3 the refusal of a client certificate
     /// arrives at the first read. Trying again cannot help.
     #[error("the peer refused our identity: {reason}")]
@@ -70,7 +76,7 @@ impl From<StreamError> for io::Error {
             StreamError::Aborted { .. } => io::ErrorKind::ConnectionAborted,
             StreamError::Stopped { .. } => io::ErrorKind::BrokenPipe,
             StreamError::ConnectionLost { .. } => io::ErrorKind::ConnectionReset,
-            StreamError::Refused { .. } => io::ErrorKind::PermissionDenied,
+            StreamError::Distrusted(_) | StreamError::Refused { .. } => io::ErrorKind::PermissionDenied,
         };
         Self::new(kind, error)
     }

@@ -15,6 +15,7 @@ use crate::error::{ConnectError, HandshakeError, ListenError, OpenError};
 use crate::expectation::Expectation;
 use crate::peer::{Peer, TransportKind};
 use crate::stream::Stream;
+use crate::tls::Fallen;
 
 /// A boxed future: what the methods of an object-safe asynchronous trait return.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -88,6 +89,17 @@ pub trait Inbound: Send + Sync + fmt::Debug {
 
     /// Who is on the other side.
     fn peer(&self) -> &Peer;
+
+    /// Resolves when trust no longer covers this peer: its certificate was revoked, or has ended where that counts
+    /// ([`ExpiredClients`](crate::tls::ExpiredClients)), its issuer or key is no longer accepted, or certificates are now
+    /// required and it showed none. Never resolves for a peer that stays trusted.
+    ///
+    /// Whoever serves the peer should await it beside its streams, tell the peer in the words of its own protocol, and close:
+    /// [`FALLEN_GRACE`](crate::tls::FALLEN_GRACE) after a change of trust the connection is cut off in any case. The end of a
+    /// certificate is noticed only while this is awaited.
+    ///
+    /// Cancellation safe, and may be awaited by several.
+    fn standing(&self) -> BoxFuture<'_, Fallen>;
 
     /// Ends the connection and whatever streams are left on it; on QUIC the peer is told `code`.
     ///

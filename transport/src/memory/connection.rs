@@ -12,6 +12,7 @@ use super::pipe::{Pipe, PipeReader, PipeWriter};
 use crate::error::OpenError;
 use crate::peer::Peer;
 use crate::stream::{RecvHalf, SendHalf, Stream};
+use crate::tls::Fallen;
 use crate::transport::{BoxFuture, Inbound, Outbound};
 
 /// The right of one stream to exist, shared by its four halves: the last one gives it back.
@@ -176,6 +177,11 @@ impl Inbound for MemoryInbound {
 
     fn peer(&self) -> &Peer {
         &self.peer
+    }
+
+    /// Nobody is judged here: there is no trust to change.
+    fn standing(&self) -> BoxFuture<'_, Fallen> {
+        Box::pin(std::future::pending())
     }
 
     fn close(&self, _code: u32) -> BoxFuture<'_, ()> {

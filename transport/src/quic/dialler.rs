@@ -123,7 +123,7 @@ impl Dialler {
             tasks: self.tasks.clone(),
             presence: Arc::default(),
         };
-        let link = Link::new(connection, verified, Side::Client, surroundings);
+        let link = Link::new(connection, verified, Side::Client, surroundings, &self.receiver);
         Ok(QuicOutbound::new(link, target, self.deadlines.open))
     }
 

@@ -97,7 +97,8 @@ impl Gate {
         };
         let connection = connecting.await.map_err(&failed)?;
         let verified = outcome.get().cloned().expect("an established connection has been judged")?;
-        Ok(QuicInbound::new(Link::new(connection, verified, Side::Server, self.surroundings.clone())))
+        let surroundings = self.surroundings.clone();
+        Ok(QuicInbound::new(Link::new(connection, verified, Side::Server, surroundings, &self.receiver)))
     }
 
     fn config(&self, handshake: ServerHandshake, outcome: Outcome) -> Arc<ServerConfig> {

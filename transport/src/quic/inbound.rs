@@ -6,6 +6,7 @@ use super::credit::StreamCredit;
 use super::link::Link;
 use crate::peer::Peer;
 use crate::stream::Stream;
+use crate::tls::Fallen;
 use crate::transport::{BoxFuture, Inbound};
 
 /// The server's side of an established QUIC connection.
@@ -34,6 +35,10 @@ impl Inbound for QuicInbound {
 
     fn peer(&self) -> &Peer {
         self.link.peer()
+    }
+
+    fn standing(&self) -> BoxFuture<'_, Fallen> {
+        Box::pin(self.link.standing().lost())
     }
 
     fn close(&self, code: u32) -> BoxFuture<'_, ()> {

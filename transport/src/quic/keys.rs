@@ -1,33 +1,40 @@
 //! The secrets of an endpoint that no handshake negotiates: with which it proves a stateless reset, and with which it
 //! seals the tokens that vouch for a client's address.
 //!
-//! One set serves the whole process. Retry and the reading of tokens use the endpoint's configuration, `NEW_TOKEN` the
-//! connection's: the same key has to be in both, or no token is ever honoured.
+//! Both come from the secret of a listener's TLS material: a restarted server resets the connections of the one before, so that
+//! their clients need not wait for the idle timeout, and honours its tokens. Retry and the reading of tokens use the endpoint's
+//! configuration, `NEW_TOKEN` the connection's: the same key has to be in both, or no token is ever honoured.
 
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
 use quinn::EndpointConfig;
+use quinn::crypto::{AeadKey, CryptoError, HandshakeTokenKey};
 use ring::hkdf::{HKDF_SHA256, Prk, Salt};
 use ring::hmac;
 use ring::rand::{SecureRandom, SystemRandom};
 use zeroize::Zeroizing;
 
 use super::session::QUIC_V1;
+use crate::tls::Receiver;
 
 /// Separates the two keys that are derived from one secret.
 const RESET_SALT: &[u8] = b"sealstream quic stateless reset";
 const TOKEN_SALT: &[u8] = b"sealstream quic address token";
 
-/// The keys of stateless resets and of address tokens. Cheap to clone.
+/// The key of stateless resets. Cheap to clone.
 #[derive(Clone)]
 pub(super) struct EndpointKeys {
     reset: Arc<hmac::Key>,
-    token: Arc<Prk>,
 }
 
 impl EndpointKeys {
-    /// The keys of this process, made on first use.
+    /// The keys of a listener: of the secret that its material has now. An endpoint keeps its reset key for life.
+    pub(super) fn of_listener(receiver: &Receiver) -> Self {
+        Self::derive(&receiver.current().quic_secrets()[0])
+    }
+
+    /// The keys of this process, made on first use: for sockets that only dial.
     pub(super) fn of_process() -> Self {
         static KEYS: OnceLock<EndpointKeys> = OnceLock::new();
         KEYS.get_or_init(|| {
@@ -38,7 +45,6 @@ impl EndpointKeys {
         .clone()
     }
 
-    /// Both keys from one secret.
     fn derive(secret: &[u8; 32]) -> Self {
         Self {
             reset: Arc::new(hmac::Key::from(
@@ -47,7 +53,6 @@ impl EndpointKeys {
                     .expand(&[], hmac::HMAC_SHA256)
                     .expect("HKDF gives 32 bytes"),
             )),
-            token: Arc::new(Salt::new(HKDF_SHA256, TOKEN_SALT).extract(secret)),
         }
     }
 
@@ -58,15 +63,46 @@ impl EndpointKeys {
         config.max_udp_payload_size(max_datagram).expect("clamped to what RFC 9000 allows");
         config
     }
-
-    /// The key with which address tokens are sealed.
-    pub(super) fn token(&self) -> Arc<Prk> {
-        Arc::clone(&self.token)
-    }
 }
 
 impl fmt::Debug for EndpointKeys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("EndpointKeys").finish_non_exhaustive()
+    }
+}
+
+/// Seals address tokens under the secret that a listener's material has at that moment, and opens those of every secret that is
+/// still honoured.
+pub(super) struct TokenKey(pub(super) Receiver);
+
+impl HandshakeTokenKey for TokenKey {
+    fn aead_from_hkdf(&self, random_bytes: &[u8]) -> Box<dyn AeadKey> {
+        let snapshot = self.0.current();
+        let key =
+            |secret: &Zeroizing<[u8; 32]>| -> Prk { Salt::new(HKDF_SHA256, TOKEN_SALT).extract(&**secret) };
+        let keys = snapshot.quic_secrets().iter().map(|secret| key(secret).aead_from_hkdf(random_bytes));
+        Box::new(AnyKey(keys.collect()))
+    }
+}
+
+/// The same key under each secret, the one in use first.
+struct AnyKey(Vec<Box<dyn AeadKey>>);
+
+impl AeadKey for AnyKey {
+    fn seal(&self, data: &mut Vec<u8>, additional_data: &[u8]) -> Result<(), CryptoError> {
+        self.0.first().ok_or(CryptoError)?.seal(data, additional_data)
+    }
+
+    fn open<'a>(&self, data: &'a mut [u8], additional_data: &[u8]) -> Result<&'a mut [u8], CryptoError> {
+        for key in &self.0 {
+            // A key that does not fit leaves the bytes in pieces.
+            let mut attempt = data.to_vec();
+            if let Ok(opened) = key.open(&mut attempt, additional_data) {
+                let plain = data.get_mut(..opened.len()).ok_or(CryptoError)?;
+                plain.copy_from_slice(opened);
+                return Ok(plain);
+            }
+        }
+        Err(CryptoError)
     }
 }

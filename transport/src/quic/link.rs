@@ -1,7 +1,7 @@
 //! One established connection, shared by whoever holds it: `Inbound` or `Outbound`, and every stream.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use quinn::{Connection, ConnectionError, RecvStream, SendStream, VarInt};
@@ -15,7 +15,7 @@ use super::socket;
 use super::stream::{QuicRecv, QuicSend};
 use crate::peer::{ExportError, Exporter, ExportsKeyingMaterial, Peer, TransportKind};
 use crate::stream::{RecvHalf, SendHalf, Stream, StreamError};
-use crate::tls::{Side, Verified};
+use crate::tls::{FALLEN_GRACE, Fallen, Judged, Receiver, Registration, Side, Standing, Verified};
 
 /// Between two looks at whether the peer has answered or the last frame has left: first, and at most. A round trip on
 /// one machine takes 0.1 ms, between continents 200 ms.
@@ -28,6 +28,10 @@ const MAX_ACK_DELAY: Duration = Duration::from_millis(25);
 /// How long the reset of a stream may take to leave, when it is the last act on its connection.
 const LAST_RESET: Duration = Duration::from_millis(500);
 
+/// The code that a peer is given with whom we are through: it means what 0 means, for the reason is nobody's business but
+/// ours.
+const DISTRUSTED: VarInt = VarInt::from_u32(0);
+
 /// One established connection. The last holder's drop closes it, with code 0.
 #[derive(Debug)]
 pub(super) struct Link {
@@ -37,6 +41,11 @@ pub(super) struct Link {
     surroundings: Surroundings,
     /// Streams that were reset here.
     resets: AtomicU64,
+    /// Whether trust still covers the peer.
+    standing: Arc<Standing>,
+    /// Its place among the connections that are judged again when trust changes.
+    registration: OnceLock<Registration>,
+    runtime: Handle,
 }
 
 /// What a connection needs of the listener or dialler that it came from.
@@ -55,8 +64,10 @@ impl Link {
         verified: Verified,
         side: Side,
         surroundings: Surroundings,
+        receiver: &Receiver,
     ) -> Arc<Self> {
-        Arc::new_cyclic(|link| {
+        let grounds = verified.grounds;
+        let link = Arc::new_cyclic(|link| {
             let peer = Peer {
                 transport: TransportKind::Quic,
                 remote_addr: socket::canonical(connection.remote_address()),
@@ -65,8 +76,25 @@ impl Link {
                 identity: verified.identity,
                 exporter: Some(Exporter::new(LinkExporter(Weak::clone(link)))),
             };
-            Self { connection, peer, side, surroundings, resets: AtomicU64::new(0) }
-        })
+            Self {
+                connection,
+                peer,
+                side,
+                surroundings,
+                resets: AtomicU64::new(0),
+                standing: receiver.standing(&grounds),
+                registration: OnceLock::new(),
+                runtime: Handle::current(),
+            }
+        });
+        let judged: Weak<dyn Judged> = Arc::<Self>::downgrade(&link);
+        link.registration.set(receiver.register(grounds, &judged)).expect("set once");
+        link
+    }
+
+    /// Whether trust still covers the peer.
+    pub(super) fn standing(&self) -> &Standing {
+        &self.standing
     }
 
     pub(super) fn connection(&self) -> &Connection {
@@ -95,7 +123,10 @@ impl Link {
 
     /// What a half reports when the connection is gone.
     pub(super) fn lost(&self, error: &ConnectionError) -> StreamError {
-        failure::stream(error, self.side)
+        match (error, self.standing.fallen()) {
+            (ConnectionError::LocallyClosed, Some(fallen)) => StreamError::Distrusted(fallen.clone()),
+            _ => failure::stream(error, self.side),
+        }
     }
 
     /// Counts a stream reset here: [`Drop`] lets it leave before the connection closes.
@@ -114,6 +145,26 @@ impl Link {
         // variation and a late acknowledgement.
         let probe = self.connection.rtt() * 3 + MAX_ACK_DELAY;
         wait_until(answered, self.surroundings.close_deadline.min(probe * 3)).await;
+    }
+}
+
+impl Judged for Link {
+    /// A server is given up at once; a client is left to whoever serves it for a moment, to be told.
+    fn fall(self: Arc<Self>, fallen: Fallen) {
+        if !self.standing.fall(fallen) {
+            return;
+        }
+        let connection = self.connection.clone();
+        match self.side {
+            Side::Client => connection.close(DISTRUSTED, b""),
+            Side::Server => {
+                let cut_off = async move {
+                    sleep(FALLEN_GRACE).await;
+                    connection.close(DISTRUSTED, b"");
+                };
+                self.surroundings.tasks.spawn_on(cut_off, &self.runtime);
+            }
+        }
     }
 }
 

@@ -36,7 +36,7 @@ use tokio_util::task::TaskTracker;
 
 use self::dialler::Dialler;
 use self::gate::{Gate, Initial};
-use self::keys::EndpointKeys;
+use self::keys::{EndpointKeys, TokenKey};
 use self::listener::QuicListener;
 use self::runtime::TrackedRuntime;
 use self::tokens::UsedTokens;
@@ -92,11 +92,11 @@ impl QuicTransport {
     }
 
     fn bind(&self, addr: SocketAddr) -> io::Result<QuicListener> {
-        let keys = EndpointKeys::of_process();
+        let keys = EndpointKeys::of_listener(&self.receiver);
         let tasks = TaskTracker::new();
         let template = params::server_config(
             params::server_transport(&self.options.quic),
-            &keys,
+            Arc::new(TokenKey(self.receiver.clone())),
             Arc::clone(&self.used_tokens),
             self.initial.0,
         );
@@ -121,7 +121,7 @@ impl Transport for QuicTransport {
 
     fn listen(&self, addr: SocketAddr) -> BoxFuture<'_, Result<Box<dyn Listener>, ListenError>> {
         Box::pin(async move {
-            if self.receiver.current().server_chain().is_none() {
+            if self.receiver.current().identities().is_empty() {
                 return Err(ListenError::NoIdentity { addr });
             }
             match self.bind(addr) {

@@ -36,6 +36,10 @@ impl QuicOutbound {
                 target: self.target.clone(),
                 source: HandshakeError::RefusedByPeer { detail: reason },
             }),
+            StreamError::Distrusted(fallen) => OpenError::Connect(ConnectError::Handshake {
+                target: self.target.clone(),
+                source: fallen.cause,
+            }),
             _ => OpenError::Closed { reason: failure::reason(error) },
         }
     }

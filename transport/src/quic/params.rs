@@ -6,7 +6,7 @@ use std::time::Duration;
 use quinn::{IdleTimeout, MtuDiscoveryConfig, ServerConfig, TransportConfig, ValidationTokenConfig, VarInt};
 use rustls::quic::Suite;
 
-use super::keys::EndpointKeys;
+use super::keys::TokenKey;
 use super::options::QuicOptions;
 use super::session::ServerCrypto;
 use super::tokens::{TOKEN_LIFETIME, TOKENS_PER_CONNECTION, UsedTokens};
@@ -89,13 +89,13 @@ fn idle_timeout(after: Duration) -> IdleTimeout {
 /// The server's configuration, but for the identity: an endpoint needs none, and each handshake brings its own.
 pub(super) fn server_config(
     transport: Arc<TransportConfig>,
-    keys: &EndpointKeys,
+    token_key: Arc<TokenKey>,
     used_tokens: Arc<UsedTokens>,
     initial: Suite,
 ) -> ServerConfig {
     let mut tokens = ValidationTokenConfig::default();
     tokens.lifetime(TOKEN_LIFETIME).log(used_tokens).sent(TOKENS_PER_CONNECTION);
-    let mut config = ServerConfig::new(Arc::new(ServerCrypto::unconfigured(initial)), keys.token());
+    let mut config = ServerConfig::new(Arc::new(ServerCrypto::unconfigured(initial)), token_key);
     config
         .transport_config(transport)
         .validation_token_config(tokens)

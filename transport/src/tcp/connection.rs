@@ -7,11 +7,12 @@
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::task::{Context, Poll, Waker};
 
 use tokio::io::{AsyncBufRead, AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsStream;
 
@@ -19,7 +20,7 @@ use super::lingering::Lingering;
 use super::socket;
 use crate::peer::{ExportError, Exporter, ExportsKeyingMaterial, Peer};
 use crate::stream::{RecvBackend, RecvHalf, SendBackend, SendHalf, Stream, StreamError};
-use crate::tls::{self, Side};
+use crate::tls::{self, FALLEN_GRACE, Fallen, Grounds, Judged, Receiver, Registration, Side, Standing};
 
 /// An established connection. Closed when the last half is gone.
 #[derive(Debug)]
@@ -27,6 +28,11 @@ pub(super) struct Connection {
     state: Mutex<State>,
     lingering: Lingering,
     side: Side,
+    /// Whether trust still covers the peer.
+    standing: Arc<Standing>,
+    /// Its place among the connections that are judged again when trust changes.
+    registration: OnceLock<Registration>,
+    runtime: Handle,
 }
 
 #[derive(Debug)]
@@ -55,7 +61,13 @@ enum SendEnd {
 }
 
 impl Connection {
-    pub(super) fn new(tls: TlsStream<TcpStream>, lingering: Lingering) -> Arc<Self> {
+    /// Takes over an established session, and enters it with `receiver` to be judged on these grounds.
+    pub(super) fn new(
+        tls: TlsStream<TcpStream>,
+        lingering: Lingering,
+        receiver: &Receiver,
+        grounds: Grounds,
+    ) -> Arc<Self> {
         let side = match &tls {
             TlsStream::Client(_) => Side::Client,
             TlsStream::Server(_) => Side::Server,
@@ -69,7 +81,23 @@ impl Connection {
             reader: None,
             writer: None,
         };
-        Arc::new(Self { state: Mutex::new(state), lingering, side })
+        let connection = Arc::new(Self {
+            state: Mutex::new(state),
+            lingering,
+            side,
+            standing: receiver.standing(&grounds),
+            registration: OnceLock::new(),
+            runtime: Handle::current(),
+        });
+        let judged: Weak<dyn Judged> = Arc::<Self>::downgrade(&connection);
+        let registration = receiver.register(grounds, &judged);
+        connection.registration.set(registration).expect("set once");
+        connection
+    }
+
+    /// Whether trust still covers the peer. Does not keep the connection.
+    pub(super) fn standing(&self) -> Arc<Standing> {
+        Arc::clone(&self.standing)
     }
 
     /// The two halves: to be called once.
@@ -105,8 +133,11 @@ impl Connection {
     /// Closes the connection under its halves. One whose sending has ended in good order lingers in the task returned;
     /// any other is given up at once.
     pub(super) fn close(&self) -> Option<JoinHandle<()>> {
+        let failure = match self.standing.fallen() {
+            Some(fallen) => StreamError::Distrusted(fallen.clone()),
+            None => StreamError::ConnectionLost { reason: "it was closed on this side".to_owned() },
+        };
         let mut state = self.lock();
-        let failure = StreamError::ConnectionLost { reason: "it was closed on this side".to_owned() };
         state.read_failure.get_or_insert_with(|| failure.clone());
         state.write_failure.get_or_insert(failure);
         for waker in [state.reader.take(), state.writer.take()].into_iter().flatten() {
@@ -165,6 +196,28 @@ impl Connection {
         }
         state.write_failure = Some(failure.clone());
         failure.into()
+    }
+}
+
+impl Judged for Connection {
+    /// A server is given up at once; a client is left to whoever serves it for a moment, to be told.
+    fn fall(self: Arc<Self>, fallen: Fallen) {
+        if !self.standing.fall(fallen) {
+            return;
+        }
+        match self.side {
+            Side::Client => drop(self.close()),
+            Side::Server => {
+                let connection = Arc::downgrade(&self);
+                let cut_off = async move {
+                    tokio::time::sleep(FALLEN_GRACE).await;
+                    if let Some(connection) = connection.upgrade() {
+                        drop(connection.close());
+                    }
+                };
+                self.lingering.tasks().spawn_on(cut_off, &self.runtime);
+            }
+        }
     }
 }
 

@@ -16,7 +16,7 @@ use super::{Shared, socket};
 use crate::error::HandshakeError;
 use crate::peer::{Peer, TransportKind};
 use crate::stream::Stream;
-use crate::tls::{self, ServerHandshake, Side, Verified};
+use crate::tls::{self, Fallen, ServerHandshake, Side, Standing, Verified};
 use crate::transport::{BoxFuture, Inbound, Incoming};
 
 /// A fatal alert "no application protocol" in a record of its own (RFC 8446, sections 5.1 and 6; RFC 7301, section 3.2):
@@ -41,7 +41,8 @@ impl TcpIncoming {
         // Costs no memory until the peer has said something.
         socket.readable().await.map_err(|error| broken(&error))?;
         let (tls, verified) = establish(socket, &shared).await?;
-        let connection = Connection::new(TlsStream::Server(tls), shared.lingering.clone());
+        let connection =
+            Connection::new(TlsStream::Server(tls), shared.lingering.clone(), &shared.tls, verified.grounds);
         let peer = Peer {
             transport: TransportKind::Tls,
             remote_addr,
@@ -50,8 +51,8 @@ impl TcpIncoming {
             identity: verified.identity,
             exporter: Some(connection.exporter()),
         };
-        let stream = Arc::downgrade(&connection);
-        Ok(TcpInbound { unclaimed: Mutex::new(Some(connection)), connection: stream, peer, shared })
+        let (standing, stream) = (connection.standing(), Arc::downgrade(&connection));
+        Ok(TcpInbound { unclaimed: Mutex::new(Some(connection)), connection: stream, peer, standing, shared })
     }
 }
 
@@ -144,6 +145,7 @@ struct TcpInbound {
     /// The connection belongs to its stream; here it is held only to be closed.
     connection: Weak<Connection>,
     peer: Peer,
+    standing: Arc<Standing>,
     shared: Arc<Shared>,
 }
 
@@ -163,6 +165,10 @@ impl Inbound for TcpInbound {
 
     fn peer(&self) -> &Peer {
         &self.peer
+    }
+
+    fn standing(&self) -> BoxFuture<'_, Fallen> {
+        Box::pin(self.standing.lost())
     }
 
     fn close(&self, _code: u32) -> BoxFuture<'_, ()> {

@@ -45,6 +45,11 @@ impl Lingering {
         Self { tasks, slots: Arc::new(Semaphore::new(MAX_LINGERING)) }
     }
 
+    /// The owner of whatever a transport's connections leave to be done.
+    pub(super) fn tasks(&self) -> &TaskTracker {
+        &self.tasks
+    }
+
     /// Sends FIN and closes the socket once its peer has done so too, or has had its time.
     ///
     /// The task belongs to the transport; its handle is for those who want to wait for the end.

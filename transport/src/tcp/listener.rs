@@ -31,7 +31,7 @@ pub(super) struct TcpListener {
 
 impl TcpListener {
     pub(super) fn bind(addr: SocketAddr, shared: Arc<Shared>) -> Result<Self, ListenError> {
-        if shared.tls.current().server_chain().is_none() {
+        if shared.tls.current().identities().is_empty() {
             return Err(ListenError::NoIdentity { addr });
         }
         let listen = || {

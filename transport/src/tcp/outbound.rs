@@ -111,7 +111,8 @@ async fn dial(shared: &Shared, server: &Server) -> Result<(Arc<Connection>, Peer
         target: format!("{} ({remote_addr})", server.endpoint),
         source,
     })?;
-    let connection = Connection::new(TlsStream::Client(tls), shared.lingering.clone());
+    let connection =
+        Connection::new(TlsStream::Client(tls), shared.lingering.clone(), &shared.tls, verified.grounds);
     let peer = Peer {
         transport: TransportKind::Tls,
         remote_addr,

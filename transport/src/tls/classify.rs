@@ -1,8 +1,9 @@
 //! Names the cause of a failed handshake, the same on every backend.
 
 use std::io;
+use std::sync::Arc;
 
-use rustls::{AlertDescription, CertificateError, Error, PeerIncompatible};
+use rustls::{AlertDescription, CertificateError, Error, OtherError, PeerIncompatible};
 use x509_parser::time::ASN1Time;
 
 use super::verifier::Mismatch;
@@ -60,6 +61,27 @@ pub fn stream_error(error: &Error, side: Side) -> StreamError {
     }
 }
 
+/// What webpki found wrong with a certificate, in rustls' terms, which carry the details on.
+pub(super) fn fault(error: webpki::Error) -> Error {
+    use webpki::Error as Fault;
+    let fault = match error {
+        Fault::BadDer | Fault::BadDerTime | Fault::TrailingData(_) => CertificateError::BadEncoding,
+        Fault::CertExpired { time, not_after } => CertificateError::ExpiredContext { time, not_after },
+        Fault::CertNotValidYet { time, not_before } => {
+            CertificateError::NotValidYetContext { time, not_before }
+        }
+        Fault::UnknownIssuer => CertificateError::UnknownIssuer,
+        Fault::CertRevoked => CertificateError::Revoked,
+        Fault::UnknownRevocationStatus => CertificateError::UnknownRevocationStatus,
+        Fault::CrlExpired { time, next_update } => {
+            CertificateError::ExpiredRevocationListContext { time, next_update }
+        }
+        Fault::InvalidSignatureForPublicKey => CertificateError::BadSignature,
+        other => CertificateError::Other(OtherError(Arc::new(other))),
+    };
+    Error::InvalidCertificate(fault)
+}
+
 /// The TLS failure inside an I/O error, if it is one.
 pub(crate) fn tls_error(error: &io::Error) -> Option<&Error> {
     error.get_ref()?.downcast_ref()
@@ -77,6 +99,11 @@ pub(super) fn alpn_error(side: Side, alpn: &[u8]) -> HandshakeError {
 /// "it expired on DATE; the clock here says DATE".
 pub(super) fn expired_on(not_after: i64, now: i64) -> String {
     format!("it expired on {}; the clock here says {}", date(not_after), date(now))
+}
+
+/// "it becomes valid on DATE; the clock here says DATE".
+pub(super) fn becomes_valid_on(not_before: i64, now: i64) -> String {
+    format!("it becomes valid on {}; the clock here says {}", date(not_before), date(now))
 }
 
 fn date(seconds: i64) -> String {
@@ -98,13 +125,9 @@ fn certificate(fault: &CertificateError) -> HandshakeError {
         CertificateError::ExpiredContext { time, not_after } => {
             HandshakeError::Expired { detail: expired_on(seconds(*not_after), seconds(*time)) }
         }
-        CertificateError::NotValidYetContext { time, not_before } => HandshakeError::Expired {
-            detail: format!(
-                "it becomes valid on {}; the clock here says {}",
-                date(seconds(*not_before)),
-                date(seconds(*time))
-            ),
-        },
+        CertificateError::NotValidYetContext { time, not_before } => {
+            HandshakeError::Expired { detail: becomes_valid_on(seconds(*not_before), seconds(*time)) }
+        }
         CertificateError::Expired | CertificateError::NotValidYet => {
             HandshakeError::Expired { detail: fault.to_string() }
         }

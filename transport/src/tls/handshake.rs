@@ -8,8 +8,11 @@ use rustls::{CommonState, HandshakeKind, NamedGroup};
 use rustls_pki_types::ServerName;
 
 use super::classify::{self, Side};
-use super::identity::{self, identity_of};
+use super::peer_chain::PeerChain;
+use super::registry::{Basis, Grounds, Registry};
 use super::sessions::{HandshakeSessions, SessionCache, SessionKey, unix_now};
+use super::tickets::{HandshakeContext, TicketUse};
+use super::trust::Epoch;
 use crate::error::HandshakeError;
 use crate::peer::{Handshake, Identity, Negotiated};
 
@@ -22,6 +25,8 @@ pub struct Verified {
     pub handshake: Handshake,
     /// Who the peer is, if it showed a certificate: after resumption too.
     pub identity: Option<Arc<Identity>>,
+    /// What the connection rests on from now on.
+    pub grounds: Grounds,
 }
 
 /// One handshake on the accepting side.
@@ -29,6 +34,9 @@ pub struct Verified {
 pub struct ServerHandshake {
     pub(super) config: Arc<rustls::ServerConfig>,
     pub(super) alpn: Vec<u8>,
+    pub(super) context: Arc<HandshakeContext>,
+    pub(super) registry: Arc<Registry>,
+    pub(super) epoch: Epoch,
 }
 
 impl ServerHandshake {
@@ -50,7 +58,18 @@ impl ServerHandshake {
     /// Judges a finished handshake: the protocol must be agreed on, and a client certificate that a ticket vouches for
     /// must not have expired since.
     pub fn verify(&self, state: &CommonState) -> Result<Verified, HandshakeError> {
-        verify(state, &self.alpn, Side::Server).map(|(verified, _)| verified)
+        let chain = self.registry.chains().intern(state.peer_certificates().unwrap_or_default(), unix_now());
+        verify(state, &self.alpn, Side::Server, chain?, self.epoch, Basis::Client)
+    }
+
+    /// What became of the ticket that the client offered.
+    pub fn ticket(&self) -> TicketUse {
+        self.context.ticket()
+    }
+
+    /// How many tickets the client was given.
+    pub fn tickets_issued(&self) -> u32 {
+        self.context.issued()
     }
 
     /// Names the cause of a failure.
@@ -74,6 +93,8 @@ pub struct ClientHandshake {
     pub(super) server_name: ServerName<'static>,
     pub(super) sessions: Arc<HandshakeSessions>,
     pub(super) cache: Arc<SessionCache>,
+    pub(super) registry: Arc<Registry>,
+    pub(super) epoch: Epoch,
 }
 
 impl ClientHandshake {
@@ -95,10 +116,13 @@ impl ClientHandshake {
     /// Judges a finished handshake, and releases its tickets for further ones.
     pub fn verify(&self, state: &CommonState) -> Result<Verified, HandshakeError> {
         let key = self.sessions.key();
-        let (verified, not_after) = verify(state, &key.alpn, Side::Client).inspect_err(|_| {
-            self.cache.forget(key);
-        })?;
-        self.sessions.accepted(not_after);
+        let judge = || {
+            let shown = state.peer_certificates().unwrap_or_default();
+            let chain = self.registry.chains().intern(shown, unix_now())?;
+            verify(state, &key.alpn, Side::Client, chain, self.epoch, Basis::Server)
+        };
+        let verified = judge().inspect_err(|_| self.cache.forget(key))?;
+        self.sessions.accepted(verified.grounds.not_after().unwrap_or(i64::MAX));
         Ok(verified)
     }
 
@@ -114,8 +138,14 @@ impl fmt::Debug for ClientHandshake {
     }
 }
 
-/// Also returns when the peer's certificates begin to end, in seconds since the Unix epoch.
-fn verify(state: &CommonState, alpn: &[u8], side: Side) -> Result<(Verified, i64), HandshakeError> {
+fn verify(
+    state: &CommonState,
+    alpn: &[u8],
+    side: Side,
+    chain: Option<Arc<PeerChain>>,
+    epoch: Epoch,
+    basis: Basis,
+) -> Result<Verified, HandshakeError> {
     if state.alpn_protocol() != Some(alpn) {
         return Err(classify::alpn_error(side, alpn));
     }
@@ -127,24 +157,21 @@ fn verify(state: &CommonState, alpn: &[u8], side: Side) -> Result<(Verified, i64
             return Err(HandshakeError::Protocol { detail });
         }
     };
-    let chain = state.peer_certificates().unwrap_or_default();
-    let identity = identity_of(chain)?;
+    let identity = chain.as_ref().map(|chain| Arc::clone(chain.identity()));
     let now = unix_now();
     if let Some(identity) = identity.as_ref().filter(|identity| resumed && identity.not_after < now) {
         return Err(HandshakeError::Expired { detail: classify::expired_on(identity.not_after, now) });
     }
-    // A certificate that had expired before the full handshake took no part in it: servers carry such cross-signs along.
-    let not_after = chain.iter().filter_map(identity::not_after).filter(|&end| end > now).min();
-    let verified = Verified {
+    Ok(Verified {
         negotiated: Arc::new(Negotiated {
             suite: suite_name(state),
             group: state.negotiated_key_exchange_group().and_then(|group| group_name(group.name())),
             alpn: alpn.to_vec(),
         }),
         handshake: if resumed { Handshake::Resumed } else { Handshake::Full },
-        identity: identity.map(Arc::new),
-    };
-    Ok((verified, not_after.unwrap_or(i64::MAX)))
+        identity,
+        grounds: Grounds { basis, chain, epoch },
+    })
 }
 
 fn suite_name(state: &CommonState) -> &'static str {

@@ -1,15 +1,22 @@
 //! What an operator names: identities to show, trust to verify with, and the policy for client certificates.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustls::RootCertStore;
 use rustls::crypto::CryptoProvider;
 use rustls::sign::CertifiedKey;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 
+use super::chain::check_chain;
+use super::identity::identity_of_leaf;
 use super::pem::{self, MaterialError};
+use super::resolver::ServedIdentity;
+use super::revocation::{CrlPolicy, CrlSource};
+use super::staple::{Staple, StapleSource};
+use super::tickets::SecretSource;
+use super::trust::Purpose;
 
 /// Whether a server asks its clients for certificates.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -24,7 +31,8 @@ pub enum ClientAuth {
 }
 
 impl ClientAuth {
-    pub(super) fn name(self) -> &'static str {
+    /// `none`, `optional` or `required`.
+    pub fn name(self) -> &'static str {
         match self {
             Self::None => "none",
             Self::Optional => "optional",
@@ -33,80 +41,131 @@ impl ClientAuth {
     }
 }
 
+/// What becomes of a client's connection when its certificate ends while it is open.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum ExpiredClients {
+    /// It loses its standing: a client that has renewed comes back with the new certificate.
+    #[default]
+    Close,
+    /// It lives on; only what is begun afterwards needs a valid certificate.
+    Keep,
+}
+
+/// How a listener lets its clients resume (RFC 8446, section 2.2).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ServerResumption {
+    /// By tickets, which the clients keep: they survive a restart, and serve every node that shares the secret.
+    #[default]
+    Tickets,
+    /// By sessions that this process keeps, in at most so many bytes: they are lost with it.
+    Cache {
+        /// The bound.
+        bytes: usize,
+    },
+    /// Not at all.
+    Off,
+}
+
+/// An identity of a listener or of an outgoing connection: a chain with its key, and perhaps a staple.
+#[derive(Clone, Debug)]
+pub struct IdentitySource {
+    pair: PairSource,
+    staple: Option<StapleSource>,
+}
+
 /// Where a certificate chain and its key come from.
 #[derive(Clone)]
-pub enum IdentitySource {
-    /// PEM files. The chain begins with the leaf; the key is PKCS#8, SEC1 or PKCS#1.
-    Files {
-        /// The file with the chain.
-        chain: PathBuf,
-        /// The file with the key.
-        key: PathBuf,
-    },
-    /// Already in memory.
-    Der {
-        /// The chain, leaf first.
-        chain: Vec<CertificateDer<'static>>,
-        /// The leaf's key.
-        key: Arc<PrivateKeyDer<'static>>,
-    },
+enum PairSource {
+    Files { chain: PathBuf, key: PathBuf },
+    Der { chain: Vec<CertificateDer<'static>>, key: Arc<PrivateKeyDer<'static>> },
 }
 
 impl IdentitySource {
-    /// An identity in PEM files.
+    /// An identity in PEM files. The chain begins with the leaf; the key is PKCS#8, SEC1 or PKCS#1.
     pub fn files(chain: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Self {
-        Self::Files { chain: chain.into(), key: key.into() }
+        Self { pair: PairSource::Files { chain: chain.into(), key: key.into() }, staple: None }
     }
 
     /// An identity in memory, leaf first.
     pub fn der(chain: Vec<CertificateDer<'static>>, key: PrivateKeyDer<'static>) -> Self {
-        Self::Der { chain, key: Arc::new(key) }
+        Self { pair: PairSource::Der { chain, key: Arc::new(key) }, staple: None }
     }
 
-    /// Reads it and checks that key and certificate are a pair.
-    pub(super) fn load(&self, provider: &CryptoProvider) -> Result<Arc<CertifiedKey>, MaterialError> {
-        let (chain, key, chain_origin, key_origin) = match self {
-            Self::Files { chain, key } => (
+    /// Staples this OCSP response (RFC 6960) to the leaf, for as long as it is fresh.
+    #[must_use]
+    pub fn with_staple(mut self, staple: StapleSource) -> Self {
+        self.staple = Some(staple);
+        self
+    }
+
+    /// The files that it is read from.
+    pub fn paths(&self) -> Vec<&Path> {
+        let mut paths = match &self.pair {
+            PairSource::Files { chain, key } => vec![chain.as_path(), key.as_path()],
+            PairSource::Der { .. } => Vec::new(),
+        };
+        paths.extend(self.staple.as_ref().and_then(StapleSource::path));
+        paths
+    }
+
+    /// Reads it and checks all that can be checked without asking anybody: see [`check_chain`]. A chain is judged by the
+    /// clock `now`.
+    pub(super) fn load(
+        &self,
+        provider: &CryptoProvider,
+        purpose: Purpose,
+        now: UnixTime,
+    ) -> Result<ServedIdentity, MaterialError> {
+        let (chain, key, chain_origin, key_origin) = match &self.pair {
+            PairSource::Files { chain, key } => (
                 pem::certificates("certificate file", chain)?,
                 pem::private_key("key file", key)?,
                 chain.display().to_string(),
                 key.display().to_string(),
             ),
-            Self::Der { chain, key } => (
+            PairSource::Der { chain, key } => (
                 chain.clone(),
                 key.clone_key(),
                 "the certificate in memory".into(),
                 "the key in memory".into(),
             ),
         };
-        let Some(leaf) = chain.first() else {
-            let detail = "the chain holds no certificate".to_owned();
-            return Err(MaterialError::BadCertificate { origin: chain_origin, detail });
+        check_chain(&chain, &chain_origin, purpose, now)?;
+        let pair = pair(chain, key, &chain_origin, key_origin, provider)?;
+        let staple = match &self.staple {
+            Some(source) => Some(Staple::load(source, &pair.cert, now)?),
+            None => None,
         };
-        let holder = super::identity::identity_of_leaf(leaf)
+        let holder = identity_of_leaf(&pair.cert[0])
             .map_err(|detail| MaterialError::BadCertificate { origin: chain_origin.clone(), detail })?;
-        let now = super::sessions::unix_now();
-        if holder.not_after < now {
-            let told = super::classify::expired_on(holder.not_after, now);
-            tracing::warn!(certificate = %chain_origin, "peers will refuse this certificate: {told}");
+        Ok(ServedIdentity::new(pair, staple, holder, chain_origin))
+    }
+}
+
+/// Key and certificate, if they belong together.
+fn pair(
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
+    chain_origin: &str,
+    key_origin: String,
+    provider: &CryptoProvider,
+) -> Result<CertifiedKey, MaterialError> {
+    let signer = provider.key_provider.load_private_key(key).map_err(|error| {
+        MaterialError::UnsupportedKey { key: key_origin.clone(), detail: error.to_string() }
+    })?;
+    let pair = CertifiedKey::new(chain, signer);
+    match pair.keys_match() {
+        Ok(()) => Ok(pair),
+        Err(rustls::Error::InconsistentKeys(_)) => {
+            Err(MaterialError::KeyMismatch { key: key_origin, chain: chain_origin.to_owned() })
         }
-        let signer = provider.key_provider.load_private_key(key).map_err(|error| {
-            MaterialError::UnsupportedKey { key: key_origin.clone(), detail: error.to_string() }
-        })?;
-        let pair = CertifiedKey::new(chain, signer);
-        match pair.keys_match() {
-            Ok(()) => Ok(Arc::new(pair)),
-            Err(rustls::Error::InconsistentKeys(_)) => {
-                Err(MaterialError::KeyMismatch { key: key_origin, chain: chain_origin })
-            }
-            Err(error) => {
-                Err(MaterialError::BadCertificate { origin: chain_origin, detail: error.to_string() })
-            }
+        Err(error) => {
+            Err(MaterialError::BadCertificate { origin: chain_origin.to_owned(), detail: error.to_string() })
         }
     }
 }
 
-impl fmt::Debug for IdentitySource {
+impl fmt::Debug for PairSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Files { chain, key } => {
@@ -131,6 +190,13 @@ pub enum TrustSource {
 }
 
 impl TrustSource {
+    fn path(&self) -> Option<&Path> {
+        match self {
+            Self::File(path) => Some(path),
+            Self::PublicRoots | Self::Der(_) => None,
+        }
+    }
+
     pub(super) fn load_into(&self, roots: &mut RootCertStore) -> Result<(), MaterialError> {
         let (certificates, origin) = match self {
             Self::PublicRoots => {
@@ -147,6 +213,32 @@ impl TrustSource {
             })?;
         }
         Ok(())
+    }
+}
+
+/// Whom one side of a process believes: roots, revocation lists and pins.
+#[derive(Clone, Debug, Default)]
+pub struct TrustMaterial {
+    /// The roots, all of them together.
+    pub roots: Vec<TrustSource>,
+    /// Revocation lists.
+    pub crls: Vec<CrlSource>,
+    /// What to do where they do not say.
+    pub crl_policy: CrlPolicy,
+    /// SHA-256 over the `SubjectPublicKeyInfo` of leaves: where any is named, no other key is accepted. A pin adds to the
+    /// chain and never replaces it.
+    pub pins: Vec<[u8; 32]>,
+}
+
+impl TrustMaterial {
+    /// Trusts these roots and nothing else.
+    pub fn roots(roots: impl IntoIterator<Item = TrustSource>) -> Self {
+        Self { roots: roots.into_iter().collect(), ..Self::default() }
+    }
+
+    fn paths(&self) -> impl Iterator<Item = &Path> {
+        let roots = self.roots.iter().filter_map(TrustSource::path);
+        roots.chain(self.crls.iter().filter_map(CrlSource::path))
     }
 }
 
@@ -169,16 +261,24 @@ impl TrustSource {
 /// ```
 #[derive(Clone, Debug, Default)]
 pub struct Material {
-    /// What a listener shows.
-    pub server_identity: Option<IdentitySource>,
+    /// What a listener shows, chosen by name; the first is the default.
+    pub server_identities: Vec<IdentitySource>,
     /// What an outgoing connection shows when it is asked.
     pub client_identity: Option<IdentitySource>,
     /// Whom an outgoing connection trusts.
-    pub roots: Vec<TrustSource>,
+    pub servers: TrustMaterial,
     /// Whether a listener asks for client certificates.
     pub client_auth: ClientAuth,
     /// Whom a listener trusts to issue them.
-    pub client_roots: Vec<TrustSource>,
+    pub clients: TrustMaterial,
+    /// What becomes of connections whose client's certificate ends.
+    pub expired_clients: ExpiredClients,
+    /// How a listener lets its clients resume.
+    pub resumption: ServerResumption,
+    /// What tickets, and what QUIC proves without a handshake, are sealed with.
+    pub secret: SecretSource,
+    /// The clock that identities are judged by at load, where it is not the machine's: for tests that serve what has expired.
+    as_of: Option<i64>,
 }
 
 impl Material {
@@ -187,10 +287,10 @@ impl Material {
         Self::default()
     }
 
-    /// Shows this identity on listeners.
+    /// Shows this identity on listeners, beside those named before.
     #[must_use]
     pub fn with_server_identity(mut self, identity: IdentitySource) -> Self {
-        self.server_identity = Some(identity);
+        self.server_identities.push(identity);
         self
     }
 
@@ -204,7 +304,7 @@ impl Material {
     /// Trusts these roots on outgoing connections, all of them together.
     #[must_use]
     pub fn with_roots(mut self, roots: impl IntoIterator<Item = TrustSource>) -> Self {
-        self.roots = roots.into_iter().collect();
+        self.servers.roots = roots.into_iter().collect();
         self
     }
 
@@ -216,7 +316,45 @@ impl Material {
         roots: impl IntoIterator<Item = TrustSource>,
     ) -> Self {
         self.client_auth = policy;
-        self.client_roots = roots.into_iter().collect();
+        self.clients.roots = roots.into_iter().collect();
         self
+    }
+
+    /// Lets clients resume in this way.
+    #[must_use]
+    pub fn with_resumption(mut self, resumption: ServerResumption) -> Self {
+        self.resumption = resumption;
+        self
+    }
+
+    /// Seals tickets under this secret.
+    #[must_use]
+    pub fn with_secret(mut self, secret: SecretSource) -> Self {
+        self.secret = secret;
+        self
+    }
+
+    /// Judges the dates of identities as of this time, in seconds since the Unix epoch, when they are loaded.
+    #[cfg(any(test, feature = "test-util"))]
+    #[must_use]
+    pub fn as_of(mut self, seconds: i64) -> Self {
+        self.as_of = Some(seconds);
+        self
+    }
+
+    /// By the clock that identities are judged by.
+    pub(super) fn now(&self) -> UnixTime {
+        let fixed = self.as_of.and_then(|seconds| u64::try_from(seconds).ok());
+        fixed.map_or_else(UnixTime::now, |seconds| {
+            UnixTime::since_unix_epoch(std::time::Duration::from_secs(seconds))
+        })
+    }
+
+    /// Every file that is read.
+    pub fn paths(&self) -> Vec<PathBuf> {
+        let identities = self.server_identities.iter().chain(&self.client_identity);
+        let trust = self.servers.paths().chain(self.clients.paths());
+        let secret = self.secret.path();
+        identities.flat_map(IdentitySource::paths).chain(trust).chain(secret).map(Path::to_owned).collect()
     }
 }

@@ -11,19 +11,27 @@
 //! No listener and no outgoing connection keeps a copy of the material: each handshake asks its [`Receiver`] for the
 //! current [`Snapshot`] and gets a context of its own, [`ServerHandshake`] or [`ClientHandshake`].
 
+mod chain;
 mod classify;
 mod handshake;
 mod identity;
 #[cfg(test)]
 mod loading_tests;
 mod material;
+mod peer_chain;
 mod pem;
+mod registry;
+mod reload;
+mod resolver;
 #[cfg(test)]
 mod resumption_tests;
+mod revocation;
 mod sessions;
 mod snapshot;
 pub mod spiffe;
+mod staple;
 mod store;
+mod tickets;
 mod trust;
 mod verifier;
 #[cfg(test)]
@@ -39,11 +47,24 @@ pub(crate) use classify::tls_error;
 pub use classify::{Side, classify, classify_io, stream_error};
 pub use handshake::{ClientHandshake, ServerHandshake, Verified};
 pub use identity::{identity_of, spki_sha256};
-pub use material::{ClientAuth, IdentitySource, Material, TrustSource};
+pub use material::{
+    ClientAuth, ExpiredClients, IdentitySource, Material, ServerResumption, TrustMaterial, TrustSource,
+};
+pub use peer_chain::PeerChain;
 pub use pem::MaterialError;
+pub use registry::{FALLEN_GRACE, Fallen, Grounds};
+pub(crate) use registry::{Judged, Registration, Standing};
+pub use reload::{MaterialSource, Reload, ReloadCounts, Reloader, Trigger};
+pub use resolver::ServedIdentity;
+pub use revocation::{CrlExpiry, CrlPolicy, CrlSource, CrlSummary, Revocations, UnknownStatus};
 pub use sessions::{SessionCache, SessionKey};
 pub use snapshot::Snapshot;
-pub use store::{Receiver, Store};
+pub use staple::{Staple, StapleSource};
+pub use store::{Published, Receiver, Store};
+pub use tickets::{
+    MAX_AUTHENTICATION_AGE_SECS, SLOT_SECS, SecretSource, TICKET_LIFETIME_SECS, TicketFault, TicketSecret,
+    TicketUse, create_secret_file,
+};
 pub use trust::Epoch;
 
 /// The one place that names the cryptography: rustls over ring.

@@ -90,6 +90,30 @@ pub enum MaterialError {
         /// What is wrong with it.
         detail: String,
     },
+    /// The revocation list cannot be used.
+    #[error("the revocation list {origin} cannot be used: {detail}")]
+    BadRevocationList {
+        /// Where it came from.
+        origin: String,
+        /// What is wrong with it.
+        detail: String,
+    },
+    /// The OCSP response cannot be stapled.
+    #[error("the OCSP response {origin} cannot be stapled: {detail}")]
+    BadStaple {
+        /// Where it came from.
+        origin: String,
+        /// What is wrong with it.
+        detail: String,
+    },
+    /// The ticket secret cannot be used.
+    #[error("the ticket secret {origin} cannot be used: {detail}")]
+    BadSecret {
+        /// Where it came from.
+        origin: String,
+        /// What is wrong with it.
+        detail: String,
+    },
     /// Client certificates are asked for, and nobody could issue one.
     #[error("client certificates are {policy} but no client CA is given: name a CA file, or ask for none")]
     NoClientRoots {
@@ -136,7 +160,7 @@ pub(super) fn private_key(what: &'static str, path: &Path) -> Result<PrivateKeyD
     }
 }
 
-fn read(what: &'static str, path: &Path) -> Result<Zeroizing<Vec<u8>>, MaterialError> {
+pub(super) fn read(what: &'static str, path: &Path) -> Result<Zeroizing<Vec<u8>>, MaterialError> {
     let unreadable = |source| MaterialError::Unreadable { what, path: path.to_owned(), source };
     let file = File::open(path).map_err(unreadable)?;
     // Sized up front: a buffer that grows leaves copies of a key behind in freed memory.
@@ -152,7 +176,7 @@ fn read(what: &'static str, path: &Path) -> Result<Zeroizing<Vec<u8>>, MaterialE
     Ok(text)
 }
 
-fn malformed(what: &'static str, path: &Path, error: &pem::Error) -> MaterialError {
+pub(super) fn malformed(what: &'static str, path: &Path, error: &pem::Error) -> MaterialError {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
     let detail = match error {
         pem::Error::MissingSectionEnd { end_marker } => {
@@ -165,7 +189,12 @@ fn malformed(what: &'static str, path: &Path, error: &pem::Error) -> MaterialErr
     MaterialError::Malformed { what, path: path.to_owned(), detail }
 }
 
-fn wrong_label(what: &'static str, path: &Path, text: &[u8], wanted: &'static str) -> MaterialError {
+pub(super) fn wrong_label(
+    what: &'static str,
+    path: &Path,
+    text: &[u8],
+    wanted: &'static str,
+) -> MaterialError {
     let mut labels: Vec<String> = Vec::new();
     for line in text.split(|&byte| byte == b'\n') {
         let Some(rest) = line.trim_ascii().strip_prefix(b"-----BEGIN ") else { continue };

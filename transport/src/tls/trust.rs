@@ -1,7 +1,8 @@
 //! What a process accepts: the trust in clients that ask to come in, and the trust in servers that it goes out to.
 //!
-//! rustls ties a cached ticket to the very `Arc` of the verifier and of the client credential that it was obtained
-//! with. So these live here, outlive a snapshot, and are replaced exactly when what they stand for changes.
+//! Both are one [`Trust`], verified by one path: anchors, revocation lists and pins. rustls ties a cached ticket to the
+//! very `Arc` of the verifier and of the client credential that it was obtained with, so the verifiers of outgoing
+//! connections live here, outlive a snapshot, and are replaced exactly when what they stand for changes.
 
 use std::fmt;
 use std::num::NonZeroUsize;
@@ -10,25 +11,34 @@ use std::sync::{Arc, Mutex, PoisonError};
 use lru::LruCache;
 use ring::digest;
 use rustls::client::ResolvesClientCert;
-use rustls::crypto::ring::Ticketer;
+use rustls::server::NoClientAuth;
 use rustls::server::danger::ClientCertVerifier;
-use rustls::server::{NoClientAuth, ProducesTickets, WebPkiClientVerifier};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
-use rustls::{RootCertStore, SignatureScheme};
+use rustls::{CertificateError, Error, RootCertStore, SignatureScheme};
+use rustls_pki_types::{CertificateDer, UnixTime};
+use webpki::{EndEntityCert, KeyUsage};
 
-use super::material::{ClientAuth, TrustSource};
+use super::classify::{self, Side, fault};
+use super::identity::sha256;
+use super::material::{ClientAuth, TrustMaterial};
+use super::peer_chain::PeerChain;
 use super::pem::MaterialError;
 use super::provider;
-use super::verifier::ExpectationVerifier;
+use super::revocation::Revocations;
+use super::verifier::{ClientVerifier, ExpectationVerifier, HexDigest, mismatch};
+use crate::error::HandshakeError;
 use crate::expectation::Expectation;
-use crate::peer::TransportKind;
 
 /// Verifiers remembered, one per expectation: as many as hosts in the session cache, so that a host whose tickets are
 /// kept keeps the verifier that they are tied to.
 const MAX_VERIFIERS: NonZeroUsize = super::sessions::MAX_HOSTS;
 
-/// What the clients of a listener are judged by, as a SHA-256 over its canonical form: equal epochs mean equal trust,
-/// after a restart and on another node too.
+/// Verdicts remembered after a change of trust, by chain: 4,096 × 100 bytes. Who has more distinct clients pays 0.1 ms for
+/// each that is asked about again.
+const MAX_VERDICTS: NonZeroUsize = NonZeroUsize::new(4096).expect("not zero");
+
+/// What the peers of a process are judged by, as a SHA-256 over its canonical form: equal epochs mean equal trust,
+/// after a restart and on another node too. Never a counter.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Epoch([u8; 32]);
 
@@ -36,6 +46,12 @@ impl Epoch {
     /// The digest.
     pub fn as_bytes(&self) -> &[u8; 32] {
         &self.0
+    }
+}
+
+impl From<[u8; 32]> for Epoch {
+    fn from(digest: [u8; 32]) -> Self {
+        Self(digest)
     }
 }
 
@@ -52,81 +68,242 @@ impl fmt::Debug for Epoch {
     }
 }
 
-/// The trust in clients: policy, roots, and the tickets issued under them.
+/// What a certificate is to be good for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// Dialling us.
+    Client,
+    /// Being dialled by us.
+    Server,
+}
+
+/// Anchors, revocation lists and pins.
+pub(super) struct Trust {
+    anchors: RootCertStore,
+    revocations: Revocations,
+    /// SHA-256 of keys, sorted. Empty: any key will do.
+    pins: Vec<[u8; 32]>,
+}
+
+impl Trust {
+    pub(super) fn load(material: &TrustMaterial, now: UnixTime) -> Result<Self, MaterialError> {
+        let mut anchors = RootCertStore::empty();
+        for source in &material.roots {
+            source.load_into(&mut anchors)?;
+        }
+        let revocations = Revocations::load(&material.crls, &anchors, material.crl_policy, now)?;
+        let mut pins = material.pins.clone();
+        pins.sort_unstable();
+        pins.dedup();
+        Ok(Self { anchors, revocations, pins })
+    }
+
+    pub(super) fn anchors(&self) -> &RootCertStore {
+        &self.anchors
+    }
+
+    pub(super) fn revocations(&self) -> &Revocations {
+        &self.revocations
+    }
+
+    pub(super) fn pins(&self) -> &[[u8; 32]] {
+        &self.pins
+    }
+
+    /// Verifies a chain at `now`: the one path for clients and servers, at a handshake and when judged again.
+    pub(super) fn verify(
+        &self,
+        purpose: Purpose,
+        leaf: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<(), Error> {
+        let leaf = EndEntityCert::try_from(leaf).map_err(fault)?;
+        let usage = match purpose {
+            Purpose::Client => KeyUsage::client_auth(),
+            Purpose::Server => KeyUsage::server_auth(),
+        };
+        if self.revocations.refuses_all() {
+            return Err(CertificateError::UnknownRevocationStatus.into());
+        }
+        let lists = self.revocations.lists();
+        leaf.verify_for_usage(
+            provider().signature_verification_algorithms.all,
+            &self.anchors.roots,
+            intermediates,
+            now,
+            usage,
+            self.revocations.options(&lists),
+            None,
+        )
+        .map_err(fault)?;
+        self.check_pins(&leaf)
+    }
+
+    fn check_pins(&self, leaf: &EndEntityCert<'_>) -> Result<(), Error> {
+        if self.pins.is_empty() {
+            return Ok(());
+        }
+        let shown = sha256(leaf.subject_public_key_info().as_ref());
+        if self.pins.binary_search(&shown).is_ok() {
+            return Ok(());
+        }
+        Err(mismatch(format!("its key {} is not among the pinned ones", HexDigest(&shown))))
+    }
+
+    /// SHA-256 over a label and everything that decides who is accepted, sorted, each part with its length before it:
+    /// files in another order, an anchor named twice, or a revocation list issued anew with nothing new in it are the
+    /// same trust.
+    fn epoch(&self, label: &str) -> Epoch {
+        let mut anchors: Vec<[&[u8]; 3]> = self
+            .anchors
+            .roots
+            .iter()
+            .map(|anchor| {
+                let constraints = anchor.name_constraints.as_ref().map_or(&[][..], |der| der.as_ref());
+                [anchor.subject.as_ref(), anchor.subject_public_key_info.as_ref(), constraints]
+            })
+            .collect();
+        anchors.sort_unstable();
+        anchors.dedup();
+        let revoked = self.revocations.revoked();
+        let mut canonical = Canonical::new();
+        canonical.list([label.as_bytes(), self.revocations.policy().name().as_bytes()]);
+        canonical.list(anchors.into_iter().flatten());
+        canonical.list(revoked.iter().flat_map(|(issuer, serial)| [issuer.as_slice(), serial.as_slice()]));
+        canonical.list(self.pins.iter().map(<[u8; 32]>::as_slice));
+        Epoch(canonical.finish())
+    }
+}
+
+/// A digest over lists of byte strings from which the lists could be told again.
+struct Canonical(digest::Context);
+
+impl Canonical {
+    fn new() -> Self {
+        Self(digest::Context::new(&digest::SHA256))
+    }
+
+    fn list<'a>(&mut self, parts: impl IntoIterator<Item = &'a [u8]>) {
+        let mut count = 0_u64;
+        for part in parts {
+            self.0.update(&(part.len() as u64).to_be_bytes());
+            self.0.update(part);
+            count += 1;
+        }
+        // A length that no part has, then how many there were: the end of the list.
+        self.0.update(&u64::MAX.to_be_bytes());
+        self.0.update(&count.to_be_bytes());
+    }
+
+    fn finish(self) -> [u8; 32] {
+        let mut out = [0; 32];
+        out.copy_from_slice(self.0.finish().as_ref());
+        out
+    }
+}
+
+/// The time at which a chain that was accepted once is judged again. Its dates held then; whether they still do is another
+/// matter, which time decides and not a change of trust.
+fn judged_at(chain: &PeerChain, now: i64) -> UnixTime {
+    let at = u64::try_from(now.min(chain.not_after())).unwrap_or(0);
+    UnixTime::since_unix_epoch(std::time::Duration::from_secs(at))
+}
+
+/// The trust in clients.
 pub(super) struct ClientTrust {
     pub(super) epoch: Epoch,
     pub(super) policy: ClientAuth,
     pub(super) verifier: Arc<dyn ClientCertVerifier>,
-    tls_tickets: Arc<dyn ProducesTickets>,
-    quic_tickets: Arc<dyn ProducesTickets>,
+    pub(super) trust: Arc<Trust>,
+    verdicts: Mutex<LruCache<[u8; 32], Result<(), HandshakeError>>>,
 }
 
 impl ClientTrust {
-    /// Loads it; returns `previous` itself if nothing changed, so that its tickets stay good.
     pub(super) fn load(
         policy: ClientAuth,
-        sources: &[TrustSource],
-        previous: Option<&Arc<Self>>,
-    ) -> Result<Arc<Self>, MaterialError> {
-        let roots = load_roots(sources)?;
-        let epoch = Epoch(fingerprint(policy.name(), &roots));
-        if let Some(same) = previous.filter(|previous| previous.epoch == epoch) {
-            return Ok(Arc::clone(same));
-        }
+        material: &TrustMaterial,
+        now: UnixTime,
+    ) -> Result<Self, MaterialError> {
+        let trust = Arc::new(Trust::load(material, now)?);
         let verifier: Arc<dyn ClientCertVerifier> = if policy == ClientAuth::None {
             Arc::new(NoClientAuth)
-        } else if roots.is_empty() {
+        } else if trust.anchors.is_empty() {
             return Err(MaterialError::NoClientRoots { policy: policy.name() });
         } else {
-            let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider());
-            let builder =
-                if policy == ClientAuth::Optional { builder.allow_unauthenticated() } else { builder };
-            builder.build().map_err(|error| MaterialError::Setup(error.to_string()))?
+            Arc::new(ClientVerifier::new(Arc::clone(&trust), policy))
         };
-        let tickets = || Ticketer::new().map_err(|error| MaterialError::Setup(error.to_string()));
-        Ok(Arc::new(Self { epoch, policy, verifier, tls_tickets: tickets()?, quic_tickets: tickets()? }))
+        let epoch = trust.epoch(policy.name());
+        Ok(Self { epoch, policy, verifier, trust, verdicts: Mutex::new(LruCache::new(MAX_VERDICTS)) })
     }
 
-    /// What seals the tickets of a backend. Each has its own key: a ticket is good on the transport that issued it.
-    pub(super) fn tickets(&self, kind: TransportKind) -> Arc<dyn ProducesTickets> {
-        Arc::clone(match kind {
-            TransportKind::Quic => &self.quic_tickets,
-            TransportKind::Tls | TransportKind::Memory => &self.tls_tickets,
-        })
+    /// Whether a client that was accepted once would be now.
+    pub(super) fn judge(&self, chain: Option<&PeerChain>, now: i64) -> Result<(), HandshakeError> {
+        let Some(chain) = chain else {
+            return if self.policy == ClientAuth::Required {
+                Err(HandshakeError::ClientCertificateRequired)
+            } else {
+                Ok(())
+            };
+        };
+        let known =
+            |verdicts: &mut LruCache<_, Result<(), HandshakeError>>| verdicts.get(chain.digest()).cloned();
+        if let Some(verdict) = known(&mut self.verdicts.lock().unwrap_or_else(PoisonError::into_inner)) {
+            return verdict;
+        }
+        let verdict = self
+            .trust
+            .verify(Purpose::Client, chain.leaf(), chain.intermediates(), judged_at(chain, now))
+            .map_err(|error| classify::classify(&error, Side::Server, &[]));
+        let mut verdicts = self.verdicts.lock().unwrap_or_else(PoisonError::into_inner);
+        verdicts.put(*chain.digest(), verdict.clone());
+        verdict
     }
 }
 
 /// The trust in servers, with one verifier for each expectation in use.
 pub(super) struct ServerTrust {
-    fingerprint: [u8; 32],
-    roots: Arc<RootCertStore>,
+    pub(super) epoch: Epoch,
+    trust: Arc<Trust>,
     verifiers: Mutex<LruCache<Expectation, Arc<ExpectationVerifier>>>,
 }
 
 impl ServerTrust {
     /// Loads it; returns `previous` itself if nothing changed.
     pub(super) fn load(
-        sources: &[TrustSource],
+        material: &TrustMaterial,
         previous: Option<&Arc<Self>>,
+        now: UnixTime,
     ) -> Result<Arc<Self>, MaterialError> {
-        let roots = load_roots(sources)?;
-        let fingerprint = fingerprint("servers", &roots);
-        if let Some(same) = previous.filter(|previous| previous.fingerprint == fingerprint) {
+        let trust = Arc::new(Trust::load(material, now)?);
+        // Where their dates count, a list issued anew has to reach the verifiers: at the price of the sessions kept.
+        let label = match trust.revocations.enforced_until() {
+            Some(end) => format!("servers until {end}"),
+            None => "servers".to_owned(),
+        };
+        let epoch = trust.epoch(&label);
+        if let Some(same) = previous.filter(|previous| previous.epoch == epoch) {
             return Ok(Arc::clone(same));
         }
-        let verifiers = Mutex::new(LruCache::new(MAX_VERIFIERS));
-        Ok(Arc::new(Self { fingerprint, roots: Arc::new(roots), verifiers }))
+        Ok(Arc::new(Self { epoch, trust, verifiers: Mutex::new(LruCache::new(MAX_VERIFIERS)) }))
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.roots.is_empty()
+        self.trust.anchors.is_empty()
     }
 
     /// The verifier of an expectation: the same `Arc` for as long as the trust is the same.
     pub(super) fn verifier(&self, expectation: &Expectation) -> Arc<ExpectationVerifier> {
         let mut verifiers = self.verifiers.lock().unwrap_or_else(PoisonError::into_inner);
-        let made = || Arc::new(ExpectationVerifier::new(Arc::clone(&self.roots), expectation.clone()));
+        let made = || Arc::new(ExpectationVerifier::new(Arc::clone(&self.trust), expectation.clone()));
         Arc::clone(verifiers.get_or_insert_ref(expectation, made))
+    }
+
+    /// Whether a server that was accepted once would be now.
+    pub(super) fn judge(&self, chain: &PeerChain, now: i64) -> Result<(), HandshakeError> {
+        self.trust
+            .verify(Purpose::Server, chain.leaf(), chain.intermediates(), judged_at(chain, now))
+            .map_err(|error| classify::classify(&error, Side::Client, &[]))
     }
 }
 
@@ -165,35 +342,4 @@ impl ResolvesClientCert for ShowsNothing {
     fn has_certs(&self) -> bool {
         false
     }
-}
-
-fn load_roots(sources: &[TrustSource]) -> Result<RootCertStore, MaterialError> {
-    let mut roots = RootCertStore::empty();
-    for source in sources {
-        source.load_into(&mut roots)?;
-    }
-    Ok(roots)
-}
-
-/// SHA-256 over a label and the sorted anchors, each part with its length before it: files in another order, or one
-/// anchor named twice, are the same trust.
-fn fingerprint(label: &str, roots: &RootCertStore) -> [u8; 32] {
-    let mut anchors: Vec<[&[u8]; 3]> = roots
-        .roots
-        .iter()
-        .map(|anchor| {
-            let constraints = anchor.name_constraints.as_ref().map_or(&[][..], |der| der.as_ref());
-            [anchor.subject.as_ref(), anchor.subject_public_key_info.as_ref(), constraints]
-        })
-        .collect();
-    anchors.sort_unstable();
-    anchors.dedup();
-    let mut context = digest::Context::new(&digest::SHA256);
-    for part in std::iter::once(label.as_bytes()).chain(anchors.into_iter().flatten()) {
-        context.update(&(part.len() as u64).to_be_bytes());
-        context.update(part);
-    }
-    let mut out = [0; 32];
-    out.copy_from_slice(context.finish().as_ref());
-    out
 }

@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use rustls::RootCertStore;
 use rustls::client::danger::ServerCertVerifier;
 use rustls_pki_types::{ServerName, UnixTime};
 
 use super::classify::{Side, classify};
+use super::material::TrustMaterial;
+use super::trust::Trust;
 use super::verifier::ExpectationVerifier;
 use crate::error::HandshakeError;
 use crate::expectation::Expectation;
@@ -16,14 +17,13 @@ const ID: &str = "spiffe://example.org/broker";
 
 /// What a client that trusts `trusted` and expects this says of that server.
 fn judge(trusted: &Authority, expectation: Expectation, shown: &Issued) -> Result<(), HandshakeError> {
-    let mut roots = RootCertStore::empty();
-    roots.add(trusted.certificate().clone()).unwrap();
+    let trust = Trust::load(&TrustMaterial::roots([trusted.trust()]), UnixTime::now()).unwrap();
     let name = match &expectation {
         Expectation::Name(name) | Expectation::Pin { name, .. } => name.clone(),
         Expectation::SpiffeId(_) => "somewhere.example".to_owned(),
     };
     let chain = shown.chain();
-    ExpectationVerifier::new(Arc::new(roots), expectation)
+    ExpectationVerifier::new(Arc::new(trust), expectation)
         .verify_server_cert(
             &chain[0],
             &chain[1..],

@@ -20,7 +20,7 @@ use crate::error::{ConnectError, HandshakeError, ListenError, OpenError};
 use crate::options::TransportOptions;
 use crate::peer::{Peer, TransportKind};
 use crate::stream::Stream;
-use crate::tls::{Profile, Receiver, Side, Verified, classify_io};
+use crate::tls::{Fallen, Profile, Receiver, Side, Verified, classify_io};
 use crate::transport::{BoxFuture, Inbound, Incoming, Listener, Outbound, Server, Transport};
 use connection::Connection;
 
@@ -56,7 +56,7 @@ impl Transport for SealedMemoryNetwork {
 
     fn listen(&self, addr: SocketAddr) -> BoxFuture<'_, Result<Box<dyn Listener>, ListenError>> {
         Box::pin(async move {
-            if self.shared.tls.current().server_chain().is_none() {
+            if self.shared.tls.current().identities().is_empty() {
                 return Err(ListenError::NoIdentity { addr });
             }
             let bare = self.shared.network.listen(addr).await?;
@@ -240,6 +240,11 @@ impl Inbound for SealedInbound {
 
     fn peer(&self) -> &Peer {
         &self.peer
+    }
+
+    /// Connections in memory are not judged again: what they are for ends before trust changes.
+    fn standing(&self) -> BoxFuture<'_, Fallen> {
+        Box::pin(std::future::pending())
     }
 
     fn close(&self, code: u32) -> BoxFuture<'_, ()> {

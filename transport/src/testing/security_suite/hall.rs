@@ -199,7 +199,8 @@ pub(super) fn serving(authority: &Authority) -> Material {
 
 /// A server of this authority, for whatever the leaf says.
 pub(super) fn showing(authority: &Authority, leaf: &Leaf) -> Material {
-    Material::new().with_server_identity(authority.issue(leaf).identity())
+    // As of when it was good: a listener loads nothing that has expired.
+    Material::new().with_server_identity(authority.issue(leaf).identity()).as_of(leaf.midlife())
 }
 
 /// The same, and its clients must show a certificate of that authority.

@@ -262,8 +262,9 @@ pub async fn a_client_of_an_untrusted_authority_is_refused(fixture: &dyn Securit
 /// Both are told.
 pub async fn an_expired_client_is_refused(fixture: &dyn SecurityFixture) {
     let authority = Authority::new("Test CA");
-    let expired = authority.issue(&Leaf::new().uri("spiffe://example.org/client").expired());
-    let cause = is_turned_away(fixture, &authority, &showing_to(&authority, &expired)).await;
+    let leaf = Leaf::new().uri("spiffe://example.org/client").expired();
+    let shown = showing_to(&authority, &authority.issue(&leaf)).as_of(leaf.midlife());
+    let cause = is_turned_away(fixture, &authority, &shown).await;
     assert!(matches!(cause, HandshakeError::Expired { .. }), "{cause:?}");
 }
 

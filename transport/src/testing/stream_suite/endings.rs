@@ -161,7 +161,9 @@ fn assert_crash(fixture: &dyn StreamFixture, error: &StreamError) {
         StreamError::Aborted { .. } => {
             assert!(!fixture.capabilities().tells_crash_from_abort, "a crash looks like an abort");
         }
-        StreamError::Stopped { .. } | StreamError::Refused { .. } => panic!("a crash looks like {error:?}"),
+        StreamError::Stopped { .. } | StreamError::Distrusted(_) | StreamError::Refused { .. } => {
+            panic!("a crash looks like {error:?}")
+        }
     }
 }
 

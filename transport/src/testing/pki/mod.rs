@@ -14,17 +14,22 @@
 //! # drop((serving, dialling));
 //! ```
 
+mod ocsp;
+
 use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
 
 use rcgen::{
-    BasicConstraints, Certificate, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose, SanType, string::Ia5String,
+    BasicConstraints, Certificate, CertificateParams, CertificateRevocationListParams, DnType,
+    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose, RevokedCertParams, SanType,
+    SerialNumber, SigningKey as _, string::Ia5String,
 };
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use x509_ocsp::CertStatus;
 
 use crate::tls::{IdentitySource, TrustSource, spki_sha256};
 
+const HOUR: Duration = Duration::from_hours(1);
 const DAY: Duration = Duration::from_hours(24);
 
 /// A certificate authority.
@@ -69,6 +74,59 @@ impl Authority {
         let certificate = leaf.params().signed_by(&key, &self.issuer).expect("a certificate");
         let chain = std::iter::once(certificate).chain(self.chain.iter().cloned()).collect();
         Issued { chain, key }
+    }
+
+    /// A certificate for `leaf`, with the key of one issued before: a renewal.
+    pub fn issue_again(&self, leaf: &Leaf, before: &Issued) -> Issued {
+        let key = KeyPair::from_pem(&before.key_pem()).expect("a key");
+        let certificate = leaf.params().signed_by(&key, &self.issuer).expect("a certificate");
+        let chain = std::iter::once(certificate).chain(self.chain.iter().cloned()).collect();
+        Issued { chain, key }
+    }
+
+    /// A list that revokes these, issued an hour ago and due again in a week.
+    pub fn crl(&self, revoked: &[&Issued]) -> CertificateRevocationListDer<'static> {
+        self.crl_of(revoked, 1, ago(HOUR), from_now(7 * DAY))
+    }
+
+    /// A list with this number that holds between these times.
+    pub fn crl_of(
+        &self,
+        revoked: &[&Issued],
+        number: u64,
+        from: SystemTime,
+        to: SystemTime,
+    ) -> CertificateRevocationListDer<'static> {
+        let entry = |issued: &&Issued| RevokedCertParams {
+            serial_number: SerialNumber::from_slice(&issued.serial()),
+            revocation_time: from.into(),
+            reason_code: None,
+            invalidity_date: None,
+        };
+        let params = CertificateRevocationListParams {
+            this_update: from.into(),
+            next_update: to.into(),
+            crl_number: SerialNumber::from(number),
+            issuing_distribution_point: None,
+            revoked_certs: revoked.iter().map(entry).collect(),
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        params.signed_by(&self.issuer).expect("a list").der().clone()
+    }
+
+    /// What an OCSP responder of this authority says of a certificate, for the next day.
+    pub fn ocsp_good(&self, about: &Issued) -> Vec<u8> {
+        ocsp::response(self, about, CertStatus::good(), ago(HOUR), from_now(DAY))
+    }
+
+    /// The same with another status and other dates.
+    pub fn ocsp(&self, about: &Issued, status: CertStatus, from: SystemTime, to: SystemTime) -> Vec<u8> {
+        ocsp::response(self, about, status, from, to)
+    }
+
+    /// Signs with the key of the authority: ECDSA with SHA-256.
+    fn sign(&self, message: &[u8]) -> Vec<u8> {
+        self.issuer.key().sign(message).expect("a signature")
     }
 
     /// Its certificate.
@@ -172,6 +230,15 @@ impl Leaf {
         self
     }
 
+    /// A moment at which it is valid, in seconds since the Unix epoch.
+    pub fn midlife(&self) -> i64 {
+        let seconds = |time: SystemTime| {
+            let since = time.duration_since(SystemTime::UNIX_EPOCH).expect("after 1970");
+            i64::try_from(since.as_secs()).expect("before the sun goes out")
+        };
+        i64::midpoint(seconds(self.not_before), seconds(self.not_after))
+    }
+
     /// For servers only.
     #[must_use]
     pub fn for_servers(mut self) -> Self {
@@ -246,6 +313,12 @@ impl Issued {
     /// The same in PEM.
     pub fn key_pem(&self) -> String {
         self.key.serialize_pem()
+    }
+
+    /// Its serial number.
+    pub fn serial(&self) -> Vec<u8> {
+        let chain = self.chain();
+        crate::tls::identity_of(&chain).expect("a certificate").expect("a leaf").serial
     }
 
     /// What a pin names.

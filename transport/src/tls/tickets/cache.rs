@@ -1,0 +1,139 @@
+//! The alternative to tickets: sessions that the server keeps. Single use, bounded in bytes, and no operation looks at more
+//! than one entry but for those it evicts.
+
+use std::fmt;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use lru::LruCache;
+use zeroize::Zeroizing;
+
+use super::claims::Claims;
+use super::keys::TICKET_LIFETIME_SECS;
+
+/// A lock each: sixteen handshakes at once seldom meet.
+const SHARDS: usize = 16;
+
+/// rustls' name for a session: random.
+const ID_BYTES: usize = 32;
+
+/// What an entry costs besides its session: id, claims, list and table.
+const ENTRY_BYTES: usize = 256;
+
+/// Kept sessions. The one put first goes first.
+pub(super) struct ServerSessionCache {
+    shards: [Mutex<Shard>; SHARDS],
+    max_bytes: usize,
+}
+
+struct Shard {
+    sessions: LruCache<[u8; ID_BYTES], Kept>,
+    bytes: usize,
+}
+
+struct Kept {
+    claims: Claims,
+    at: i64,
+    session: Zeroizing<Vec<u8>>,
+}
+
+impl Kept {
+    fn bytes(&self) -> usize {
+        ENTRY_BYTES + self.session.len()
+    }
+}
+
+impl ServerSessionCache {
+    pub(super) fn new(max_bytes: usize) -> Self {
+        let shard = |_| Mutex::new(Shard { sessions: LruCache::unbounded(), bytes: 0 });
+        Self { shards: std::array::from_fn(shard), max_bytes }
+    }
+
+    pub(super) fn max_bytes(&self) -> usize {
+        self.max_bytes
+    }
+
+    fn shard(&self, id: &[u8; ID_BYTES]) -> MutexGuard<'_, Shard> {
+        let shard = &self.shards[usize::from(id[0]) % SHARDS];
+        shard.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Keeps a session; false if its name is not one of rustls', or it is larger than the whole cache.
+    pub(super) fn put(&self, id: &[u8], claims: Claims, session: Vec<u8>, now: i64) -> bool {
+        let Ok(id) = <[u8; ID_BYTES]>::try_from(id) else { return false };
+        let kept = Kept { claims, at: now, session: Zeroizing::new(session) };
+        let max = self.max_bytes / SHARDS;
+        if kept.bytes() > max {
+            return false;
+        }
+        let mut shard = self.shard(&id);
+        shard.bytes += kept.bytes();
+        if let Some((_, replaced)) = shard.sessions.push(id, kept) {
+            shard.bytes -= replaced.bytes();
+        }
+        while shard.bytes > max {
+            let Some((_, evicted)) = shard.sessions.pop_lru() else { break };
+            shard.bytes -= evicted.bytes();
+        }
+        true
+    }
+
+    /// The session, which is forgotten; `None` if it is not there or has outlived a ticket.
+    pub(super) fn take(&self, id: &[u8], now: i64) -> Option<(Claims, Vec<u8>)> {
+        let id = <[u8; ID_BYTES]>::try_from(id).ok()?;
+        let mut shard = self.shard(&id);
+        let mut kept = shard.sessions.pop(&id)?;
+        shard.bytes -= kept.bytes();
+        drop(shard);
+        let session = std::mem::take(&mut *kept.session);
+        (now.saturating_sub(kept.at) < TICKET_LIFETIME_SECS).then_some((kept.claims, session))
+    }
+}
+
+impl fmt::Debug for ServerSessionCache {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ServerSessionCache").field("max_bytes", &self.max_bytes).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::claims::Proof;
+    use super::*;
+    use crate::peer::TransportKind;
+    use crate::tls::trust::Epoch;
+
+    fn claims() -> Claims {
+        let proof = Proof { authenticated_at: 0, not_after: i64::MAX };
+        Claims { epoch: Epoch::from([0; 32]), kind: TransportKind::Tls, proof }
+    }
+
+    fn id(n: u16) -> [u8; ID_BYTES] {
+        let mut id = [0; ID_BYTES];
+        id[1..3].copy_from_slice(&n.to_be_bytes());
+        id
+    }
+
+    #[test]
+    fn a_session_is_used_once_and_not_after_its_time() {
+        let cache = ServerSessionCache::new(1 << 20);
+        assert!(cache.put(&id(1), claims(), b"one".to_vec(), 100));
+        assert_eq!(cache.take(&id(1), 100), Some((claims(), b"one".to_vec())));
+        assert_eq!(cache.take(&id(1), 100), None);
+        assert!(cache.put(&id(2), claims(), b"two".to_vec(), 100));
+        assert_eq!(cache.take(&id(2), 100 + TICKET_LIFETIME_SECS), None);
+        assert!(!cache.put(b"short", claims(), Vec::new(), 0));
+    }
+
+    #[test]
+    fn the_bytes_are_bounded_and_the_oldest_goes_first() {
+        let cache = ServerSessionCache::new(SHARDS * 10 * (ENTRY_BYTES + 100));
+        for n in 0..1000 {
+            assert!(cache.put(&id(n), claims(), vec![0; 100], 0));
+            assert!(cache.shard(&id(n)).bytes <= cache.max_bytes / SHARDS);
+        }
+        let kept: Vec<_> = (0..1000).filter(|n| cache.take(&id(*n), 0).is_some()).collect();
+        assert_eq!(kept, (990..1000).collect::<Vec<_>>());
+        assert_eq!(cache.shard(&id(0)).bytes, 0);
+        assert!(!cache.put(&id(0), claims(), vec![0; 1 << 20], 0), "larger than all");
+    }
+}
