@@ -26,6 +26,8 @@ mod resolver;
 #[cfg(test)]
 mod resumption_tests;
 mod revocation;
+#[cfg(test)]
+mod revocation_tests;
 mod sessions;
 mod snapshot;
 pub mod spiffe;

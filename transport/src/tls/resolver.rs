@@ -164,3 +164,102 @@ impl fmt::Debug for Identities {
         f.debug_list().entries(&self.all).finish()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, SystemTime};
+
+    use rustls::SignatureScheme as Scheme;
+    use x509_ocsp::CertStatus;
+
+    use super::*;
+    use crate::testing::pki::{Authority, Leaf};
+    use crate::tls::trust::Purpose;
+    use crate::tls::{IdentitySource, Material, Snapshot, StapleSource, provider};
+
+    /// What modern clients offer, and what those that know only RSA do.
+    const BOTH: &[Scheme] = &[Scheme::ECDSA_NISTP256_SHA256, Scheme::RSA_PSS_SHA256];
+    const RSA: &[Scheme] = &[Scheme::RSA_PSS_SHA256, Scheme::RSA_PSS_SHA384];
+
+    fn load(source: &IdentitySource) -> Arc<ServedIdentity> {
+        let now = rustls_pki_types::UnixTime::now();
+        Arc::new(source.load(&provider(), Purpose::Server, now).unwrap())
+    }
+
+    fn named(ca: &Authority, names: &[&str]) -> Arc<ServedIdentity> {
+        let leaf = names.iter().fold(Leaf::new(), |leaf, name| leaf.dns(name));
+        load(&ca.issue(&leaf).identity())
+    }
+
+    /// For `localhost`, self-signed.
+    fn rsa() -> Arc<ServedIdentity> {
+        let testdata = concat!(env!("CARGO_MANIFEST_DIR"), "/src/tls/testdata");
+        let file = |name| format!("{testdata}/{name}");
+        load(&IdentitySource::files(file("rsa.pem"), file("rsa.pkcs8.key")))
+    }
+
+    fn chosen<'a>(
+        identities: &'a Identities,
+        name: Option<&str>,
+        offered: &[Scheme],
+    ) -> &'a Arc<ServedIdentity> {
+        identities.choose(name, offered).unwrap()
+    }
+
+    #[test]
+    fn an_exact_name_goes_before_a_wildcard_and_that_before_the_default() {
+        let ca = Authority::new("CA");
+        let all = vec![
+            named(&ca, &["default.example.org"]),
+            named(&ca, &["*.Example.org"]),
+            named(&ca, &["exact.example.org", "other.example.com"]),
+        ];
+        let identities = Identities::new(all.clone());
+        for (name, index) in [
+            (Some("exact.example.org"), 2),
+            (Some("other.example.com"), 2),
+            (Some("any.example.org"), 1),
+            (Some("default.example.org"), 0),
+            (Some("deep.any.example.org"), 0),
+            (Some("example.org"), 0),
+            (Some("localhost"), 0),
+            (None, 0),
+        ] {
+            assert!(Arc::ptr_eq(chosen(&identities, name, BOTH), &all[index]), "{name:?}");
+        }
+    }
+
+    #[test]
+    fn a_client_gets_a_key_that_it_can_verify_by_name_and_by_default() {
+        let ca = Authority::new("CA");
+        let (ecdsa, rsa) = (named(&ca, &["localhost"]), rsa());
+        let identities = Identities::new(vec![Arc::clone(&ecdsa), Arc::clone(&rsa)]);
+        for name in [Some("localhost"), Some("unknown"), None] {
+            assert!(Arc::ptr_eq(chosen(&identities, name, BOTH), &ecdsa), "{name:?}");
+            assert!(Arc::ptr_eq(chosen(&identities, name, RSA), &rsa), "{name:?}");
+        }
+        assert!(Arc::ptr_eq(chosen(&identities, None, &[Scheme::ED25519]), &ecdsa), "rustls says why not");
+    }
+
+    #[test]
+    fn a_staple_is_shown_until_its_next_update_and_no_longer() {
+        let issuer = Authority::new("Root").intermediate("Issuer");
+        let issued = issuer.issue(&Leaf::localhost());
+        let now = SystemTime::now();
+        let hour = Duration::from_hours(1);
+        let response = issuer.ocsp(&issued, CertStatus::good(), now - hour, now + hour);
+        let identity = load(&issued.identity().with_staple(StapleSource::Der(response.clone())));
+        let end = identity.staple().unwrap().next_update();
+        assert_eq!(identity.shown(end - 1).ocsp.as_deref(), Some(&*response));
+        assert_eq!(identity.shown(end).ocsp, None);
+    }
+
+    #[test]
+    fn an_identity_for_nobody_in_particular_is_the_default_all_the_same() {
+        let ca = Authority::new("CA");
+        let material =
+            Material::new().with_server_identity(ca.issue(&Leaf::new().ip([127, 0, 0, 1])).identity());
+        let snapshot = Snapshot::load(&material).unwrap();
+        assert!(snapshot.identities.choose(Some("localhost"), BOTH).is_some());
+    }
+}

@@ -43,7 +43,7 @@ const MAX_SERVER_CONFIGS: NonZeroUsize = match NonZeroUsize::new(16) {
 
 /// Checked TLS material. Published by a [`Store`](super::Store), read at each handshake.
 pub struct Snapshot {
-    identities: Arc<Identities>,
+    pub(super) identities: Arc<Identities>,
     client_trust: Arc<ClientTrust>,
     server_trust: Arc<ServerTrust>,
     credential: Arc<ClientCredential>,

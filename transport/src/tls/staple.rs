@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use der::oid::AssociatedOid as _;
 use der::{Decode as _, Encode as _};
 use ring::digest;
 use rustls_pki_types::{CertificateDer, UnixTime};
@@ -111,6 +112,9 @@ fn check(
         return Err(format!("the responder gave no answer ({:?}): fetch it again", response.response_status));
     }
     let bytes = response.response_bytes.ok_or("it is empty")?;
+    if bytes.response_type != BasicOcspResponse::OID {
+        return Err(format!("it is a response of another kind ({})", bytes.response_type));
+    }
     let basic = BasicOcspResponse::from_der(bytes.response.as_bytes()).map_err(damaged)?;
     check_signature(&basic, issuer, now)?;
     let mut about_it = None;
@@ -209,4 +213,91 @@ fn is_delegated(responder: &CertificateDer<'_>, issuer: &CertificateDer<'_>, now
         responder.verify_for_usage(algorithms, &anchors, &[], now, usage, None, None).ok().map(drop)
     };
     delegated().is_some()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, SystemTime};
+
+    use der::asn1::GeneralizedTime;
+    use x509_ocsp::{OcspGeneralizedTime, RevokedInfo};
+
+    use super::*;
+    use crate::testing::pki::{Authority, Issued, Leaf};
+
+    const HOUR: Duration = Duration::from_hours(1);
+
+    struct World {
+        issuer: Authority,
+        leaf: Issued,
+    }
+
+    impl World {
+        fn new() -> Self {
+            let issuer = Authority::new("Root").intermediate("Issuer");
+            Self { leaf: issuer.issue(&Leaf::localhost()), issuer }
+        }
+
+        fn load(&self, der: Vec<u8>) -> Result<Staple, String> {
+            Staple::load(&StapleSource::Der(der), &self.leaf.chain(), UnixTime::now())
+                .map_err(|error| error.to_string())
+        }
+
+        fn refuses(&self, der: Vec<u8>, says: &str) {
+            let told = self.load(der).unwrap_err();
+            assert!(told.contains(says), "{told}");
+        }
+    }
+
+    #[test]
+    fn a_good_response_is_served_until_its_next_update() {
+        let world = World::new();
+        let staple = world.load(world.issuer.ocsp_good(&world.leaf)).unwrap();
+        assert!(staple.is_fresh(staple.this_update()));
+        assert!(staple.is_fresh(staple.next_update() - 1) && !staple.is_fresh(staple.next_update()));
+    }
+
+    #[test]
+    fn a_response_about_another_certificate_or_by_a_stranger_is_refused() {
+        let world = World::new();
+        let other = world.issuer.issue(&Leaf::localhost());
+        world.refuses(world.issuer.ocsp_good(&other), "about another certificate");
+        world.refuses(Authority::new("Issuer").ocsp_good(&world.leaf), "not signed by the issuer");
+    }
+
+    #[test]
+    fn a_response_that_says_anything_but_good_is_refused() {
+        let (world, now) = (World::new(), SystemTime::now());
+        let since = now.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
+        let at =
+            OcspGeneralizedTime(GeneralizedTime::from_unix_duration(Duration::from_secs(since)).unwrap());
+        let revoked = CertStatus::revoked(RevokedInfo { revocation_time: at, revocation_reason: None });
+        for (status, says) in [(revoked, "is revoked"), (CertStatus::unknown(), "does not know")] {
+            world.refuses(world.issuer.ocsp(&world.leaf, status, now - HOUR, now + HOUR), says);
+        }
+    }
+
+    #[test]
+    fn a_response_out_of_date_is_refused() {
+        let (world, now) = (World::new(), SystemTime::now());
+        let dated = |from, to| world.issuer.ocsp(&world.leaf, CertStatus::good(), from, to);
+        world.refuses(dated(now - 2 * HOUR, now - HOUR), "it expired on");
+        world.refuses(dated(now + HOUR, now + 2 * HOUR), "becomes valid on");
+    }
+
+    #[test]
+    fn a_response_in_the_wrong_shape_is_refused_wherever_it_is_cut_or_touched() {
+        let world = World::new();
+        let good = world.issuer.ocsp_good(&world.leaf);
+        for at in 0..good.len() {
+            assert!(world.load(good[..at].to_vec()).is_err(), "the first {at} bytes");
+            let mut touched = good.clone();
+            touched[at] ^= 1;
+            assert!(world.load(touched).is_err(), "byte {at}");
+        }
+        world.refuses(x509_ocsp::OcspResponse::try_later().to_der().unwrap(), "TryLater");
+        world.refuses(vec![0x5a; 10_000_000], "no OCSP response");
+        let alone = Staple::load(&StapleSource::Der(good), &world.leaf.chain()[..1], UnixTime::now());
+        assert!(alone.unwrap_err().to_string().contains("append that to the chain"));
+    }
 }

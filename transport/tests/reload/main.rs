@@ -3,4 +3,6 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, its helpers too")]
 
 mod matrix;
+#[cfg(target_os = "linux")]
+mod watch;
 mod world;
