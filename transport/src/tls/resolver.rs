@@ -244,11 +244,11 @@ mod tests {
     #[test]
     fn a_staple_is_shown_until_its_next_update_and_no_longer() {
         let issuer = Authority::new("Root").intermediate("Issuer");
-        let issued = issuer.issue(&Leaf::localhost());
+        let leaf = issuer.issue(&Leaf::localhost());
         let now = SystemTime::now();
         let hour = Duration::from_hours(1);
-        let response = issuer.ocsp(&issued, CertStatus::good(), now - hour, now + hour);
-        let identity = load(&issued.identity().with_staple(StapleSource::Der(response.clone())));
+        let response = issuer.ocsp(&leaf, CertStatus::good(), now - hour, now + hour);
+        let identity = load(&leaf.identity().with_staple(StapleSource::Der(response.clone())));
         let end = identity.staple().unwrap().next_update();
         assert_eq!(identity.shown(end - 1).ocsp.as_deref(), Some(&*response));
         assert_eq!(identity.shown(end).ocsp, None);
