@@ -77,6 +77,7 @@ pub mod connect;
 pub mod endpoint;
 pub mod error;
 pub mod expectation;
+pub mod gcra;
 #[cfg(feature = "test-util")]
 pub mod memory;
 pub mod options;
