@@ -73,6 +73,7 @@
 //! # }
 //! ```
 
+pub mod admission;
 pub mod connect;
 pub mod endpoint;
 pub mod error;

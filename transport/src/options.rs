@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use crate::admission::Admission;
 use crate::quic::QuicOptions;
 
 /// Resolving a name and reaching an address. The kernel repeats a lost SYN after 1, 3 and 7 s: 10 s outlive three losses.
@@ -81,6 +82,8 @@ pub struct TransportOptions {
     pub tcp_user_timeout: Option<Duration>,
     /// Connections that may wait in the kernel to be accepted; [`DEFAULT_ACCEPT_BACKLOG`] by default.
     pub accept_backlog: u32,
+    /// Whom listeners let in, one for all of a process; by default one of its own, shared by clones of these options.
+    pub admission: Admission,
     /// Writes the secrets of every session to the file that the environment variable `SSLKEYLOGFILE` names, so that a
     /// packet capture can be decrypted. Whoever reads that file reads the traffic: off by default.
     pub key_log: bool,
@@ -98,6 +101,7 @@ impl TransportOptions {
             keep_alive: Some(DEFAULT_KEEP_ALIVE),
             tcp_user_timeout: Some(DEFAULT_TCP_USER_TIMEOUT),
             accept_backlog: DEFAULT_ACCEPT_BACKLOG,
+            admission: Admission::default(),
             key_log: false,
             quic: QuicOptions::default(),
         }

@@ -47,7 +47,7 @@ fn every_sequence_of_the_vectors_decides_alike() {
     assert!(!sequences.is_empty());
     for sequence in sequences {
         let limit = &limits[sequence["limit"].as_str().unwrap()];
-        let (mut tat, mut now, table) = (Tat::default(), Duration::ZERO, Table::new(16));
+        let (mut tat, mut now, table) = (Tat::default(), Duration::ZERO, Table::new(1024));
         for (number, step) in sequence["steps"].as_array().unwrap().iter().enumerate() {
             now += millis(&step["advance"]);
             let place = format!("step {number} of {}", sequence["name"]);
@@ -85,7 +85,7 @@ fn every_transaction_of_the_vectors_decides_alike() {
     let now = Duration::ZERO;
     for transaction in transactions {
         assert_eq!(transaction["fresh_keys"], true);
-        let table = Table::new(16);
+        let table = Table::new(1024);
         for (number, step) in transaction["steps"].as_array().unwrap().iter().enumerate() {
             let place = format!("step {number} of {}", transaction["name"]);
             let roles =

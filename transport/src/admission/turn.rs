@@ -1,0 +1,69 @@
+//! Turns: the right to compute one step of a handshake, so that a storm of them leaves the cores to those who are in.
+//!
+//! A step takes 0.1 to 1 ms and cannot be interrupted. Whoever comes to his turn first yields once while he holds it: tokio
+//! resumes a task that yields after it has polled its driver and emptied its run queue (after 61 tasks at the latest), so that
+//! between two steps everything that was ready on an established stream has gone first.
+
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::task::Poll;
+
+use tokio::task::yield_now;
+
+use super::Admission;
+use super::semaphore::Permit;
+
+/// The right to compute one step of a handshake. Take it for that step only; dropped, the next one's turn comes.
+#[derive(Debug)]
+#[must_use]
+pub struct Turn {
+    _permit: Permit,
+}
+
+impl Admission {
+    /// A turn, first come first served. Compute without awaiting anything meanwhile.
+    ///
+    /// Cancellation safe: a turn that nobody took is the next one's.
+    pub async fn turn(&self) -> Turn {
+        let permit = self.shared.turns.acquire().await;
+        yield_now().await;
+        Turn { _permit: permit }
+    }
+
+    /// Computes a step when its turn has come.
+    ///
+    /// Cancellation safe: the step runs to its end, or not at all.
+    pub async fn compute<T>(&self, step: impl FnOnce() -> T) -> T {
+        let _turn = self.turn().await;
+        step()
+    }
+
+    /// Drives a future that computes when it is polled, such as a TLS handshake over a socket: every poll is one step. Pass
+    /// `&mut future` to keep it.
+    ///
+    /// Cancellation safe where the future is.
+    pub async fn paced<F: Future + Unpin>(&self, mut future: F) -> F::Output {
+        loop {
+            let turn = self.turn().await;
+            if let Poll::Ready(output) = poll_once(&mut future).await {
+                return output;
+            }
+            drop(turn);
+            // Nothing was awaited since the future was polled, so the task waits for what the future waits for; and whatever
+            // wakes the task from here on, in the queue for the next turn too, is followed by a poll of the future. No waking
+            // can be lost; one too many costs a turn.
+            woken().await;
+        }
+    }
+}
+
+/// What one poll answers.
+async fn poll_once<F: Future + Unpin>(future: &mut F) -> Poll<F::Output> {
+    poll_fn(|cx| Poll::Ready(Pin::new(&mut *future).poll(cx))).await
+}
+
+/// Resolves when the task is polled the next time, and does not wake it.
+async fn woken() {
+    let mut suspended = false;
+    poll_fn(|_| if std::mem::replace(&mut suspended, true) { Poll::Ready(()) } else { Poll::Pending }).await;
+}
