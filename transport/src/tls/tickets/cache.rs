@@ -8,7 +8,6 @@ use lru::LruCache;
 use zeroize::Zeroizing;
 
 use super::claims::Claims;
-use super::keys::TICKET_LIFETIME_SECS;
 
 /// A lock each: sixteen handshakes at once seldom meet.
 const SHARDS: usize = 16;
@@ -32,7 +31,6 @@ struct Shard {
 
 struct Kept {
     claims: Claims,
-    at: i64,
     session: Zeroizing<Vec<u8>>,
 }
 
@@ -58,9 +56,9 @@ impl ServerSessionCache {
     }
 
     /// Keeps a session; false if its name is not one of rustls', or it is larger than the whole cache.
-    pub(super) fn put(&self, id: &[u8], claims: Claims, session: Vec<u8>, now: i64) -> bool {
+    pub(super) fn put(&self, id: &[u8], claims: Claims, session: Vec<u8>) -> bool {
         let Ok(id) = <[u8; ID_BYTES]>::try_from(id) else { return false };
-        let kept = Kept { claims, at: now, session: Zeroizing::new(session) };
+        let kept = Kept { claims, session: Zeroizing::new(session) };
         let max = self.max_bytes / SHARDS;
         if kept.bytes() > max {
             return false;
@@ -77,15 +75,15 @@ impl ServerSessionCache {
         true
     }
 
-    /// The session, which is forgotten; `None` if it is not there or has outlived a ticket.
-    pub(super) fn take(&self, id: &[u8], now: i64) -> Option<(Claims, Vec<u8>)> {
+    /// A session, which is forgotten. Whether its claims hold is for the handshake to say.
+    pub(super) fn take(&self, id: &[u8]) -> Option<(Claims, Vec<u8>)> {
         let id = <[u8; ID_BYTES]>::try_from(id).ok()?;
         let mut shard = self.shard(&id);
         let mut kept = shard.sessions.pop(&id)?;
         shard.bytes -= kept.bytes();
         drop(shard);
         let session = std::mem::take(&mut *kept.session);
-        (now.saturating_sub(kept.at) < TICKET_LIFETIME_SECS).then_some((kept.claims, session))
+        Some((kept.claims, session))
     }
 }
 
@@ -104,7 +102,7 @@ mod tests {
 
     fn claims() -> Claims {
         let proof = Proof { authenticated_at: 0, not_after: i64::MAX };
-        Claims { epoch: Epoch::from([0; 32]), kind: TransportKind::Tls, proof }
+        Claims { epoch: Epoch::from([0; 32]), kind: TransportKind::Tls, proof, issued_at: 0 }
     }
 
     fn id(n: u16) -> [u8; ID_BYTES] {
@@ -114,26 +112,25 @@ mod tests {
     }
 
     #[test]
-    fn a_session_is_used_once_and_not_after_its_time() {
+    fn a_session_is_used_once() {
         let cache = ServerSessionCache::new(1 << 20);
-        assert!(cache.put(&id(1), claims(), b"one".to_vec(), 100));
-        assert_eq!(cache.take(&id(1), 100), Some((claims(), b"one".to_vec())));
-        assert_eq!(cache.take(&id(1), 100), None);
-        assert!(cache.put(&id(2), claims(), b"two".to_vec(), 100));
-        assert_eq!(cache.take(&id(2), 100 + TICKET_LIFETIME_SECS), None);
-        assert!(!cache.put(b"short", claims(), Vec::new(), 0));
+        assert!(cache.put(&id(1), claims(), b"one".to_vec()));
+        assert_eq!(cache.take(&id(2)), None);
+        assert_eq!(cache.take(&id(1)), Some((claims(), b"one".to_vec())));
+        assert_eq!(cache.take(&id(1)), None);
+        assert!(!cache.put(b"short", claims(), Vec::new()));
     }
 
     #[test]
     fn the_bytes_are_bounded_and_the_oldest_goes_first() {
         let cache = ServerSessionCache::new(SHARDS * 10 * (ENTRY_BYTES + 100));
         for n in 0..1000 {
-            assert!(cache.put(&id(n), claims(), vec![0; 100], 0));
+            assert!(cache.put(&id(n), claims(), vec![0; 100]));
             assert!(cache.shard(&id(n)).bytes <= cache.max_bytes / SHARDS);
         }
-        let kept: Vec<_> = (0..1000).filter(|n| cache.take(&id(*n), 0).is_some()).collect();
+        let kept: Vec<_> = (0..1000).filter(|n| cache.take(&id(*n)).is_some()).collect();
         assert_eq!(kept, (990..1000).collect::<Vec<_>>());
         assert_eq!(cache.shard(&id(0)).bytes, 0);
-        assert!(!cache.put(&id(0), claims(), vec![0; 1 << 20], 0), "larger than all");
+        assert!(!cache.put(&id(0), claims(), vec![0; 1 << 20]), "larger than all");
     }
 }

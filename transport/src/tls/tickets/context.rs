@@ -123,7 +123,8 @@ impl HandshakeContext {
     /// The claims of a ticket issued now; `None` where there is nothing left to vouch for.
     fn claims(&self, now: i64) -> Option<Claims> {
         let proof = self.proof(now);
-        (proof.left(now) > 0).then_some(Claims { epoch: self.epoch, kind: self.kind, proof })
+        let claims = Claims { epoch: self.epoch, kind: self.kind, proof, issued_at: now };
+        (proof.left(now) > 0).then_some(claims)
     }
 
     /// Judges what a ticket says, and notes it.
@@ -173,7 +174,7 @@ impl StoresServerSessions for HandshakeContext {
         let Mode::Cache(cache) = &self.sessions.mode else { return false };
         let now = (self.clock)();
         let Some(claims) = self.claims(now) else { return false };
-        let kept = cache.put(&id, claims, session, now);
+        let kept = cache.put(&id, claims, session);
         self.cell().issued += u32::from(kept);
         kept
     }
@@ -186,7 +187,7 @@ impl StoresServerSessions for HandshakeContext {
     fn take(&self, id: &[u8]) -> Option<Vec<u8>> {
         let Mode::Cache(cache) = &self.sessions.mode else { return None };
         let now = (self.clock)();
-        self.accept(cache.take(id, now).ok_or(TicketFault::UnknownKey), now)
+        self.accept(cache.take(id).ok_or(TicketFault::UnknownKey), now)
     }
 
     fn can_cache(&self) -> bool {
