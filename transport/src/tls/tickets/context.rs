@@ -61,14 +61,18 @@ impl HandshakeContext {
         kind: TransportKind,
         lists_until: Option<i64>,
     ) -> Arc<Self> {
-        Arc::new(Self {
-            sessions: Arc::clone(sessions),
-            epoch,
-            kind,
-            lists_until,
-            clock: unix_now,
-            cell: Mutex::default(),
-        })
+        Arc::new(Self::at(unix_now, sessions, epoch, kind, lists_until))
+    }
+
+    /// The same by another clock.
+    pub(super) fn at(
+        clock: fn() -> i64,
+        sessions: &Arc<ServerSessions>,
+        epoch: Epoch,
+        kind: TransportKind,
+        lists_until: Option<i64>,
+    ) -> Self {
+        Self { sessions: Arc::clone(sessions), epoch, kind, lists_until, clock, cell: Mutex::default() }
     }
 
     /// Makes the tickets of a configuration those of this handshake.
@@ -282,14 +286,7 @@ mod tests {
     }
 
     fn context(sessions: &Arc<ServerSessions>, epoch: u8, kind: TransportKind) -> HandshakeContext {
-        HandshakeContext {
-            sessions: Arc::clone(sessions),
-            epoch: Epoch::from([epoch; 32]),
-            kind,
-            lists_until: None,
-            clock: || CLOCK.load(Ordering::Relaxed),
-            cell: Mutex::default(),
-        }
+        HandshakeContext::at(|| CLOCK.load(Ordering::Relaxed), sessions, [epoch; 32].into(), kind, None)
     }
 
     /// A ticket that a client with a certificate got by a full handshake.

@@ -17,6 +17,8 @@
 mod cache;
 mod claims;
 mod context;
+#[cfg(test)]
+mod end_to_end_tests;
 mod keys;
 mod secret;
 
