@@ -9,7 +9,7 @@ use crate::tls::trust::Epoch;
 pub const MAX_AUTHENTICATION_AGE_SECS: i64 = 24 * 3600;
 
 /// Bytes of [`Claims`] in a ticket: epoch, transport, three times.
-pub(super) const CLAIMS_BYTES: usize = 32 + 1 + 3 * 8;
+const CLAIMS_BYTES: usize = 32 + 1 + 3 * 8;
 
 /// What was proven of a client, and when for the first time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -49,7 +49,7 @@ impl TicketSecret {
         text.bytes().all(|digit| digit.is_ascii_hexdigit()).then_some(Self(bytes))
     }
 
-    fn to_hex(&self) -> Zeroizing<String> {
+    pub(super) fn to_hex(&self) -> Zeroizing<String> {
         let mut text = Zeroizing::new(String::with_capacity(2 * SECRET_BYTES + 1));
         for byte in self.0.iter() {
             for digit in [byte >> 4, byte & 15] {
@@ -120,14 +120,19 @@ impl SecretSource {
 fn read(path: &Path) -> Result<Vec<TicketSecret>, MaterialError> {
     let text = pem::read("ticket secret", path)?;
     warn_of_readers(path);
-    let bad = |detail| MaterialError::BadSecret { origin: path.display().to_string(), detail };
-    let text = std::str::from_utf8(&text).map_err(|_| bad("it is not text".to_owned()))?;
+    parse(&text).map_err(|detail| MaterialError::BadSecret { origin: path.display().to_string(), detail })
+}
+
+/// The secrets in the text of a file. What is wrong is told without showing any of it.
+pub(super) fn parse(text: &[u8]) -> Result<Vec<TicketSecret>, String> {
+    let text = std::str::from_utf8(text)
+        .map_err(|_| "it is not text: one secret a line is needed, of 64 hexadecimal digits".to_owned())?;
     let lines = text.lines().map(str::trim).enumerate();
     lines
         .filter(|(_, line)| !line.is_empty() && !line.starts_with('#'))
         .map(|(index, line)| {
             TicketSecret::from_hex(line)
-                .ok_or_else(|| bad(format!("line {} is not 64 hexadecimal digits", index + 1)))
+                .ok_or_else(|| format!("line {} is not 64 hexadecimal digits: write it again", index + 1))
         })
         .collect()
 }
@@ -256,7 +261,10 @@ mod tests {
         let good = TicketSecret::from([1; 32]).to_hex().to_string();
         assert!(told("").contains("is empty"));
         assert!(told("# nothing\n").contains("names none"));
-        assert!(told(&format!("{good}\n{}", &good[1..])).contains("line 2"));
+        assert!(
+            told(&format!("{good}\n{}", &good[1..]))
+                .contains("line 2 is not 64 hexadecimal digits: write it")
+        );
         assert!(told(&format!("+{}", &good[1..])).contains("line 1"));
         assert!(told(&"ü".repeat(32)).contains("line 1"));
         assert!(told(&format!("{good}\n").repeat(MAX_SECRETS + 1)).contains("leave the old ones out"));
