@@ -43,7 +43,7 @@ pub enum TicketFault {
     OtherEpoch,
     /// It was issued on another transport.
     OtherTransport,
-    /// What it vouches for has ended.
+    /// What it vouches for has ended, or the revocation lists that would have to agree have.
     Expired,
 }
 
@@ -72,6 +72,11 @@ impl TicketFault {
 }
 
 impl Proof {
+    /// Whether a certificate was shown.
+    pub(super) fn names_somebody(&self) -> bool {
+        self.not_after < i64::MAX
+    }
+
     /// Seconds for which it can still be carried on.
     pub(super) fn left(&self, now: i64) -> i64 {
         let age = now.saturating_sub(self.authenticated_at);
