@@ -8,7 +8,7 @@ cd "$(dirname "$0")"
 seconds=${1:-60}
 shift || true
 targets=("$@")
-[ ${#targets[@]} -gt 0 ] || targets=(frame message batch entry)
+[ ${#targets[@]} -gt 0 ] || targets=(frame message batch entry ticket)
 
 host=$(rustc -vV | sed -n 's/^host: //p')
 export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$PWD/target}
@@ -37,6 +37,11 @@ for target in "${targets[@]}"; do
     message) seed messages.json message "" 4; seed bad.json message "" 4 ;;
     batch) seed batches.json batch 00 0; seed bad.json batch 01 0 ;;
     entry) seed entries.json entry 00 0; seed bad.json entry 01 0 ;;
+    ticket)
+        # Claims that hold, behind a good seal, and a file with a secret.
+        { printf '\2%033d' 0 | tr 0 '\0'; printf '\200\0\0\0\0\0\0\0'; printf %016dsession 0 | tr 0 '\0'; } >corpus/ticket/claims
+        printf '\3# one\n%064d\n' 1 >corpus/ticket/secret
+        ;;
     esac
 done
 

@@ -63,6 +63,9 @@ pub use sessions::{SessionCache, SessionKey};
 pub use snapshot::Snapshot;
 pub use staple::{Staple, StapleSource};
 pub use store::{Published, Receiver, Store};
+#[cfg(any(fuzzing, feature = "test-util"))]
+#[doc(hidden)]
+pub use tickets::fuzz_ticket;
 pub use tickets::{
     MAX_AUTHENTICATION_AGE_SECS, SLOT_SECS, SecretSource, TICKET_LIFETIME_SECS, TicketFault, TicketSecret,
     TicketUse, create_secret_file,

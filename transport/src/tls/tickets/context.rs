@@ -38,7 +38,7 @@ pub(crate) struct HandshakeContext {
     sessions: Arc<ServerSessions>,
     epoch: Epoch,
     kind: TransportKind,
-    /// Where the dates of revocation lists count: until when they allow a proof to be carried on.
+    /// Where the dates of revocation lists count: until when those loaded allow an identity to be vouched for.
     lists_until: Option<i64>,
     clock: fn() -> i64,
     cell: Mutex<Cell>,
@@ -61,14 +61,18 @@ impl HandshakeContext {
         kind: TransportKind,
         lists_until: Option<i64>,
     ) -> Arc<Self> {
-        Arc::new(Self {
-            sessions: Arc::clone(sessions),
-            epoch,
-            kind,
-            lists_until,
-            clock: unix_now,
-            cell: Mutex::default(),
-        })
+        Arc::new(Self::at(unix_now, sessions, epoch, kind, lists_until))
+    }
+
+    /// The same by another clock.
+    pub(super) fn at(
+        clock: fn() -> i64,
+        sessions: &Arc<ServerSessions>,
+        epoch: Epoch,
+        kind: TransportKind,
+        lists_until: Option<i64>,
+    ) -> Self {
+        Self { sessions: Arc::clone(sessions), epoch, kind, lists_until, clock, cell: Mutex::default() }
     }
 
     /// Makes the tickets of a configuration those of this handshake.
@@ -108,11 +112,7 @@ impl HandshakeContext {
     fn proof(&self, now: i64) -> Proof {
         let cell = self.cell();
         let anybody = Proof { authenticated_at: now, not_after: i64::MAX };
-        let mut proof = cell.fresh.or(cell.carried).unwrap_or(anybody);
-        if let Some(end) = self.lists_until {
-            proof.not_after = proof.not_after.min(end);
-        }
-        proof
+        cell.fresh.or(cell.carried).unwrap_or(anybody)
     }
 
     fn verified(&self, chain_not_after: i64) {
@@ -123,13 +123,18 @@ impl HandshakeContext {
     /// The claims of a ticket issued now; `None` where there is nothing left to vouch for.
     fn claims(&self, now: i64) -> Option<Claims> {
         let proof = self.proof(now);
-        (proof.left(now) > 0).then_some(Claims { epoch: self.epoch, kind: self.kind, proof })
+        let claims = Claims { epoch: self.epoch, kind: self.kind, proof, issued_at: now };
+        (proof.left(now) > 0).then_some(claims)
     }
 
     /// Judges what a ticket says, and notes it.
     fn accept(&self, opened: Result<(Claims, Vec<u8>), TicketFault>, now: i64) -> Option<Vec<u8>> {
-        let judged =
-            opened.and_then(|(claims, session)| Ok((claims.check(self.epoch, self.kind, now)?, session)));
+        let judged = opened.and_then(|(claims, session)| {
+            let proof = claims.check(self.epoch, self.kind, now)?;
+            // Those that are loaded now, not those of then: the same epoch means that nobody was revoked in between.
+            let listed = !proof.names_somebody() || self.lists_until.is_none_or(|end| now < end);
+            if listed { Ok((proof, session)) } else { Err(TicketFault::Expired) }
+        });
         let mut cell = self.cell();
         match judged {
             Ok((proof, session)) => {
@@ -173,7 +178,7 @@ impl StoresServerSessions for HandshakeContext {
         let Mode::Cache(cache) = &self.sessions.mode else { return false };
         let now = (self.clock)();
         let Some(claims) = self.claims(now) else { return false };
-        let kept = cache.put(&id, claims, session, now);
+        let kept = cache.put(&id, claims, session);
         self.cell().issued += u32::from(kept);
         kept
     }
@@ -186,7 +191,7 @@ impl StoresServerSessions for HandshakeContext {
     fn take(&self, id: &[u8]) -> Option<Vec<u8>> {
         let Mode::Cache(cache) = &self.sessions.mode else { return None };
         let now = (self.clock)();
-        self.accept(cache.take(id, now).ok_or(TicketFault::UnknownKey), now)
+        self.accept(cache.take(id).ok_or(TicketFault::UnknownKey), now)
     }
 
     fn can_cache(&self) -> bool {
@@ -281,14 +286,7 @@ mod tests {
     }
 
     fn context(sessions: &Arc<ServerSessions>, epoch: u8, kind: TransportKind) -> HandshakeContext {
-        HandshakeContext {
-            sessions: Arc::clone(sessions),
-            epoch: Epoch::from([epoch; 32]),
-            kind,
-            lists_until: None,
-            clock: || CLOCK.load(Ordering::Relaxed),
-            cell: Mutex::default(),
-        }
+        HandshakeContext::at(|| CLOCK.load(Ordering::Relaxed), sessions, [epoch; 32].into(), kind, None)
     }
 
     /// A ticket that a client with a certificate got by a full handshake.
@@ -373,13 +371,20 @@ mod tests {
     }
 
     #[test]
-    fn where_lists_are_enforced_a_ticket_vouches_no_longer_than_they_do() {
+    fn where_lists_are_enforced_tickets_wait_for_the_next_ones_and_need_no_new_proof_then() {
         let _turn = TURN.lock();
         CLOCK.store(NOW, Ordering::Relaxed);
         let sessions = sessions(ServerResumption::Tickets);
-        let mut next = context(&sessions, 1, TransportKind::Tls);
-        next.lists_until = Some(NOW + 60);
-        next.verified(NOW + 5000);
-        assert_eq!(next.lifetime(), 60);
+        let named = ticket(&sessions, i64::MAX - 1);
+        let unnamed = context(&sessions, 1, TransportKind::Tls).encrypt(b"session").unwrap();
+        let outcome = |ticket: &[u8], lists_until| {
+            let mut next = context(&sessions, 1, TransportKind::Tls);
+            next.lists_until = Some(lists_until);
+            next.decrypt(ticket);
+            next.ticket()
+        };
+        assert_eq!(outcome(&named, NOW + 1), TicketUse::Accepted);
+        assert_eq!(outcome(&named, NOW), TicketUse::Refused(TicketFault::Expired));
+        assert_eq!(outcome(&unnamed, NOW), TicketUse::Accepted, "lists say nothing of nobody");
     }
 }

@@ -12,7 +12,7 @@ use ring::hkdf::{HKDF_SHA256, KeyType, Prk, Salt};
 use ring::rand::{SecureRandom, SystemRandom};
 use zeroize::Zeroizing;
 
-use super::claims::{CLAIMS_BYTES, Claims, TicketFault};
+use super::claims::{Claims, TicketFault};
 use super::secret::{MAX_SECRETS, SecretSource, TicketSecret};
 use crate::tls::pem::MaterialError;
 
@@ -31,10 +31,12 @@ const SLOTS_AHEAD: i64 = 1;
 const NAME_BYTES: usize = 8;
 const TAG_BYTES: usize = 16;
 
-/// A longer one is not ours: a session with a chain of certificates takes a few KiB.
-const MAX_TICKET_BYTES: usize = 64 * 1024;
+/// The most that TLS has room for (RFC 8446, section 4.6.1); a session with a chain of certificates takes a few KiB. Not the
+/// longest that this process has issued: other nodes issue, too.
+const MAX_TICKET_BYTES: usize = u16::MAX as usize;
 
-const SALT: &[u8] = b"sealstream session tickets";
+/// With the version of a ticket's layout: another one has other keys, so that no ticket is taken for what it is not.
+const SALT: &[u8] = b"sealstream session tickets, version 1";
 const QUIC_LABEL: &[u8] = b"quic endpoint";
 
 /// Seals and opens tickets.
@@ -114,18 +116,27 @@ impl TicketKeys {
         next
     }
 
-    /// A ticket for this session; `None` if the machine gives no random numbers.
+    /// A ticket for this session; `None` if the machine gives no random numbers, or the session has no room in a ticket.
     pub(super) fn seal(&self, claims: &Claims, session: &[u8], now: i64) -> Option<Vec<u8>> {
+        self.seal_parts([&claims.encode(), session], now)
+    }
+
+    /// Seals two parts as one.
+    pub(super) fn seal_parts(&self, plain: [&[u8]; 2], now: i64) -> Option<Vec<u8>> {
+        let bytes = NAME_BYTES + NONCE_LEN + plain[0].len() + plain[1].len() + TAG_BYTES;
+        if bytes > MAX_TICKET_BYTES {
+            return None;
+        }
         let table = self.table(now);
         let SlotKey { name, key, .. } = table.keys.first()?;
         let mut nonce = [0; NONCE_LEN];
         SystemRandom::new().fill(&mut nonce).ok()?;
         let head = NAME_BYTES + NONCE_LEN;
-        let mut ticket = Vec::with_capacity(head + CLAIMS_BYTES + session.len() + TAG_BYTES);
+        let mut ticket = Vec::with_capacity(bytes);
         ticket.extend_from_slice(name);
         ticket.extend_from_slice(&nonce);
-        ticket.extend_from_slice(&claims.encode());
-        ticket.extend_from_slice(session);
+        ticket.extend_from_slice(plain[0]);
+        ticket.extend_from_slice(plain[1]);
         let nonce = Nonce::assume_unique_for_key(nonce);
         let tag = key.seal_in_place_separate_tag(nonce, Aad::from(name), &mut ticket[head..]).ok()?;
         ticket.extend_from_slice(tag.as_ref());
@@ -218,7 +229,7 @@ mod tests {
 
     fn claims() -> Claims {
         let proof = Proof { authenticated_at: NOW, not_after: i64::MAX };
-        Claims { epoch: Epoch::from([9; 32]), kind: TransportKind::Quic, proof }
+        Claims { epoch: Epoch::from([9; 32]), kind: TransportKind::Quic, proof, issued_at: NOW }
     }
 
     #[test]
@@ -229,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn a_ticket_is_honoured_for_two_slots_and_by_a_clock_that_is_behind() {
+    fn a_key_opens_for_two_slots_more_and_by_a_clock_that_is_behind() {
         let start = slot_of(NOW) * SLOT_SECS;
         let ticket = keys(1).seal(&claims(), b"session", start).unwrap();
         for (slots, honoured) in [(-2, false), (-1, true), (0, true), (1, true), (2, true), (3, false)] {
@@ -259,6 +270,16 @@ mod tests {
             assert!(keys.open(&ticket[..at], NOW).is_err(), "the first {at} bytes");
         }
         assert_eq!(keys.open(&vec![0; MAX_TICKET_BYTES + 1], NOW), Err(TicketFault::Damaged));
+    }
+
+    #[test]
+    fn a_session_that_has_no_room_in_a_ticket_gets_none() {
+        let keys = keys(1);
+        let most = MAX_TICKET_BYTES - keys.seal(&claims(), b"", NOW).unwrap().len();
+        let ticket = keys.seal(&claims(), &vec![1; most], NOW).unwrap();
+        assert_eq!(ticket.len(), MAX_TICKET_BYTES);
+        assert!(keys.open(&ticket, NOW).is_ok());
+        assert_eq!(keys.seal(&claims(), &vec![1; most + 1], NOW), None);
     }
 
     #[test]

@@ -17,6 +17,10 @@
 mod cache;
 mod claims;
 mod context;
+#[cfg(test)]
+mod end_to_end_tests;
+#[cfg(any(fuzzing, feature = "test-util"))]
+mod fuzzing;
 mod keys;
 mod secret;
 
@@ -32,6 +36,8 @@ pub use claims::MAX_AUTHENTICATION_AGE_SECS;
 pub use claims::TicketFault;
 pub(crate) use context::HandshakeContext;
 pub use context::TicketUse;
+#[cfg(any(fuzzing, feature = "test-util"))]
+pub use fuzzing::fuzz_ticket;
 pub(crate) use keys::TicketKeys;
 pub use keys::{SLOT_SECS, TICKET_LIFETIME_SECS};
 pub use secret::{SecretSource, TicketSecret, create_secret_file};

@@ -18,7 +18,7 @@ const SECRET_BYTES: usize = 32;
 pub(super) const MAX_SECRETS: usize = 8;
 
 /// 32 bytes that nobody else may know. Wiped when dropped, and not shown.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, Eq)]
 pub struct TicketSecret(Zeroizing<[u8; SECRET_BYTES]>);
 
 impl TicketSecret {
@@ -49,14 +49,21 @@ impl TicketSecret {
         text.bytes().all(|digit| digit.is_ascii_hexdigit()).then_some(Self(bytes))
     }
 
-    fn to_hex(&self) -> Zeroizing<String> {
-        let mut text = Zeroizing::new(String::with_capacity(2 * SECRET_BYTES));
+    pub(super) fn to_hex(&self) -> Zeroizing<String> {
+        let mut text = Zeroizing::new(String::with_capacity(2 * SECRET_BYTES + 1));
         for byte in self.0.iter() {
             for digit in [byte >> 4, byte & 15] {
                 text.push(char::from_digit(digit.into(), 16).unwrap_or('0'));
             }
         }
         text
+    }
+}
+
+impl PartialEq for TicketSecret {
+    /// Takes as long wherever they differ.
+    fn eq(&self, other: &Self) -> bool {
+        self.0.iter().zip(other.0.iter()).fold(0, |differs, (one, two)| differs | (one ^ two)) == 0
     }
 }
 
@@ -113,14 +120,19 @@ impl SecretSource {
 fn read(path: &Path) -> Result<Vec<TicketSecret>, MaterialError> {
     let text = pem::read("ticket secret", path)?;
     warn_of_readers(path);
-    let bad = |detail| MaterialError::BadSecret { origin: path.display().to_string(), detail };
-    let text = std::str::from_utf8(&text).map_err(|_| bad("it is not text".to_owned()))?;
+    parse(&text).map_err(|detail| MaterialError::BadSecret { origin: path.display().to_string(), detail })
+}
+
+/// The secrets in the text of a file. What is wrong is told without showing any of it.
+pub(super) fn parse(text: &[u8]) -> Result<Vec<TicketSecret>, String> {
+    let text = std::str::from_utf8(text)
+        .map_err(|_| "it is not text: one secret a line is needed, of 64 hexadecimal digits".to_owned())?;
     let lines = text.lines().map(str::trim).enumerate();
     lines
         .filter(|(_, line)| !line.is_empty() && !line.starts_with('#'))
         .map(|(index, line)| {
             TicketSecret::from_hex(line)
-                .ok_or_else(|| bad(format!("line {} is not 64 hexadecimal digits", index + 1)))
+                .ok_or_else(|| format!("line {} is not 64 hexadecimal digits: write it again", index + 1))
         })
         .collect()
 }
@@ -153,8 +165,11 @@ pub fn create_secret_file(path: &Path) -> io::Result<bool> {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     };
+    // A name that nobody can have taken before us, be it another thread or a link that leads elsewhere.
+    let mut suffix = [0; 8];
+    SystemRandom::new().fill(&mut suffix).map_err(|_| io::Error::other("no random numbers"))?;
     let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".{}.new", std::process::id()));
+    name.push(format!(".{:016x}.new", u64::from_be_bytes(suffix)));
     let temporary = folder.join(name);
     let made = write_secret(&temporary).and_then(|()| match fs::hard_link(&temporary, path) {
         Ok(()) => Ok(true),
@@ -171,7 +186,7 @@ pub fn create_secret_file(path: &Path) -> io::Result<bool> {
 
 fn write_secret(path: &Path) -> io::Result<()> {
     let mut options = OpenOptions::new();
-    options.write(true).create(true).truncate(true);
+    options.write(true).create_new(true);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     let mut file = options.open(path)?;
@@ -179,7 +194,10 @@ fn write_secret(path: &Path) -> io::Result<()> {
         file,
         "# Seals session tickets: whoever reads it can pass for any client. Guard it like the key of a CA."
     )?;
-    writeln!(file, "{}", &*TicketSecret::random().to_hex())?;
+    // In one piece: a formatted line would leave the digits in a buffer that nobody wipes.
+    let mut line = TicketSecret::random().to_hex();
+    line.push('\n');
+    file.write_all(line.as_bytes())?;
     file.sync_all()
 }
 
@@ -216,6 +234,19 @@ mod tests {
     }
 
     #[test]
+    fn of_many_that_make_the_file_at_once_one_does_and_nothing_else_is_left() {
+        let dir = TempDir::new().unwrap();
+        let path = dir.path().join("tickets.secret");
+        let made = std::thread::scope(|scope| {
+            let starts: Vec<_> = (0..8).map(|_| scope.spawn(|| create_secret_file(&path).unwrap())).collect();
+            starts.into_iter().map(|start| start.join().unwrap()).filter(|made| *made).count()
+        });
+        assert_eq!(made, 1);
+        assert_eq!(SecretSource::File(path).load().unwrap().unwrap().len(), 1);
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
     fn a_file_names_several_secrets_in_order() {
         let (one, two) = (TicketSecret::from([1; 32]), TicketSecret::from([2; 32]));
         let dir = TempDir::new().unwrap();
@@ -230,10 +261,24 @@ mod tests {
         let good = TicketSecret::from([1; 32]).to_hex().to_string();
         assert!(told("").contains("is empty"));
         assert!(told("# nothing\n").contains("names none"));
-        assert!(told(&format!("{good}\n{}", &good[1..])).contains("line 2"));
+        assert!(
+            told(&format!("{good}\n{}", &good[1..]))
+                .contains("line 2 is not 64 hexadecimal digits: write it")
+        );
         assert!(told(&format!("+{}", &good[1..])).contains("line 1"));
         assert!(told(&"ü".repeat(32)).contains("line 1"));
         assert!(told(&format!("{good}\n").repeat(MAX_SECRETS + 1)).contains("leave the old ones out"));
+    }
+
+    #[test]
+    fn two_secrets_differ_by_any_bit() {
+        let one = TicketSecret::from([0; 32]);
+        assert!(one == one.clone());
+        for bit in 0..256 {
+            let mut other = [0; 32];
+            other[bit / 8] = 1 << (bit % 8);
+            assert!(one != other.into(), "bit {bit}");
+        }
     }
 
     #[test]
