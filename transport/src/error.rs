@@ -75,6 +75,12 @@ pub enum HandshakeError {
         /// The dates.
         detail: String,
     },
+    /// The certificate was revoked by its issuer.
+    #[error("revoked certificate: {detail}")]
+    Revoked {
+        /// What says so, and the remedy.
+        detail: String,
+    },
     /// The certificate is valid, for somebody else.
     #[error("the peer is not who was expected: {detail}")]
     Unexpected {

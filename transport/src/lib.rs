@@ -81,6 +81,7 @@ pub mod expectation;
 pub mod gcra;
 #[cfg(feature = "test-util")]
 pub mod memory;
+pub mod observe;
 pub mod options;
 pub mod peer;
 pub mod quic;
@@ -95,6 +96,7 @@ pub use connect::Connector;
 pub use endpoint::{Endpoint, EndpointError, Scheme};
 pub use error::{ConnectError, HandshakeError, ListenError, OpenError};
 pub use expectation::Expectation;
+pub use observe::{HandshakeObserver, Observers};
 pub use options::{Deadlines, TransportOptions};
 pub use peer::{ExportError, Exporter, Handshake, Identity, Negotiated, Peer, TransportKind};
 pub use quic::QuicTransport;

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use crate::admission::Admission;
+use crate::observe::Observers;
 use crate::quic::QuicOptions;
 
 /// Resolving a name and reaching an address. The kernel repeats a lost SYN after 1, 3 and 7 s: 10 s outlive three losses.
@@ -84,6 +85,8 @@ pub struct TransportOptions {
     pub accept_backlog: u32,
     /// Whom listeners let in, one for all of a process; by default one of its own, shared by clones of these options.
     pub admission: Admission,
+    /// Who is told of every handshake; nobody by default.
+    pub observers: Observers,
     /// Writes the secrets of every session to the file that the environment variable `SSLKEYLOGFILE` names, so that a
     /// packet capture can be decrypted. Whoever reads that file reads the traffic: off by default.
     pub key_log: bool,
@@ -102,6 +105,7 @@ impl TransportOptions {
             tcp_user_timeout: Some(DEFAULT_TCP_USER_TIMEOUT),
             accept_backlog: DEFAULT_ACCEPT_BACKLOG,
             admission: Admission::default(),
+            observers: Observers::default(),
             key_log: false,
             quic: QuicOptions::default(),
         }

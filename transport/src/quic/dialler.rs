@@ -13,14 +13,15 @@ use super::failure;
 use super::gate::Initial;
 use super::keys::EndpointKeys;
 use super::link::{Link, Surroundings};
-use super::options::QuicOptions;
 use super::outbound::QuicOutbound;
 use super::runtime::TrackedRuntime;
 use super::session::{ClientCrypto, Outcome};
 use super::socket;
 use crate::connect;
 use crate::error::{ConnectError, HandshakeError};
-use crate::options::Deadlines;
+use crate::observe::{HandshakeStart, Observers, Probe};
+use crate::options::{Deadlines, TransportOptions};
+use crate::peer::TransportKind;
 use crate::tls::{Profile, Receiver, Side};
 use crate::transport::Server;
 
@@ -35,6 +36,7 @@ pub(super) struct Dialler {
     receiver: Receiver,
     profile: Profile,
     deadlines: Deadlines,
+    observers: Observers,
     max_datagram: u16,
     transport: Arc<TransportConfig>,
     initial: Initial,
@@ -54,16 +56,16 @@ impl Dialler {
     pub(super) fn new(
         receiver: Receiver,
         profile: Profile,
-        deadlines: Deadlines,
-        options: &QuicOptions,
+        options: &TransportOptions,
         transport: Arc<TransportConfig>,
         initial: Initial,
     ) -> Self {
         Self {
             receiver,
             profile,
-            deadlines,
-            max_datagram: options.max_mtu,
+            deadlines: options.deadlines,
+            observers: options.observers.clone(),
+            max_datagram: options.quic.max_mtu,
             transport,
             initial,
             tokens: Arc::new(TokenMemoryCache::new(TOKEN_SERVERS, TOKENS_PER_SERVER)),
@@ -89,7 +91,9 @@ impl Dialler {
             .current()
             .client_handshake(&self.profile, server)
             .map_err(ConnectError::Configuration)?;
-        let outcome = Outcome::default();
+        let start = || HandshakeStart::new(Side::Client, TransportKind::Quic, addr);
+        let probe = Probe::begin(&self.observers, start);
+        let outcome = Outcome::metered(probe.meter());
         let crypto = ClientCrypto::new(handshake, self.initial.0, outcome.clone());
         let mut config = ClientConfig::new(Arc::new(crypto));
         let tokens: Arc<dyn TokenStore> = Arc::<TokenMemoryCache>::clone(&self.tokens);
@@ -101,29 +105,36 @@ impl Dialler {
             Err(source) => return Err(unreachable(target, source, &outcome)),
         };
         match connecting.handshake_data().await {
-            Ok(_) => Ok(Attempt { connecting, outcome, target }),
-            Err(error) => Err(failure::connect(target, &error, &outcome, &self.profile.alpn)),
+            Ok(_) => Ok(Attempt { connecting, outcome, target, probe }),
+            Err(error) => {
+                let error = failure::connect(target, &error, &outcome, &self.profile.alpn);
+                probe.failed(&error);
+                Err(error)
+            }
         }
     }
 
     async fn establish(&self, attempt: Attempt) -> Result<QuicOutbound, ConnectError> {
-        let Attempt { connecting, outcome, target } = attempt;
+        let Attempt { connecting, outcome, target, probe } = attempt;
         let after = self.deadlines.handshake;
-        let connection = match timeout(after, connecting).await {
-            Ok(Ok(connection)) => connection,
-            Ok(Err(error)) => return Err(failure::connect(target, &error, &outcome, &self.profile.alpn)),
-            Err(_) => {
-                return Err(ConnectError::Handshake { target, source: HandshakeError::TimedOut { after } });
-            }
+        let failed = |source| ConnectError::Handshake { target: target.clone(), source };
+        let connected = match timeout(after, connecting).await {
+            Ok(Ok(connection)) => Ok(connection),
+            Ok(Err(error)) => Err(failure::connect(target.clone(), &error, &outcome, &self.profile.alpn)),
+            Err(_) => Err(failed(HandshakeError::TimedOut { after })),
         };
-        let judged = outcome.get().cloned().expect("an established connection has been judged");
-        let verified = judged.map_err(|source| ConnectError::Handshake { target: target.clone(), source })?;
+        let established = connected.and_then(|connection| {
+            let judged = outcome.get().cloned().expect("an established connection has been judged");
+            Ok((connection, judged.map_err(failed)?))
+        });
+        let (connection, verified) = established.inspect_err(|error| probe.failed(error))?;
+        probe.finish(Ok(&verified));
         let surroundings = Surroundings {
             close_deadline: self.deadlines.close,
             tasks: self.tasks.clone(),
             presence: Arc::default(),
         };
-        let link = Link::new(connection, verified, Side::Client, surroundings, &self.receiver);
+        let link = Link::new(connection, verified, Side::Client, surroundings, &self.receiver, None);
         Ok(QuicOutbound::new(link, target, self.deadlines.open))
     }
 
@@ -166,6 +177,7 @@ struct Attempt {
     connecting: Connecting,
     outcome: Outcome,
     target: String,
+    probe: Probe,
 }
 
 /// Why not even a first packet was sent.

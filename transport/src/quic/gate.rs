@@ -12,12 +12,17 @@ use super::failure;
 use super::inbound::QuicInbound;
 use super::link::{Link, Surroundings};
 use super::session::{Outcome, ServerCrypto};
+use super::socket;
+use crate::admission::ConnectionPlace;
 use crate::error::HandshakeError;
-use crate::options::Deadlines;
-use crate::tls::{Profile, Receiver, ServerHandshake, Side};
+use crate::observe::{HandshakeStart, Probe};
+use crate::options::TransportOptions;
+use crate::peer::TransportKind;
+use crate::tls::{Profile, Receiver, ServerHandshake, Side, Verified};
 
-/// Handshakes begun at the same time. quinn verifies and signs under the mutex of the endpoint, which receiving needs
-/// too: a second one would only block another thread, and between two the endpoint gets its turn.
+/// Handshakes begun at the same time on one endpoint. quinn verifies and signs under its mutex, which receiving needs too: a
+/// second one would only block another thread. Between two the endpoint gets its turn, as all that is ready does: the turns of
+/// [`Admission`](crate::admission::Admission) see to that.
 const HANDSHAKES_BEGUN_AT_ONCE: usize = 1;
 
 /// What every incoming handshake of a listener shares.
@@ -25,7 +30,7 @@ const HANDSHAKES_BEGUN_AT_ONCE: usize = 1;
 pub(super) struct Gate {
     receiver: Receiver,
     profile: Profile,
-    deadlines: Deadlines,
+    options: TransportOptions,
     /// Everything but the identity, which each handshake reads anew.
     template: ServerConfig,
     initial: Initial,
@@ -48,14 +53,20 @@ impl Gate {
     pub(super) fn new(
         receiver: Receiver,
         profile: Profile,
-        deadlines: Deadlines,
+        options: TransportOptions,
         template: ServerConfig,
         initial: Initial,
         tasks: TaskTracker,
     ) -> Self {
         let turns = Semaphore::new(HANDSHAKES_BEGUN_AT_ONCE);
-        let surroundings = Surroundings { close_deadline: deadlines.close, tasks, presence: Arc::default() };
-        Self { receiver, profile, deadlines, template, initial, turns, surroundings }
+        let surroundings =
+            Surroundings { close_deadline: options.deadlines.close, tasks, presence: Arc::default() };
+        Self { receiver, profile, options, template, initial, turns, surroundings }
+    }
+
+    /// Whom the listener lets in, and who is told whom it does not.
+    pub(super) fn options(&self) -> &TransportOptions {
+        &self.options
     }
 
     /// The owner of every task behind the listener.
@@ -74,31 +85,47 @@ impl Gate {
     pub(super) async fn handshake(
         self: Arc<Self>,
         incoming: quinn::Incoming,
+        place: ConnectionPlace,
     ) -> Result<QuicInbound, HandshakeError> {
-        let after = self.deadlines.handshake;
-        timeout(after, self.establish(incoming)).await.unwrap_or(Err(HandshakeError::TimedOut { after }))
+        let after = self.options.deadlines.handshake;
+        let addr = socket::canonical(incoming.remote_address());
+        let mut probe = Probe::begin(&self.options.observers, || {
+            HandshakeStart::new(Side::Server, TransportKind::Quic, addr)
+        });
+        let established = timeout(after, self.establish(incoming, place, &mut probe)).await;
+        let established = established.unwrap_or(Err(HandshakeError::TimedOut { after }));
+        probe.finish(established.as_ref().map(|(_, verified)| verified));
+        established.map(|(inbound, _)| inbound)
     }
 
-    async fn establish(&self, incoming: quinn::Incoming) -> Result<QuicInbound, HandshakeError> {
-        let outcome = Outcome::default();
+    async fn establish(
+        &self,
+        incoming: quinn::Incoming,
+        place: ConnectionPlace,
+        probe: &mut Probe,
+    ) -> Result<(QuicInbound, Verified), HandshakeError> {
+        let outcome = Outcome::metered(probe.meter());
         let failed = |error| failure::handshake(&error, &outcome, Side::Server, &self.profile.alpn);
+        let in_flight = place.handshake_place().await;
         let connecting = {
-            let _turn = self.turns.acquire().await.expect("the gate never closes its turns");
+            let _endpoint = self.turns.acquire().await.expect("the gate never closes its turns");
             let handshake = self.receiver.current().server_handshake(&self.profile).ok_or_else(|| {
                 HandshakeError::BadCertificate {
                     detail: "this listener has none to show any more".to_owned(),
                 }
             })?;
-            let connecting =
-                incoming.accept_with(self.config(handshake, outcome.clone())).map_err(&failed)?;
-            // What the endpoint received meanwhile comes before the next handshake.
-            tokio::task::yield_now().await;
-            connecting
+            probe.served_by(&handshake);
+            let config = self.config(handshake, outcome.clone());
+            let accept = || incoming.accept_with(config);
+            self.options.admission.compute(accept).await.map_err(&failed)?
         };
         let connection = connecting.await.map_err(&failed)?;
+        drop(in_flight);
         let verified = outcome.get().cloned().expect("an established connection has been judged")?;
         let surroundings = self.surroundings.clone();
-        Ok(QuicInbound::new(Link::new(connection, verified, Side::Server, surroundings, &self.receiver)))
+        let link =
+            Link::new(connection, verified.clone(), Side::Server, surroundings, &self.receiver, Some(place));
+        Ok((QuicInbound::new(link), verified))
     }
 
     fn config(&self, handshake: ServerHandshake, outcome: Outcome) -> Arc<ServerConfig> {

@@ -13,6 +13,7 @@ use super::credit::StreamPermit;
 use super::failure;
 use super::socket;
 use super::stream::{QuicRecv, QuicSend};
+use crate::admission::ConnectionPlace;
 use crate::peer::{ExportError, Exporter, ExportsKeyingMaterial, Peer, TransportKind};
 use crate::stream::{RecvHalf, SendHalf, Stream, StreamError};
 use crate::tls::{FALLEN_GRACE, Fallen, Judged, Receiver, Registration, Side, Standing, Verified};
@@ -46,6 +47,8 @@ pub(super) struct Link {
     /// Its place among the connections that are judged again when trust changes.
     registration: OnceLock<Registration>,
     runtime: Handle,
+    /// Its place among the connections that were let in.
+    _place: Option<ConnectionPlace>,
 }
 
 /// What a connection needs of the listener or dialler that it came from.
@@ -65,6 +68,7 @@ impl Link {
         side: Side,
         surroundings: Surroundings,
         receiver: &Receiver,
+        place: Option<ConnectionPlace>,
     ) -> Arc<Self> {
         let grounds = verified.grounds;
         let link = Arc::new_cyclic(|link| {
@@ -85,6 +89,7 @@ impl Link {
                 standing: receiver.standing(&grounds),
                 registration: OnceLock::new(),
                 runtime: Handle::current(),
+                _place: place,
             }
         });
         let judged: Weak<dyn Judged> = Arc::<Self>::downgrade(&link);

@@ -13,8 +13,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::gate::Gate;
 use super::socket;
+use crate::admission::{ConnectionPlace, DatagramVerdict};
 use crate::error::HandshakeError;
+use crate::observe::ShedConnection;
 use crate::options::Deadlines;
+use crate::peer::TransportKind;
 use crate::transport::{BoxFuture, Inbound, Incoming, Listener};
 
 /// A bound UDP address. Its socket is released when the listener is closed and its last connection is gone.
@@ -48,6 +51,29 @@ impl QuicListener {
         self.endpoint.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Lets a peer in, has it prove its address, or turns it away.
+    fn admit(&self, incoming: quinn::Incoming) -> Option<Box<dyn Incoming>> {
+        let remote_addr = socket::canonical(incoming.remote_address());
+        let options = self.gate.options();
+        match options.admission.admit_datagram_peer(remote_addr, incoming.remote_address_validated()) {
+            DatagramVerdict::Admit(place) => {
+                Some(Box::new(QuicIncoming { incoming, place, gate: Arc::clone(&self.gate) }))
+            }
+            DatagramVerdict::Retry => {
+                if let Err(refused) = incoming.retry() {
+                    refused.into_incoming().refuse();
+                }
+                None
+            }
+            DatagramVerdict::Refuse(cause) => {
+                incoming.refuse();
+                let shed = ShedConnection::new(TransportKind::Quic, remote_addr, cause);
+                options.observers.each(|observer| observer.shed(&shed));
+                None
+            }
+        }
+    }
+
     /// Ends every accept, and leaves the socket to the connections that need it.
     fn stop(&self, runtime: &Handle) {
         self.closed.cancel();
@@ -62,12 +88,18 @@ impl Listener for QuicListener {
     fn accept(&self) -> BoxFuture<'_, Option<Box<dyn Incoming>>> {
         Box::pin(async move {
             let endpoint = self.endpoint().clone()?;
-            let incoming = tokio::select! {
-                biased;
-                () = self.closed.cancelled() => return None,
-                incoming = endpoint.accept() => incoming?,
-            };
-            Some(Box::new(QuicIncoming { incoming, gate: Arc::clone(&self.gate) }) as Box<dyn Incoming>)
+            loop {
+                let incoming = tokio::select! {
+                    biased;
+                    () = self.closed.cancelled() => return None,
+                    incoming = endpoint.accept() => incoming?,
+                };
+                if let Some(admitted) = self.admit(incoming) {
+                    return Some(admitted);
+                }
+                // Turning away waits for nothing: others are to have their turn all the same.
+                tokio::task::consume_budget().await;
+            }
         })
     }
 
@@ -120,6 +152,7 @@ async fn turn_away(endpoint: Endpoint) {
 /// A connection that has proven nothing yet. Dropped, it is refused.
 struct QuicIncoming {
     incoming: quinn::Incoming,
+    place: ConnectionPlace,
     gate: Arc<Gate>,
 }
 
@@ -130,7 +163,7 @@ impl Incoming for QuicIncoming {
 
     fn handshake(self: Box<Self>) -> BoxFuture<'static, Result<Box<dyn Inbound>, HandshakeError>> {
         Box::pin(async move {
-            let inbound = self.gate.handshake(self.incoming).await?;
+            let inbound = self.gate.handshake(self.incoming, self.place).await?;
             Ok(Box::new(inbound) as Box<dyn Inbound>)
         })
     }
@@ -179,7 +212,8 @@ mod tests {
                 let endpoint = listener.endpoint().clone().unwrap();
                 let incoming = endpoint.accept().await.unwrap();
                 validated.push(incoming.remote_address_validated());
-                let inbound = Arc::clone(&listener.gate).handshake(incoming).await.unwrap();
+                let place = listener.gate.options().admission.admit(incoming.remote_address()).unwrap();
+                let inbound = Arc::clone(&listener.gate).handshake(incoming, place).await.unwrap();
                 let mut stream = inbound.accept().await.unwrap();
                 stream.send.write_all(b"!").await.unwrap();
                 stream.send.shutdown().await.unwrap();

@@ -77,8 +77,7 @@ impl QuicTransport {
         let dialler = Dialler::new(
             receiver.clone(),
             profile.clone(),
-            options.deadlines,
-            &options.quic,
+            &options,
             params::client_transport(&options.quic, options.keep_alive),
             initial,
         );
@@ -108,8 +107,8 @@ impl QuicTransport {
         )?;
         let local_addr = endpoint.local_addr()?;
         let deadlines = self.options.deadlines;
-        let gate =
-            Gate::new(self.receiver.clone(), self.profile.clone(), deadlines, template, self.initial, tasks);
+        let (receiver, profile) = (self.receiver.clone(), self.profile.clone());
+        let gate = Gate::new(receiver, profile, self.options.clone(), template, self.initial, tasks);
         Ok(QuicListener::new(endpoint, local_addr, Arc::new(gate), deadlines))
     }
 }

@@ -23,6 +23,7 @@ use rustls::{AlertDescription, CommonState};
 use rustls_pki_types::CertificateDer;
 
 use crate::error::HandshakeError;
+use crate::observe::Meter;
 use crate::tls::{ClientHandshake, ServerHandshake, Verified};
 
 /// The one version of QUIC that is spoken (RFC 9000).
@@ -41,16 +42,24 @@ const RETRY_TAG_BYTES: usize = 16;
 ///
 /// Also what `quinn::Connection::handshake_data` returns, in a box.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Outcome(Arc<OnceLock<Result<Verified, HandshakeError>>>);
+pub(super) struct Outcome {
+    judged: Arc<OnceLock<Result<Verified, HandshakeError>>>,
+    meter: Meter,
+}
 
 impl Outcome {
+    /// Of a handshake whose cost is counted.
+    pub(super) fn metered(meter: Meter) -> Self {
+        Self { meter, ..Self::default() }
+    }
+
     pub(super) fn get(&self) -> Option<&Result<Verified, HandshakeError>> {
-        self.0.get()
+        self.judged.get()
     }
 
     fn set(&self, outcome: Result<Verified, HandshakeError>) {
         // Only the first error is a cause; what follows it is a consequence.
-        drop(self.0.set(outcome));
+        drop(self.judged.set(outcome));
     }
 }
 
@@ -226,6 +235,7 @@ fn alert_for(error: &HandshakeError) -> AlertDescription {
     match error {
         HandshakeError::Alpn { .. } => AlertDescription::NoApplicationProtocol,
         HandshakeError::Expired { .. } => AlertDescription::CertificateExpired,
+        HandshakeError::Revoked { .. } => AlertDescription::CertificateRevoked,
         HandshakeError::BadCertificate { .. } => AlertDescription::BadCertificate,
         _ => AlertDescription::AccessDenied,
     }
@@ -266,11 +276,13 @@ impl Session for TlsSession {
 
     fn read_handshake(&mut self, plaintext: &[u8]) -> Result<bool, TransportError> {
         let handshaking = self.tls.is_handshaking();
-        if let Err(error) = self.tls.read_hs(plaintext) {
+        let meter = self.outcome.meter.clone();
+        meter.bytes(plaintext.len() as u64, 0);
+        if let Err(error) = meter.step(|| self.tls.read_hs(plaintext)) {
             return Err(self.failed(&error));
         }
         if handshaking && !self.tls.is_handshaking() {
-            self.judge()?;
+            meter.step(|| self.judge())?;
         }
         let known = self.tls.alpn_protocol().is_some() || !self.tls.is_handshaking();
         Ok(known && !mem::replace(&mut self.told, known))
@@ -282,7 +294,11 @@ impl Session for TlsSession {
     }
 
     fn write_handshake(&mut self, out: &mut Vec<u8>) -> Option<Keys> {
-        match self.tls.write_hs(out)? {
+        let meter = self.outcome.meter.clone();
+        let before = out.len();
+        let change = meter.step(|| self.tls.write_hs(out));
+        meter.bytes(0, (out.len() - before) as u64);
+        match change? {
             KeyChange::Handshake { keys } => Some(boxed(keys)),
             KeyChange::OneRtt { keys, next } => {
                 self.secrets = Some(next);

@@ -18,6 +18,8 @@ use tokio_rustls::TlsStream;
 
 use super::lingering::Lingering;
 use super::socket;
+use super::wire::Wire;
+use crate::admission::ConnectionPlace;
 use crate::peer::{ExportError, Exporter, ExportsKeyingMaterial, Peer};
 use crate::stream::{RecvBackend, RecvHalf, SendBackend, SendHalf, Stream, StreamError};
 use crate::tls::{self, FALLEN_GRACE, Fallen, Grounds, Judged, Receiver, Registration, Side, Standing};
@@ -33,12 +35,14 @@ pub(super) struct Connection {
     /// Its place among the connections that are judged again when trust changes.
     registration: OnceLock<Registration>,
     runtime: Handle,
+    /// Its place among the connections that were let in.
+    _place: Option<ConnectionPlace>,
 }
 
 #[derive(Debug)]
 struct State {
     /// `None` once the connection was closed under its stream.
-    tls: Option<TlsStream<TcpStream>>,
+    tls: Option<TlsStream<Wire>>,
     /// The peer's `close_notify` was read.
     recv_ended: bool,
     /// How sending ended.
@@ -63,11 +67,13 @@ enum SendEnd {
 impl Connection {
     /// Takes over an established session, and enters it with `receiver` to be judged on these grounds.
     pub(super) fn new(
-        tls: TlsStream<TcpStream>,
+        mut tls: TlsStream<Wire>,
         lingering: Lingering,
         receiver: &Receiver,
         grounds: Grounds,
+        place: Option<ConnectionPlace>,
     ) -> Arc<Self> {
+        tls.get_mut().0.stop_counting();
         let side = match &tls {
             TlsStream::Client(_) => Side::Client,
             TlsStream::Server(_) => Side::Server,
@@ -88,6 +94,7 @@ impl Connection {
             standing: receiver.standing(&grounds),
             registration: OnceLock::new(),
             runtime: Handle::current(),
+            _place: place,
         });
         let judged: Weak<dyn Judged> = Arc::<Self>::downgrade(&connection);
         let registration = receiver.register(grounds, &judged);
@@ -231,16 +238,17 @@ impl Drop for Connection {
     }
 }
 
-fn into_socket(tls: TlsStream<TcpStream>) -> TcpStream {
-    match tls {
+fn into_socket(tls: TlsStream<Wire>) -> TcpStream {
+    let wire = match tls {
         TlsStream::Client(client) => client.into_inner().0,
         TlsStream::Server(server) => server.into_inner().0,
-    }
+    };
+    wire.into_socket()
 }
 
 /// A server that refuses our certificate says so and closes; if we were writing, the failed write is all that is seen.
 /// What it said may still lie in the socket.
-fn refusal_at_hand(tls: &mut TlsStream<TcpStream>, side: Side) -> Option<StreamError> {
+fn refusal_at_hand(tls: &mut TlsStream<Wire>, side: Side) -> Option<StreamError> {
     /// An alert is far smaller, and comes first where it is the answer to our certificate.
     const ENOUGH: usize = 4096;
     let TlsStream::Client(client) = tls else { return None };
@@ -300,7 +308,7 @@ impl Writer {
     fn poll_tls<T>(
         &self,
         cx: &mut Context<'_>,
-        poll: impl FnOnce(Pin<&mut TlsStream<TcpStream>>, &mut Context<'_>) -> Poll<io::Result<T>>,
+        poll: impl FnOnce(Pin<&mut TlsStream<Wire>>, &mut Context<'_>) -> Poll<io::Result<T>>,
     ) -> Poll<io::Result<T>> {
         let mut state = self.0.lock();
         if let Some(failure) = &state.write_failure {

@@ -12,8 +12,11 @@ use tokio_rustls::rustls::server::Acceptor;
 use tokio_rustls::{LazyConfigAcceptor, TlsStream};
 
 use super::connection::Connection;
+use super::wire::Wire;
 use super::{Shared, socket};
+use crate::admission::ConnectionPlace;
 use crate::error::HandshakeError;
+use crate::observe::{ClientHelloSeen, HandshakeStart, Probe};
 use crate::peer::{Peer, TransportKind};
 use crate::stream::Stream;
 use crate::tls::{self, Fallen, ServerHandshake, Side, Standing, Verified};
@@ -27,42 +30,64 @@ const NO_APPLICATION_PROTOCOL: [u8; 7] = [21, 3, 3, 0, 2, 2, 120];
 pub(super) struct TcpIncoming {
     socket: TcpStream,
     remote_addr: SocketAddr,
+    place: ConnectionPlace,
     shared: Arc<Shared>,
 }
 
 impl TcpIncoming {
-    pub(super) fn new(socket: TcpStream, remote_addr: SocketAddr, shared: Arc<Shared>) -> Self {
-        Self { socket, remote_addr, shared }
+    pub(super) fn new(
+        socket: TcpStream,
+        remote_addr: SocketAddr,
+        place: ConnectionPlace,
+        shared: Arc<Shared>,
+    ) -> Self {
+        Self { socket, remote_addr, place, shared }
     }
 
-    async fn complete(self) -> Result<TcpInbound, HandshakeError> {
-        let Self { socket, remote_addr, shared } = self;
+    async fn complete(self, probe: &mut Probe) -> Result<(TcpInbound, Verified), HandshakeError> {
+        let Self { socket, remote_addr, place, shared } = self;
         socket::prepare(&socket, &shared.options).map_err(|error| broken(&error))?;
-        // Costs no memory until the peer has said something.
+        // Costs no memory, and no place among the handshakes, until the peer has said something.
         socket.readable().await.map_err(|error| broken(&error))?;
-        let (tls, verified) = establish(socket, &shared).await?;
-        let connection =
-            Connection::new(TlsStream::Server(tls), shared.lingering.clone(), &shared.tls, verified.grounds);
+        let in_flight = place.handshake_place().await;
+        let (tls, verified) = establish(Wire::new(socket, probe.meter()), &shared, probe).await?;
+        drop(in_flight);
+        let connection = Connection::new(
+            TlsStream::Server(tls),
+            shared.lingering.clone(),
+            &shared.tls,
+            verified.grounds.clone(),
+            Some(place),
+        );
         let peer = Peer {
             transport: TransportKind::Tls,
             remote_addr,
-            negotiated: Some(verified.negotiated),
+            negotiated: Some(Arc::clone(&verified.negotiated)),
             handshake: verified.handshake,
-            identity: verified.identity,
+            identity: verified.identity.clone(),
             exporter: Some(connection.exporter()),
         };
         let (standing, stream) = (connection.standing(), Arc::downgrade(&connection));
-        Ok(TcpInbound { unclaimed: Mutex::new(Some(connection)), connection: stream, peer, standing, shared })
+        let inbound = TcpInbound {
+            unclaimed: Mutex::new(Some(connection)),
+            connection: stream,
+            peer,
+            standing,
+            shared,
+        };
+        Ok((inbound, verified))
     }
 }
 
-/// Runs the handshake. A refusal lingers until the peer has read it.
+/// Runs the handshake, each of its steps in its turn. A refusal lingers until the peer has read it.
 async fn establish(
-    socket: TcpStream,
+    wire: Wire,
     shared: &Shared,
-) -> Result<(tokio_rustls::server::TlsStream<TcpStream>, Verified), HandshakeError> {
-    let alpn = &shared.options.alpn;
-    let mut acceptor = LazyConfigAcceptor::new(Acceptor::default(), socket);
+    probe: &mut Probe,
+) -> Result<(tokio_rustls::server::TlsStream<Wire>, Verified), HandshakeError> {
+    let (alpn, admission) = (&shared.options.alpn, &shared.options.admission);
+    let meter = probe.meter();
+    let mut acceptor = LazyConfigAcceptor::new(Acceptor::default(), wire);
     let start = match (&mut acceptor).await {
         Ok(start) => start,
         Err(error) => {
@@ -71,20 +96,25 @@ async fn establish(
         }
     };
     let context = shared.tls.current().server_handshake(&shared.profile).ok_or_else(no_identity)?;
-    if !context.offers_alpn(start.client_hello().alpn().into_iter().flatten()) {
-        return Err(refuse_alpn(&context, start.io, shared));
+    let hello = start.client_hello();
+    let offers_alpn = context.offers_alpn(hello.alpn().into_iter().flatten());
+    probe.client_hello(&ClientHelloSeen::new(hello.server_name(), offers_alpn));
+    probe.served_by(&context);
+    if !offers_alpn {
+        return Err(refuse_alpn(&context, start.io.into_socket(), shared));
     }
-    let tls = match start.into_stream(context.config()).into_fallible().await {
+    let accepting = meter.timed(start.into_stream(context.config()).into_fallible());
+    let tls = match admission.paced(accepting).await {
         Ok(tls) => tls,
-        Err((error, socket)) => {
-            linger_over(&error, Some(socket), shared);
+        Err((error, wire)) => {
+            linger_over(&error, Some(wire), shared);
             return Err(tls::classify_io(&error, Side::Server, alpn));
         }
     };
-    match context.verify(tls.get_ref().1) {
+    match meter.step(|| context.verify(tls.get_ref().1)) {
         Ok(verified) => Ok((tls, verified)),
         Err(refusal) => {
-            drop(shared.lingering.close(tls.into_inner().0));
+            drop(shared.lingering.close(tls.into_inner().0.into_socket()));
             Err(refusal)
         }
     }
@@ -99,9 +129,9 @@ fn refuse_alpn(context: &ServerHandshake, socket: TcpStream, shared: &Shared) ->
 }
 
 /// A TLS failure was answered with an alert, which must not be lost; a broken connection was not.
-pub(super) fn linger_over(error: &io::Error, socket: Option<TcpStream>, shared: &Shared) {
-    if let Some(socket) = socket.filter(|_| tls::tls_error(error).is_some()) {
-        drop(shared.lingering.close(socket));
+pub(super) fn linger_over(error: &io::Error, wire: Option<Wire>, shared: &Shared) {
+    if let Some(wire) = wire.filter(|_| tls::tls_error(error).is_some()) {
+        drop(shared.lingering.close(wire.into_socket()));
     }
 }
 
@@ -120,10 +150,21 @@ impl Incoming for TcpIncoming {
 
     fn handshake(self: Box<Self>) -> BoxFuture<'static, Result<Box<dyn Inbound>, HandshakeError>> {
         Box::pin(async move {
-            let after = self.shared.options.deadlines.handshake;
-            match time::timeout(after, self.complete()).await {
-                Ok(completed) => completed.map(|inbound| Box::new(inbound) as Box<dyn Inbound>),
-                Err(_) => Err(HandshakeError::TimedOut { after }),
+            let options = &self.shared.options;
+            let (after, addr) = (options.deadlines.handshake, self.remote_addr);
+            let mut probe = Probe::begin(&options.observers, || {
+                HandshakeStart::new(Side::Server, TransportKind::Tls, addr)
+            });
+            let completed = time::timeout(after, self.complete(&mut probe)).await;
+            match completed.unwrap_or(Err(HandshakeError::TimedOut { after })) {
+                Ok((inbound, verified)) => {
+                    probe.finish(Ok(&verified));
+                    Ok(Box::new(inbound) as Box<dyn Inbound>)
+                }
+                Err(error) => {
+                    probe.finish(Err(&error));
+                    Err(error)
+                }
             }
         })
     }

@@ -10,7 +10,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::inbound::TcpIncoming;
 use super::{Shared, socket};
+use crate::admission::Shed;
 use crate::error::ListenError;
+use crate::observe::ShedConnection;
+use crate::peer::TransportKind;
 use crate::transport::{BoxFuture, Incoming, Listener};
 
 /// How long accepting pauses when the machine has nothing to accept with (no file descriptor, no memory). The peers wait
@@ -57,10 +60,13 @@ impl TcpListener {
         let mut pauses = 0;
         loop {
             match socket.accept().await {
-                Ok((stream, remote_addr)) => {
-                    let shared = Arc::clone(&self.shared);
-                    return Some(Box::new(TcpIncoming::new(stream, remote_addr, shared)));
-                }
+                Ok((stream, remote_addr)) => match self.shared.options.admission.admit(remote_addr) {
+                    Ok(place) => {
+                        let shared = Arc::clone(&self.shared);
+                        return Some(Box::new(TcpIncoming::new(stream, remote_addr, place, shared)));
+                    }
+                    Err(cause) => self.turned_away(remote_addr, cause),
+                },
                 // The peer gave up while it waited: the next one's turn.
                 Err(error) if is_the_peers(&error) => {}
                 Err(error) => {
@@ -72,6 +78,14 @@ impl TcpListener {
                 }
             }
         }
+    }
+}
+
+impl TcpListener {
+    /// Its socket is closed already: a plain close is all that it gets.
+    fn turned_away(&self, remote_addr: SocketAddr, cause: Shed) {
+        let shed = ShedConnection::new(TransportKind::Tls, remote_addr, cause);
+        self.shared.options.observers.each(|observer| observer.shed(&shed));
     }
 }
 

@@ -14,6 +14,7 @@ mod lingering;
 mod listener;
 mod outbound;
 mod socket;
+mod wire;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

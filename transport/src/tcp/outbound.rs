@@ -10,9 +10,11 @@ use tokio_rustls::{TlsConnector, TlsStream};
 
 use super::connection::Connection;
 use super::inbound::linger_over;
+use super::wire::Wire;
 use super::{Shared, socket};
 use crate::connect::reach;
 use crate::error::{ConnectError, HandshakeError, OpenError};
+use crate::observe::{HandshakeStart, Meter, Probe};
 use crate::peer::{Peer, TransportKind};
 use crate::stream::Stream;
 use crate::tls::{self, ClientHandshake, Side, Verified};
@@ -103,16 +105,19 @@ async fn dial(shared: &Shared, server: &Server) -> Result<(Arc<Connection>, Peer
     .await?;
     let context = handshake()?;
     let after = shared.options.deadlines.handshake;
-    let established = match time::timeout(after, establish(shared, &context, socket)).await {
-        Ok(established) => established,
-        Err(_) => Err(HandshakeError::TimedOut { after }),
-    };
+    let probe = Probe::begin(&shared.options.observers, || {
+        HandshakeStart::new(Side::Client, TransportKind::Tls, remote_addr)
+    });
+    let wire = Wire::new(socket, probe.meter());
+    let established = time::timeout(after, establish(shared, &context, wire, &probe.meter())).await;
+    let established = established.unwrap_or(Err(HandshakeError::TimedOut { after }));
+    probe.finish(established.as_ref().map(|(_, verified)| verified));
     let (tls, verified) = established.map_err(|source| ConnectError::Handshake {
         target: format!("{} ({remote_addr})", server.endpoint),
         source,
     })?;
-    let connection =
-        Connection::new(TlsStream::Client(tls), shared.lingering.clone(), &shared.tls, verified.grounds);
+    let (tls, lingering) = (TlsStream::Client(tls), shared.lingering.clone());
+    let connection = Connection::new(tls, lingering, &shared.tls, verified.grounds, None);
     let peer = Peer {
         transport: TransportKind::Tls,
         remote_addr,
@@ -149,20 +154,22 @@ async fn connect_socket(
 async fn establish(
     shared: &Shared,
     context: &ClientHandshake,
-    socket: TcpStream,
-) -> Result<(tokio_rustls::client::TlsStream<TcpStream>, Verified), HandshakeError> {
+    wire: Wire,
+    meter: &Meter,
+) -> Result<(tokio_rustls::client::TlsStream<Wire>, Verified), HandshakeError> {
     let connector = TlsConnector::from(context.config());
-    let tls = match connector.connect(context.server_name(), socket).into_fallible().await {
+    let connecting = connector.connect(context.server_name(), wire).into_fallible();
+    let tls = match meter.timed(connecting).await {
         Ok(tls) => tls,
-        Err((error, socket)) => {
-            linger_over(&error, Some(socket), shared);
+        Err((error, wire)) => {
+            linger_over(&error, Some(wire), shared);
             return Err(tls::classify_io(&error, Side::Client, &shared.options.alpn));
         }
     };
-    match context.verify(tls.get_ref().1) {
+    match meter.step(|| context.verify(tls.get_ref().1)) {
         Ok(verified) => Ok((tls, verified)),
         Err(refusal) => {
-            drop(shared.lingering.close(tls.into_inner().0));
+            drop(shared.lingering.close(tls.into_inner().0.into_socket()));
             Err(refusal)
         }
     }

@@ -138,7 +138,7 @@ fn certificate(fault: &CertificateError) -> HandshakeError {
             HandshakeError::Unexpected { detail: other.0.to_string() }
         }
         CertificateError::Revoked => {
-            HandshakeError::BadCertificate { detail: "it has been revoked".to_owned() }
+            HandshakeError::Revoked { detail: "its issuer has revoked it: get a new one".to_owned() }
         }
         other => HandshakeError::BadCertificate { detail: other.to_string() },
     }
