@@ -1,7 +1,7 @@
 //! What the configuration says about certificates, as the transport wants it, and what is served, as a client sees it.
 
 use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use sealstream_protocol::message::admin::{Certificate, TlsStatus};
 use sealstream_transport::tls::{
@@ -13,7 +13,8 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 use crate::config::{ClientCertificates, Tls};
 
 /// The material for listeners: the operator's certificate, or the development one at `fallback` (chain, key).
-pub fn material(tls: &Tls, fallback: Option<(&Path, &Path)>) -> Material {
+pub fn material(tls: &Tls, fallback: Option<(&Path, &Path)>) -> Result<Material, String> {
+    refuse_what_is_to_come(tls)?;
     let configured = tls.cert.as_deref().zip(tls.key.as_deref());
     let mut material = Material::new();
     if let Some((chain, key)) = configured.or(fallback) {
@@ -24,8 +25,26 @@ pub fn material(tls: &Tls, fallback: Option<(&Path, &Path)>) -> Material {
         ClientCertificates::Optional => ClientAuth::Optional,
         ClientCertificates::Required => ClientAuth::Required,
     };
-    let roots = tls.client_ca.iter().map(|path: &PathBuf| TrustSource::File(path.clone()));
-    material.with_client_auth(policy, roots)
+    let roots = tls.client_ca.0.iter().cloned().map(TrustSource::File);
+    Ok(material.with_client_auth(policy, roots))
+}
+
+/// Keys that the transport does not obey yet: to pass over one in silence would leave a door open that its operator
+/// believes shut.
+fn refuse_what_is_to_come(tls: &Tls) -> Result<(), String> {
+    let default = Tls::default();
+    let asked = [
+        ("staple", tls.staple.is_some()),
+        ("identity", !tls.identity.is_empty()),
+        ("client_crl", !tls.client_crl.0.is_empty()),
+        ("client_pins", !tls.client_pins.is_empty()),
+        ("resumption", tls.resumption != default.resumption),
+        ("ticket_secret", tls.ticket_secret.is_some()),
+    ];
+    match asked.into_iter().find(|(_, asked)| *asked) {
+        Some((key, _)) => Err(format!("tls.{key} is not obeyed by this version yet: remove it")),
+        None => Ok(()),
+    }
 }
 
 /// What is served now. What a certificate does not have is left empty; one that cannot be parsed is left out, which

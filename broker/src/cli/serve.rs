@@ -41,7 +41,7 @@ async fn run(config: Config) -> Result<(), Failure> {
     let mut signals = Signals::new()?;
     let engine = open_log(&config).await?;
     let development = development(&config)?;
-    let store = Arc::new(Store::new(&server_material(&config, development.as_ref()))?);
+    let store = Arc::new(Store::new(&server_material(&config, development.as_ref())?)?);
     let listeners = listen(&config, &store.receiver()).await?;
     let addresses = addresses(&config, &listeners);
     let broker = Broker::start(options(&config, store.receiver()), engine, listeners).await?;
@@ -80,9 +80,9 @@ fn development(config: &Config) -> Result<Option<DevCertificate>, Failure> {
     Ok(Some(certificate))
 }
 
-fn server_material(config: &Config, development: Option<&DevCertificate>) -> Material {
+fn server_material(config: &Config, development: Option<&DevCertificate>) -> Result<Material, Failure> {
     let fallback = development.map(|d| (&*d.cert, &*d.key));
-    certificates::material(&config.tls, fallback)
+    certificates::material(&config.tls, fallback).map_err(Failure::Message)
 }
 
 /// A listener for each address and transport. Where the port is 0, the transports of an address share the one that the first got.
@@ -218,7 +218,7 @@ async fn renew(
         }
         let renewed =
             devca::ensure(&config.data_dir, SystemTime::now()).map_err(Failure::from).and_then(|renewed| {
-                store.publish(&server_material(config, Some(&renewed)))?;
+                store.publish(&server_material(config, Some(&renewed))?)?;
                 Ok(renewed)
             });
         match renewed {

@@ -4,6 +4,7 @@
 //! errors that name the nearest known one; [`load`] says which layer a bad value came from.
 
 mod layers;
+mod tls;
 mod units;
 
 use std::net::{Ipv4Addr, SocketAddr};
@@ -11,10 +12,31 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-pub use layers::{ConfigError, Origin, Resolved, load};
+pub use layers::{ConfigError, Origin, Resolved, keys, load};
+pub use tls::{
+    ClientCertificates, CrlExpired, CrlUnknown, ExpiredClients, MAX_IDENTITIES, Paths, Pin, Resumption, Tls,
+    TlsIdentity,
+};
 pub use units::{Size, Span};
 
 use crate::server;
+
+/// 1,024 handshakes at once: at 64 KiB each of buffers and state 64 MiB, and at 2,000 a second per core half a second's
+/// work.
+const HANDSHAKES: usize = 1024;
+
+/// 1,000 handshakes a second from one address: half of what a core completes, so that a whole site behind one NAT comes back
+/// within seconds and no address alone can take everything.
+const ADDRESS_RATE: u32 = 1000;
+
+/// 2,000 handshakes a second from QUIC addresses that may be forged: what one core completes.
+const UNVALIDATED_RATE: u32 = 2000;
+
+/// The most that a limit by number can be.
+const MANY: usize = 1_000_000;
+
+/// The most handshakes a second that a limit can be; beyond it 0 says the same.
+const FAST: u32 = 1_000_000;
 
 /// Everything that an operator can set. The defaults are those of [`Config::default`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -52,33 +74,6 @@ pub enum TransportName {
     Tls,
     /// QUIC over UDP.
     Quic,
-}
-
-/// Certificates. Without `cert` and `key` the broker makes a development CA and a certificate for localhost.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Tls {
-    /// The chain in PEM, leaf first.
-    pub cert: Option<PathBuf>,
-    /// The leaf's private key in PEM: PKCS#8, SEC1 or PKCS#1.
-    pub key: Option<PathBuf>,
-    /// Whether clients show certificates.
-    pub client_certificates: ClientCertificates,
-    /// The CAs of client certificates, in PEM.
-    pub client_ca: Option<PathBuf>,
-}
-
-/// Whether clients show certificates.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum ClientCertificates {
-    /// They are not asked.
-    #[default]
-    None,
-    /// They may; one that is shown must be valid.
-    Optional,
-    /// They must.
-    Required,
 }
 
 /// Who may connect.
@@ -145,6 +140,18 @@ pub struct Limits {
     pub connections: usize,
     /// Sessions at once, over all connections.
     pub sessions: usize,
+    /// Handshakes at once; beyond it a connection is turned away before any cryptography.
+    pub handshakes: usize,
+    /// Handshakes a second that one address may begin (of IPv6 one /64); 0 is no limit.
+    pub address_rate: u32,
+    /// How many of them may come at once.
+    pub address_burst: u32,
+    /// Handshakes a second that all QUIC peers together may begin whose address is not validated yet; 0 is no limit.
+    pub unvalidated_rate: u32,
+    /// How many of them may come at once.
+    pub unvalidated_burst: u32,
+    /// With more handshakes than this under way, QUIC peers must validate their address first (Retry); 0 always asks.
+    pub retry_above: usize,
     /// The largest frame, at most 16 MiB.
     pub frame: Size,
     /// The largest batch after decompression, at most 32 MiB.
@@ -217,6 +224,12 @@ impl Default for Limits {
         Self {
             connections: server::MAX_CONNECTIONS,
             sessions: server::MAX_SESSIONS,
+            handshakes: HANDSHAKES,
+            address_rate: ADDRESS_RATE,
+            address_burst: 2 * ADDRESS_RATE,
+            unvalidated_rate: UNVALIDATED_RATE,
+            unvalidated_burst: 2 * UNVALIDATED_RATE,
+            retry_above: HANDSHAKES / 4,
             frame: Size(sealstream_protocol::Limits::MAX_FRAME.into()),
             decompressed_batch: Size(sealstream_protocol::Limits::MAX_DECOMPRESSED_BATCH.into()),
             session_window: Size(server::PRODUCE_WINDOW.into()),
@@ -236,19 +249,13 @@ impl Default for Quic {
 }
 
 impl Config {
+    /// Where the secret behind the tickets is kept.
+    pub fn ticket_secret(&self) -> PathBuf {
+        self.tls.ticket_secret.clone().unwrap_or_else(|| self.data_dir.join("tickets.secret"))
+    }
+
     /// What the types cannot say: bounds, and keys that need each other.
     pub(crate) fn check(&self) -> Result<(), String> {
-        fn within<T: Copy + PartialOrd + std::fmt::Display>(
-            key: &str,
-            value: T,
-            low: T,
-            high: T,
-        ) -> Result<(), String> {
-            if value < low || value > high {
-                return Err(format!("{key} is {value}: it must be from {low} to {high}"));
-            }
-            Ok(())
-        }
         within("log.shards", self.log.shards, 1, 64)?;
         within("log.segment_bytes", self.log.segment_bytes, Size::mib(1), Size::mib(1024))?;
         within("topics.partitions", self.topics.partitions, 1, 1024)?;
@@ -257,21 +264,12 @@ impl Config {
         within("limits.decompressed_batch", self.limits.decompressed_batch, Size(64 << 10), batch)?;
         within("limits.session_window", self.limits.session_window, Size(64 << 10), Size::mib(1024))?;
         within("limits.in_flight", self.limits.in_flight, self.limits.frame, Size::mib(4095))?;
+        self.limits.check_handshakes()?;
         within("limits.idle", self.limits.idle, Span::secs(1), Span::secs(24 * 3600))?;
         if self.listen.is_empty() || self.transports.is_empty() {
             return Err("listen and transports must name at least one address and one transport".into());
         }
-        if self.tls.cert.is_some() != self.tls.key.is_some() {
-            return Err(
-                "tls.cert and tls.key go together: set both, or neither for a development certificate".into(),
-            );
-        }
-        if self.tls.client_certificates != ClientCertificates::None && self.tls.client_ca.is_none() {
-            return Err("tls.client_certificates needs tls.client_ca: the CAs that signed them".into());
-        }
-        if self.tls.client_certificates == ClientCertificates::None && self.tls.client_ca.is_some() {
-            return Err("tls.client_ca without tls.client_certificates does nothing: set it to `optional` or `required`".into());
-        }
+        self.tls.check()?;
         if let (None, Some(addr)) = (&self.tls.cert, self.listen.iter().find(|a| !a.ip().is_loopback())) {
             return Err(format!(
                 "listening on {addr} needs tls.cert and tls.key: the development certificate is for localhost only"
@@ -279,4 +277,36 @@ impl Config {
         }
         Ok(())
     }
+}
+
+impl Limits {
+    fn check_handshakes(&self) -> Result<(), String> {
+        within("limits.connections", self.connections, 1, MANY)?;
+        within("limits.sessions", self.sessions, 1, MANY)?;
+        within("limits.handshakes", self.handshakes, 1, MANY)?;
+        within("limits.address_rate", self.address_rate, 0, FAST)?;
+        within("limits.address_burst", self.address_burst, 1, FAST)?;
+        within("limits.unvalidated_rate", self.unvalidated_rate, 0, FAST)?;
+        within("limits.unvalidated_burst", self.unvalidated_burst, 1, FAST)?;
+        if self.retry_above > self.handshakes {
+            return Err(format!(
+                "limits.retry_above is {} and limits.handshakes {}: beyond the latter nobody is asked any more, so set the former \
+                 at or below it",
+                self.retry_above, self.handshakes
+            ));
+        }
+        Ok(())
+    }
+}
+
+fn within<T: Copy + PartialOrd + std::fmt::Display>(
+    key: &str,
+    value: T,
+    low: T,
+    high: T,
+) -> Result<(), String> {
+    if value < low || value > high {
+        return Err(format!("{key} is {value}: it must be from {low} to {high}"));
+    }
+    Ok(())
 }
