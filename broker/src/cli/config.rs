@@ -6,8 +6,8 @@ use sealstream_transport::tls::Snapshot;
 
 use super::Failure;
 use super::args::{ConfigArgs, ConfigSource};
-use crate::certificates::material;
 use crate::config::{Resolved, keys, load};
+use crate::tls::material;
 
 /// The configuration as `serve` would have it: file, environment, flags.
 pub(super) fn resolve(
@@ -31,7 +31,7 @@ pub(super) fn resolve(
 pub(super) fn check(args: &ConfigArgs) -> Result<(), Failure> {
     let resolved = resolve(&args.source, [])?;
     let tls = &resolved.config.tls;
-    Snapshot::load(&material(tls, None).map_err(Failure::Message)?)?;
+    Snapshot::load(&material(&resolved.config, None))?;
     if args.json {
         println!("{}", serde_json::json!({ "ok": true }));
     } else {

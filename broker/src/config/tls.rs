@@ -44,7 +44,8 @@ pub struct Tls {
     pub expired_clients: ExpiredClients,
     /// How clients resume.
     pub resumption: Resumption,
-    /// Where the secret behind the tickets is kept; by default in the data directory.
+    /// Where the secret is kept that tickets, and the address tokens of QUIC, are sealed with; by default in the data
+    /// directory.
     pub ticket_secret: Option<PathBuf>,
     /// What `resumption = "cache"` may take.
     pub resumption_cache: Size,
@@ -181,14 +182,7 @@ impl Tls {
                 self.identity.len()
             ));
         }
-        self.check_clients()?;
-        if self.resumption != Resumption::Tickets && self.ticket_secret.is_some() {
-            return Err(
-                "tls.ticket_secret does nothing unless tls.resumption is `tickets`: remove one of them"
-                    .into(),
-            );
-        }
-        Ok(())
+        self.check_clients()
     }
 
     fn check_clients(&self) -> Result<(), String> {
@@ -269,7 +263,7 @@ impl TryFrom<String> for Pin {
 
 impl From<Pin> for String {
     fn from(pin: Pin) -> Self {
-        format!("sha256:{}", crate::certificates::hex(&pin.0))
+        format!("sha256:{}", crate::tls::hex(&pin.0))
     }
 }
 
@@ -334,7 +328,6 @@ mod tests {
         refused("client_crl = [\"a\"]\n", &["tls.client_crl", "tls.client_certificates"]);
         let pin = format!("client_pins = [\"{}\"]\n", "0".repeat(64));
         refused(&pin, &["tls.client_pins", "tls.client_certificates"]);
-        refused("resumption = \"cache\"\nticket_secret = \"a\"\n", &["tls.ticket_secret", "tls.resumption"]);
     }
 
     #[test]

@@ -10,4 +10,5 @@ mod pressure;
 mod produce;
 mod sealed;
 mod shutdown;
+mod tls;
 mod topics;
