@@ -21,7 +21,7 @@ const ANSWERS: usize = 16;
 
 /// Serves requests until the session ends.
 pub(super) async fn serve(session: &mut Session) -> End {
-    let Session { core, reader, writer, heart, identity } = session;
+    let Session { core, reader, writer, heart, standing, identity } = session;
     let heart = &*heart;
     let (answers, items) = mpsc::channel(ANSWERS);
     let pings = answers.downgrade();
@@ -33,7 +33,7 @@ pub(super) async fn serve(session: &mut Session) -> End {
         }
     };
     let outgoing = Outgoing::new(writer, heart).write(items);
-    side_by_side(heart, ping, incoming, outgoing, Some(LAST_WORDS)).await
+    side_by_side(heart, standing, ping, incoming, outgoing, Some(LAST_WORDS)).await
 }
 
 async fn answer_all(
