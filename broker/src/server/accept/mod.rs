@@ -3,13 +3,12 @@
 #[cfg(test)]
 mod tests;
 
-use std::convert::Infallible;
 use std::fmt::Display;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
+use sealstream_transport::tls::FALLEN_GRACE;
 use sealstream_transport::{Inbound, Incoming, Listener};
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
@@ -22,10 +21,6 @@ use super::standing::Standing;
 
 /// The code of a QUIC connection's close when the broker has nothing more to say.
 const CLOSE_CODE: u32 = 0;
-
-/// 600 ms from the moment that a peer is no longer trusted until its connection is closed, whatever its sessions do: with 0.1 s
-/// to find out who is meant, gone within a second.
-const FALLEN_GRACE: Duration = Duration::from_millis(600);
 
 /// Takes connections from a listener until the broker stops. Never waits for a handshake.
 pub(super) async fn accept(core: Arc<Core>, listener: Box<dyn Listener>) {
@@ -54,12 +49,8 @@ async fn serve(core: Arc<Core>, incoming: Box<dyn Incoming>, local: SocketAddr, 
         }
         None => return,
     };
-    attend(&core, &*inbound, local, standing_of(&*inbound)).await;
-}
-
-/// Resolves when trust no longer covers the peer.
-fn standing_of(_inbound: &dyn Inbound) -> impl Future<Output = Infallible> {
-    std::future::pending()
+    let fallen = async { inbound.standing().await.cause };
+    attend(&core, &*inbound, local, fallen).await;
 }
 
 /// Holds the sessions of a connection until the last of them is over, or until `fallen` says why its peer is not trusted any
