@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use sealstream_protocol::{ALPN, DEFAULT_PORT};
+use sealstream_transport::admission::Admission;
 use sealstream_transport::quic::QuicTransport;
 use sealstream_transport::tcp::TcpTransport;
 use sealstream_transport::tls::{Material, Receiver, Trigger, create_secret_file};
@@ -152,6 +153,7 @@ async fn listen(config: &Config, tls: &Receiver) -> Result<Vec<Box<dyn Listener>
     let mut options = TransportOptions::new(ALPN, DEFAULT_PORT);
     options.deadlines.handshake = config.limits.handshake.0;
     options.quic.gso = config.quic.gso;
+    options.admission = Admission::new(config.limits.admission())?;
     let mut listeners = Vec::new();
     for addr in &config.listen {
         let mut addr = *addr;

@@ -9,7 +9,12 @@ mod units;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
+use std::time::Duration;
 
+use sealstream_transport::admission::{
+    AdmissionLimits, DEFAULT_ADDRESS_RATE, DEFAULT_HANDSHAKES, DEFAULT_RETRY_ABOVE, DEFAULT_UNVALIDATED_RATE,
+};
+use sealstream_transport::gcra::Limit;
 use serde::{Deserialize, Serialize};
 
 pub use layers::{ConfigError, Origin, Resolved, keys, load};
@@ -20,17 +25,6 @@ pub use tls::{
 pub use units::{Size, Span};
 
 use crate::server;
-
-/// 1,024 handshakes at once: at 64 KiB each of buffers and state 64 MiB, and at 2,000 a second per core half a second's
-/// work.
-const HANDSHAKES: usize = 1024;
-
-/// 1,000 handshakes a second from one address: half of what a core completes, so that a whole site behind one NAT comes back
-/// within seconds and no address alone can take everything.
-const ADDRESS_RATE: u32 = 1000;
-
-/// 2,000 handshakes a second from QUIC addresses that may be forged: what one core completes.
-const UNVALIDATED_RATE: u32 = 2000;
 
 /// The most that a limit by number can be.
 const MANY: usize = 1_000_000;
@@ -221,15 +215,16 @@ impl Default for Log {
 
 impl Default for Limits {
     fn default() -> Self {
+        let small = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
         Self {
             connections: server::MAX_CONNECTIONS,
             sessions: server::MAX_SESSIONS,
-            handshakes: HANDSHAKES,
-            address_rate: ADDRESS_RATE,
-            address_burst: 2 * ADDRESS_RATE,
-            unvalidated_rate: UNVALIDATED_RATE,
-            unvalidated_burst: 2 * UNVALIDATED_RATE,
-            retry_above: HANDSHAKES / 4,
+            handshakes: DEFAULT_HANDSHAKES,
+            address_rate: small(DEFAULT_ADDRESS_RATE.count()),
+            address_burst: small(DEFAULT_ADDRESS_RATE.burst()),
+            unvalidated_rate: small(DEFAULT_UNVALIDATED_RATE.count()),
+            unvalidated_burst: small(DEFAULT_UNVALIDATED_RATE.burst()),
+            retry_above: DEFAULT_RETRY_ABOVE,
             frame: Size(sealstream_protocol::Limits::MAX_FRAME.into()),
             decompressed_batch: Size(sealstream_protocol::Limits::MAX_DECOMPRESSED_BATCH.into()),
             session_window: Size(server::PRODUCE_WINDOW.into()),
@@ -280,6 +275,21 @@ impl Config {
 }
 
 impl Limits {
+    /// What the listeners go by.
+    pub fn admission(&self) -> AdmissionLimits {
+        // The check has made sure that there is one.
+        let limit =
+            |rate: u32, burst: u32| Limit::new(rate.into(), Duration::from_secs(1), burst.into()).ok();
+        AdmissionLimits {
+            connections: self.connections,
+            handshakes: self.handshakes,
+            address_rate: limit(self.address_rate, self.address_burst),
+            unvalidated_rate: limit(self.unvalidated_rate, self.unvalidated_burst),
+            retry_above: self.retry_above,
+            ..AdmissionLimits::default()
+        }
+    }
+
     fn check_handshakes(&self) -> Result<(), String> {
         within("limits.connections", self.connections, 1, MANY)?;
         within("limits.sessions", self.sessions, 1, MANY)?;
@@ -309,4 +319,34 @@ fn within<T: Copy + PartialOrd + std::fmt::Display>(
         return Err(format!("{key} is {value}: it must be from {low} to {high}"));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_configured_is_what_the_transport_does_by_itself_but_for_the_connections() {
+        let limits = Limits::default();
+        let transport = AdmissionLimits { connections: limits.connections, ..AdmissionLimits::default() };
+        assert_eq!(limits.admission(), transport);
+    }
+
+    #[test]
+    fn a_rate_of_nothing_is_no_limit_and_every_limit_that_is_allowed_can_be_kept() {
+        let limits = Limits { address_rate: 0, unvalidated_rate: 0, ..Limits::default() };
+        assert_eq!((limits.admission().address_rate, limits.admission().unvalidated_rate), (None, None));
+        for (rate, burst) in [(1, 1), (1, FAST), (FAST, 1), (FAST, FAST)] {
+            let limits = Limits {
+                connections: MANY,
+                handshakes: MANY,
+                address_rate: rate,
+                address_burst: burst,
+                ..Limits::default()
+            };
+            assert_eq!(limits.check_handshakes(), Ok(()));
+            assert!(limits.admission().address_rate.is_some(), "{rate} and {burst}");
+            assert_eq!(limits.admission().validate(), Ok(()));
+        }
+    }
 }
