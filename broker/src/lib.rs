@@ -1,9 +1,9 @@
 //! The broker of Sealstream, as a library: the durable log, and the server in front of it.
 
-pub mod certificates;
 pub mod cli;
 pub mod config;
 pub mod devca;
 pub mod log;
 pub mod server;
+pub mod tls;
 mod topics;

@@ -67,11 +67,13 @@ pub(crate) struct Retries {
     since: Option<Instant>,
     /// Failures since the last success.
     failures: u32,
+    /// Whether another certificate was tried at once, and no session has lasted since.
+    tried_anew: bool,
 }
 
 impl Retries {
     pub(crate) fn new(policy: RetryPolicy) -> Self {
-        Self { policy, delays: Self::delays(&policy), since: None, failures: 0 }
+        Self { policy, delays: Self::delays(&policy), since: None, failures: 0, tried_anew: false }
     }
 
     /// Counts a failure at `now`: how long to wait before the next attempt, or `None` once the policy's time is up.
@@ -91,7 +93,7 @@ impl Retries {
     /// Something went well: the next failure is the first again.
     pub(crate) fn succeeded(&mut self) {
         if self.failures > 0 {
-            *self = Self::new(self.policy);
+            *self = Self { tried_anew: self.tried_anew, ..Self::new(self.policy) };
         }
     }
 
@@ -99,7 +101,14 @@ impl Retries {
     pub(crate) fn lasted(&mut self, time: Duration) {
         if time > self.policy.max_backoff {
             self.succeeded();
+            self.tried_anew = false;
         }
+    }
+
+    /// The broker no longer trusts the certificate that a connection was made with, which may have been replaced since:
+    /// whether one more attempt may be made at once. Only one, until a session has [`lasted`](Self::lasted).
+    pub(crate) fn may_try_anew(&mut self) -> bool {
+        !std::mem::replace(&mut self.tried_anew, true)
     }
 
     /// Failures since the last success.
@@ -173,6 +182,19 @@ mod tests {
         retries.succeeded();
         assert!(retries.after_failure(None, late).is_some());
         assert_eq!(retries.failures(), 1);
+    }
+
+    #[test]
+    fn another_certificate_is_tried_once_until_a_session_has_lasted() {
+        let mut retries = Retries::new(RetryPolicy::default());
+        assert!(retries.may_try_anew());
+        assert!(!retries.may_try_anew());
+        retries.after_failure(None, Instant::now());
+        retries.succeeded();
+        retries.lasted(DEFAULT_MAX_BACKOFF);
+        assert!(!retries.may_try_anew(), "no session has lasted");
+        retries.lasted(DEFAULT_MAX_BACKOFF + Duration::from_millis(1));
+        assert!(retries.may_try_anew());
     }
 
     #[test]

@@ -81,7 +81,14 @@ pub(crate) struct Connections {
 
 /// One server's place: the lock is held while dialling, so that sessions that start together share one connection.
 #[derive(Debug, Default)]
-struct Slot(tokio::sync::Mutex<Option<Arc<dyn Outbound>>>);
+struct Slot(tokio::sync::Mutex<Option<Dialled>>);
+
+/// A connection, and when it was made.
+#[derive(Debug)]
+struct Dialled {
+    outbound: Arc<dyn Outbound>,
+    at: Instant,
+}
 
 impl Connections {
     pub(crate) fn new(
@@ -117,11 +124,31 @@ impl Connections {
                 place = parse_redirect(&error.to_string(), url)?;
                 continue;
             }
+            if error.is_loss_of_trust() && retries.may_try_anew() {
+                continue;
+            }
             if !error.is_retryable() {
                 return Err(error);
             }
             self.pause(retries, error).await?;
         }
+    }
+
+    /// Whether, after a session that ended with `error`, another is to be tried at once: the broker no longer trusts the
+    /// certificate of the connection, which may have been replaced since. `opened` is when the session was.
+    pub(crate) async fn tries_anew(
+        &self,
+        place: &Place,
+        opened: Instant,
+        error: &SessionError,
+        retries: &mut Retries,
+    ) -> bool {
+        if !error.is_loss_of_trust() || !retries.may_try_anew() {
+            return false;
+        }
+        debug!(%error, "connecting once more, with the certificate that there is now");
+        self.suspect(place, opened).await;
+        true
     }
 
     /// Waits as long as the policy asks for after `error`, or says that time is up.
@@ -157,8 +184,8 @@ impl Connections {
     pub(crate) async fn close(&self) {
         let servers = std::mem::take(&mut *self.servers());
         for slot in servers.into_values() {
-            let outbound = slot.0.lock().await.take();
-            if let Some(outbound) = outbound {
+            let dialled = slot.0.lock().await.take();
+            if let Some(Dialled { outbound, .. }) = dialled {
                 outbound.close(0).await;
             }
         }
@@ -177,11 +204,15 @@ impl Connections {
         self.endpoint(place).to_string()
     }
 
-    /// The broker has fallen silent: the next session gets a connection of its own. A path that is gone without a word
-    /// is noticed by a shared connection only at its idle timeout, and every stream opened until then is lost.
-    pub(crate) async fn suspect(&self, place: &Place) {
+    /// The connection of a session that was opened at `opened` is of no more use: the next session gets another, unless
+    /// the others that it served have one already. A path that is gone without a word is noticed by a shared connection
+    /// only at its idle timeout, and every stream opened until then is lost.
+    pub(crate) async fn suspect(&self, place: &Place, opened: Instant) {
         let slot = self.slot(self.endpoint(place));
-        *slot.0.lock().await = None;
+        let mut held = slot.0.lock().await;
+        if held.as_ref().is_some_and(|dialled| dialled.at <= opened) {
+            *held = None;
+        }
     }
 
     async fn session(&self, endpoint: &Endpoint, kind: SessionKind) -> Result<Session, SessionError> {
@@ -192,14 +223,17 @@ impl Connections {
             cluster: settings.cluster.clone(),
             ..session::hello(kind, settings.name.clone(), settings.idle)
         };
+        let asked = Instant::now();
         let opened = session::open(stream, hello, settings.max_frame, settings.hello_timeout).await;
         let session = match opened {
             Ok(session) => session,
             Err(source) => {
-                if matches!(source, OpenSessionError::TimedOut { .. }) {
-                    self.suspect(&Place::At(endpoint.clone())).await;
+                let silent = matches!(source, OpenSessionError::TimedOut { .. });
+                let error = SessionError::Hello { target: endpoint.to_string(), source: Arc::new(source) };
+                if silent || error.is_loss_of_trust() {
+                    self.suspect(&Place::At(endpoint.clone()), asked).await;
                 }
-                return Err(SessionError::Hello { target: endpoint.to_string(), source: Arc::new(source) });
+                return Err(error);
             }
         };
         let welcome = &session.welcome;
@@ -230,7 +264,7 @@ impl Connections {
         closed: Option<&Arc<dyn Outbound>>,
     ) -> Result<(Arc<dyn Outbound>, bool), SessionError> {
         let mut held = slot.0.lock().await;
-        if let Some(outbound) = &*held
+        if let Some(Dialled { outbound, .. }) = &*held
             && closed.is_none_or(|closed| !Arc::ptr_eq(closed, outbound))
         {
             return Ok((outbound.clone(), false));
@@ -240,7 +274,7 @@ impl Connections {
         let dialled =
             self.dial.connect(&server).await.map_err(|error| SessionError::Connect(Arc::new(error)))?;
         let outbound: Arc<dyn Outbound> = Arc::from(dialled);
-        *held = Some(outbound.clone());
+        *held = Some(Dialled { outbound: outbound.clone(), at: Instant::now() });
         Ok((outbound, true))
     }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use sealstream_protocol::message::{Fault, FaultClass};
+use sealstream_protocol::message::{Fault, FaultClass, FaultCode};
 use sealstream_transport::{ConnectError, OpenError};
 
 use crate::wire::{OpenSessionError, WireError};
@@ -103,7 +103,8 @@ pub enum SessionError {
 
 impl SessionError {
     /// Whether the same may succeed later. What no retry can cure, such as an untrusted certificate or a refused
-    /// identity, is not tried again.
+    /// identity, is not tried again; a certificate that a broker trusted and trusts no longer is final once a further
+    /// connection, with the one that there is by then, has failed too.
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::Connect(error) => !error.is_permanent(),
@@ -133,6 +134,11 @@ impl SessionError {
             Self::GaveUp { last, .. } => last.fault(),
             _ => None,
         }
+    }
+
+    /// Whether the broker had let us in and no longer trusts the certificate that we had shown.
+    pub(crate) fn is_loss_of_trust(&self) -> bool {
+        self.fault().and_then(Fault::code_known) == Some(FaultCode::NoLongerTrusted)
     }
 
     /// How long the broker wants to be left alone.

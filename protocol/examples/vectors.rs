@@ -13,6 +13,8 @@ mod layout;
 mod reading;
 #[path = "../tests/page/samples.rs"]
 mod samples;
+#[path = "../tests/page/tls.rs"]
+mod tls;
 #[path = "../tests/page/vectors.rs"]
 mod vectors;
 

@@ -43,7 +43,7 @@ pub enum Command {
     Consume(Consume),
     /// Ask a broker whether it is there and well
     Health(Health),
-    /// Show the certificates that a broker serves
+    /// Show what certificates a broker serves and whom it trusts, or have it load them anew
     #[command(subcommand)]
     Tls(TlsCommand),
     /// Examine a data directory on this machine
@@ -65,7 +65,8 @@ Examples:
   sealstream serve --data-dir /var/lib/sealstream --config /etc/sealstream.toml
   SEALSTREAM_TLS_CERT=server.pem SEALSTREAM_TLS_KEY=server.key sealstream serve --listen 0.0.0.0:7420
 
-The first SIGTERM or SIGINT stops it in order: sessions finish, the log is sealed. A second one stops it at once."
+The first SIGTERM or SIGINT stops it in order: sessions finish, the log is sealed. A second one stops it at once.
+SIGHUP loads certificates, keys and trust anew, as `sealstream tls reload` does."
 )]
 pub struct Serve {
     /// Where the configuration comes from.
@@ -80,7 +81,7 @@ pub struct Serve {
 }
 
 /// Where the configuration comes from.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub struct ConfigSource {
     /// Configuration file (TOML); environment variables and flags win over it
     #[arg(long, value_name = "FILE", env = "SEALSTREAM_CONFIG")]
@@ -341,7 +342,7 @@ impl Command {
             Self::Produce(args) => args.connection.json,
             Self::Consume(args) => args.connection.json,
             Self::Health(args) => args.connection.json,
-            Self::Tls(TlsCommand::Show(args)) => args.connection.json,
+            Self::Tls(TlsCommand::Show(args) | TlsCommand::Reload(args)) => args.connection.json,
             Self::Log(LogCommand::Verify(args)) => args.json,
             Self::Bench(BenchCommand::Produce(args) | BenchCommand::Consume(args)) => args.connection.json,
         }
@@ -395,13 +396,26 @@ pub struct Health {
 /// `tls`.
 #[derive(Debug, Subcommand)]
 pub enum TlsCommand {
-    /// Show the certificates that the broker serves
-    Show(TlsShow),
+    /// Show the certificates that the broker serves, whom it trusts, and its last reload
+    #[command(after_help = "Examples:
+  sealstream tls show
+  sealstream tls show --json | jq -r '.certificates[] | .not_after + \" \" + .subject'")]
+    Show(TlsArgs),
+    /// Have the broker load its TLS files anew
+    #[command(
+        after_help = "Everything is loaded and checked before anything changes: a file at fault leaves what is served as it is, and
+exit code 1 says so. Clients whom the new trust no longer covers are disconnected; all others stay connected.
+
+Examples:
+  sealstream tls reload
+  sealstream tls reload --json | jq -r .outcome"
+    )]
+    Reload(TlsArgs),
 }
 
-/// `tls show`.
+/// `tls show` and `tls reload`.
 #[derive(Debug, Args)]
-pub struct TlsShow {
+pub struct TlsArgs {
     /// The broker.
     #[command(flatten)]
     pub connection: Connection,

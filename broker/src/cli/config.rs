@@ -6,8 +6,8 @@ use sealstream_transport::tls::Snapshot;
 
 use super::Failure;
 use super::args::{ConfigArgs, ConfigSource};
-use crate::certificates;
-use crate::config::{Resolved, load};
+use crate::config::{Resolved, keys, load};
+use crate::tls::material;
 
 /// The configuration as `serve` would have it: file, environment, flags.
 pub(super) fn resolve(
@@ -31,14 +31,15 @@ pub(super) fn resolve(
 pub(super) fn check(args: &ConfigArgs) -> Result<(), Failure> {
     let resolved = resolve(&args.source, [])?;
     let tls = &resolved.config.tls;
-    if tls.cert.is_some() {
-        Snapshot::load(&certificates::material(tls, None))?;
-    }
+    Snapshot::load(&material(&resolved.config, None))?;
     if args.json {
         println!("{}", serde_json::json!({ "ok": true }));
     } else {
-        let certificate =
-            if tls.cert.is_some() { "certificates load" } else { "a development certificate will be used" };
+        let certificate = if tls.cert.is_some() {
+            "the TLS files are sound"
+        } else {
+            "a development certificate will be used"
+        };
         println!("ok: the configuration is valid, and {certificate}");
     }
     Ok(())
@@ -60,8 +61,14 @@ pub(super) fn show(args: &ConfigArgs) -> Result<(), Failure> {
     }
     for (section, values) in sections {
         println!("\n[{section}]");
+        let prefix = format!("{section}.");
         for (key, value) in values.as_table().into_iter().flatten() {
-            show_line(&resolved, &format!("{section}."), key, value);
+            show_line(&resolved, &prefix, key, value);
+        }
+        let set = |key: &str| values.as_table().is_some_and(|table| table.contains_key(key));
+        let names = keys().into_iter().filter_map(|key| key.strip_prefix(&prefix).map(ToOwned::to_owned));
+        for key in names.filter(|key| !key.contains('.') && !set(key)) {
+            println!("# {key} is not set");
         }
     }
     Ok(())

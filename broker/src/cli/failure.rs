@@ -1,7 +1,8 @@
 //! How a command fails: one sentence on stderr, and exit code 1.
 
 use std::error::Error;
-use std::io;
+use std::fmt;
+use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 /// Why a command failed.
@@ -30,12 +31,23 @@ impl Failure {
     /// Says it, as one JSON object or as a sentence, and gives the exit code.
     pub(super) fn report(&self, json: bool) -> ExitCode {
         let Self::Message(message) = self else { return ExitCode::SUCCESS };
-        if json {
-            eprintln!("{}", serde_json::json!({ "error": message }));
+        let line = if json {
+            serde_json::json!({ "error": message }).to_string()
         } else {
-            eprintln!("error: {message}");
-        }
+            format!("error: {message}")
+        };
+        // Where nobody reads stderr any more, the exit code says it.
+        let _ = writeln!(io::stderr(), "{line}");
         ExitCode::FAILURE
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Message(message) => f.write_str(message),
+            Self::OutputClosed => f.write_str("nobody reads the output any more"),
+        }
     }
 }
 

@@ -15,7 +15,9 @@ pub(super) fn start(default: &str, json: bool) -> Result<(), Failure> {
             "SEALSTREAM_LOG: {error}: use error, warn, info, debug or a filter such as info,quinn=debug"
         ))
     })?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    // A line that cannot be written (the terminal was closed) is lost: to complain of it on stderr would panic.
+    let builder =
+        tracing_subscriber::fmt().log_internal_errors(false).with_env_filter(filter).with_writer(io::stderr);
     if json {
         builder.json().init();
     } else {

@@ -9,7 +9,8 @@ mod config;
 mod connect;
 mod consume;
 mod failure;
-mod inspect;
+mod health;
+
 mod lines;
 mod log;
 mod logging;
@@ -17,6 +18,8 @@ mod output;
 mod produce;
 mod progress;
 mod serve;
+mod signals;
+mod tls;
 mod topic;
 
 use std::process::ExitCode;
@@ -33,8 +36,9 @@ pub fn run(cli: &Cli) -> ExitCode {
         Command::Topic(command) => topic::run(command),
         Command::Produce(args) => produce::run(args),
         Command::Consume(args) => consume::run(args),
-        Command::Health(args) => inspect::health(args),
-        Command::Tls(TlsCommand::Show(args)) => inspect::tls(args),
+        Command::Health(args) => health::run(args),
+        Command::Tls(TlsCommand::Show(args)) => tls::show(args),
+        Command::Tls(TlsCommand::Reload(args)) => tls::reload(args),
         Command::Log(LogCommand::Verify(args)) => log::verify(args),
         Command::Bench(command) => bench::run(command),
     };

@@ -1,26 +1,28 @@
-//! `serve`: from the configuration to a running broker, and from a signal to a sealed log.
+//! `serve`: from the configuration to a running broker, and from a signal to certificates loaded anew or a sealed log.
 
 use std::io::IsTerminal;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use sealstream_protocol::{ALPN, DEFAULT_PORT};
+use sealstream_transport::admission::Admission;
 use sealstream_transport::quic::QuicTransport;
 use sealstream_transport::tcp::TcpTransport;
-use sealstream_transport::tls::{Material, Receiver, Store};
+use sealstream_transport::tls::{Material, Receiver, Trigger, create_secret_file};
 use sealstream_transport::{Listener, Transport, TransportOptions};
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::sleep;
 
-use super::args::Serve;
+use super::args::{ConfigSource, Serve};
+use super::signals::{Signals, Told};
 use super::{Failure, config, logging};
-use crate::certificates;
 use crate::config::{Anonymous, Config, DurabilityName, TransportName};
 use crate::devca::{self, DevCertificate, Made};
 use crate::log::segmented::{SegmentedEngine, SegmentedOptions};
 use crate::log::{Durability, LogEngine};
-use crate::server::{self, Broker, BrokerOptions, RunningBroker, TlsView, TopicDefaults};
+use crate::server::{self, Broker, BrokerOptions, RunningBroker, TopicDefaults};
+use crate::tls::{ServedTls, material};
 
 /// How often the development certificate's age is looked at: it is renewed with days to spare, so an hour is soon enough, also
 /// after a machine was asleep.
@@ -28,31 +30,87 @@ const RENEWAL_CHECK: Duration = Duration::from_hours(1);
 
 /// Runs a broker until a signal stops it.
 pub(super) fn serve(args: &Serve) -> Result<(), Failure> {
-    let listen: Vec<_> = args.listen.iter().map(|addr| toml::Value::String(addr.to_string())).collect();
-    let listen = (!listen.is_empty()).then(|| ("listen".to_owned(), toml::Value::Array(listen)));
-    let config = config::resolve(&args.config, listen)?.config;
+    let source = Configuration {
+        source: args.config.clone(),
+        listen: args.listen.iter().map(|addr| toml::Value::String(addr.to_string())).collect(),
+    };
+    let config = source.read()?;
     logging::start("info", args.json)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(run(config))
+    runtime.block_on(run(source, config))
 }
 
-async fn run(config: Config) -> Result<(), Failure> {
+/// Where the configuration is read from, at the start and at every reload.
+struct Configuration {
+    source: ConfigSource,
+    /// The addresses of the command line; empty leaves them to the file.
+    listen: Vec<toml::Value>,
+}
+
+impl Configuration {
+    fn read(&self) -> Result<Config, Failure> {
+        let listen = (!self.listen.is_empty()).then(|| ("listen".to_owned(), self.listen.clone().into()));
+        Ok(config::resolve(&self.source, listen)?.config)
+    }
+}
+
+async fn run(source: Configuration, config: Config) -> Result<(), Failure> {
     // Taken before anything starts: a signal during recovery is obeyed as soon as there is something to stop.
     let mut signals = Signals::new()?;
     let engine = open_log(&config).await?;
     let development = development(&config)?;
-    let store = Arc::new(Store::new(&server_material(&config, development.as_ref()))?);
-    let listeners = listen(&config, &store.receiver()).await?;
+    let tls =
+        Arc::new(ServedTls::load(tls_source(source, config.data_dir.clone())).map_err(Failure::Message)?);
+    let listeners = listen(&config, &tls.receiver()).await?;
     let addresses = addresses(&config, &listeners);
-    let broker = Broker::start(options(&config, store.receiver()), engine, listeners).await?;
+    let broker = Broker::start(options(&config, Arc::clone(&tls)), engine, listeners).await?;
     announce(&config, &addresses, development.as_ref());
 
-    let renewal = renew(&config, &store, development);
-    tokio::select! {
-        name = signals.next() => tracing::info!(signal = name, "stopping; another signal stops at once"),
-        never = renewal => match never {},
-    }
+    let name = tokio::select! {
+        name = obey(&mut signals, &tls) => name,
+        never = renew(&config.data_dir, &tls, development) => match never {},
+        never = watch(&config, &tls) => match never {},
+    };
+    tracing::info!(signal = name, "stopping; another signal stops at once");
     stop(&broker, config.limits.shutdown.0, &mut signals).await
+}
+
+/// Notices changed files, if it is to.
+async fn watch(config: &Config, tls: &ServedTls) -> std::convert::Infallible {
+    if config.tls.watch {
+        tls.watch().await;
+    }
+    std::future::pending().await
+}
+
+/// Loads TLS anew as often as it is told to, until it is told to stop: the signal's name.
+async fn obey(signals: &mut Signals, tls: &ServedTls) -> &'static str {
+    loop {
+        match signals.next().await {
+            Told::Stop(name) => return name,
+            Told::Reload => tokio::select! {
+                _ = tls.reload(Trigger::Signal) => {}
+                name = signals.stop() => return name,
+            },
+        }
+    }
+}
+
+/// What the configuration says about TLS, read anew each time; of its other sections a change waits for the next start.
+fn tls_source(
+    source: Configuration,
+    data_dir: PathBuf,
+) -> impl Fn() -> Result<Material, String> + Send + Sync + 'static {
+    move || {
+        let read = || -> Result<Material, Failure> {
+            let config = Config { data_dir: data_dir.clone(), ..source.read()? };
+            let development = development(&config)?;
+            make_secret(&config)?;
+            let fallback = development.as_ref().map(|made| (&*made.cert, &*made.key));
+            Ok(material(&config, fallback))
+        };
+        read().map_err(|failure| failure.to_string())
+    }
 }
 
 async fn open_log(config: &Config) -> Result<Arc<dyn LogEngine>, Failure> {
@@ -80,9 +138,14 @@ fn development(config: &Config) -> Result<Option<DevCertificate>, Failure> {
     Ok(Some(certificate))
 }
 
-fn server_material(config: &Config, development: Option<&DevCertificate>) -> Material {
-    let fallback = development.map(|d| (&*d.cert, &*d.key));
-    certificates::material(&config.tls, fallback)
+/// Makes the secret behind the tickets, unless the operator gave one or it is there.
+fn make_secret(config: &Config) -> Result<(), Failure> {
+    let path = config.ticket_secret();
+    if config.tls.ticket_secret.is_none() {
+        create_secret_file(&path)
+            .map_err(|error| Failure::new(format!("cannot make {}: {error}", path.display())))?;
+    }
+    Ok(())
 }
 
 /// A listener for each address and transport. Where the port is 0, the transports of an address share the one that the first got.
@@ -90,6 +153,7 @@ async fn listen(config: &Config, tls: &Receiver) -> Result<Vec<Box<dyn Listener>
     let mut options = TransportOptions::new(ALPN, DEFAULT_PORT);
     options.deadlines.handshake = config.limits.handshake.0;
     options.quic.gso = config.quic.gso;
+    options.admission = Admission::new(config.limits.admission())?;
     let mut listeners = Vec::new();
     for addr in &config.listen {
         let mut addr = *addr;
@@ -112,7 +176,7 @@ fn addresses(config: &Config, listeners: &[Box<dyn Listener>]) -> Vec<(Transport
     names.zip(listeners.iter().map(|listener| listener.local_addr())).collect()
 }
 
-fn options(config: &Config, tls: Receiver) -> BrokerOptions {
+fn options(config: &Config, tls: Arc<ServedTls>) -> BrokerOptions {
     let limits = &config.limits;
     // Bounded by the configuration's check to what the protocol can say.
     let bytes = |size: crate::config::Size| u32::try_from(size.0).unwrap_or(u32::MAX);
@@ -140,7 +204,7 @@ fn options(config: &Config, tls: Receiver) -> BrokerOptions {
             retention_ms: config.topics.retention.millis(),
             retention_bytes: config.topics.retention_bytes.0,
         },
-        tls: Some(TlsView::new(move || certificates::status(&tls))),
+        tls: Some(tls),
         ..BrokerOptions::default()
     }
 }
@@ -206,30 +270,24 @@ fn quoted(path: &Path) -> String {
 
 /// Renews the development certificate while the broker runs; without one, waits for ever.
 async fn renew(
-    config: &Config,
-    store: &Store,
+    data_dir: &Path,
+    tls: &ServedTls,
     development: Option<DevCertificate>,
 ) -> std::convert::Infallible {
     let Some(mut certificate) = development else { return std::future::pending().await };
     loop {
-        tokio::time::sleep(RENEWAL_CHECK).await;
+        sleep(RENEWAL_CHECK).await;
         if SystemTime::now() < certificate.renew_at {
             continue;
         }
-        let renewed =
-            devca::ensure(&config.data_dir, SystemTime::now()).map_err(Failure::from).and_then(|renewed| {
-                store.publish(&server_material(config, Some(&renewed)))?;
-                Ok(renewed)
-            });
-        match renewed {
+        match devca::ensure(data_dir, SystemTime::now()) {
             Ok(renewed) => {
-                tracing::info!("renewed the development certificate");
                 certificate = renewed;
+                tls.reload(Trigger::Files).await;
             }
-            Err(failure) => tracing::error!(
-                ?failure,
-                "the development certificate could not be renewed; trying again in an hour"
-            ),
+            Err(error) => {
+                tracing::error!(%error, "the development certificate could not be renewed; trying again in an hour");
+            }
         }
     }
 }
@@ -240,7 +298,7 @@ async fn stop(broker: &RunningBroker, deadline: Duration, signals: &mut Signals)
     tokio::pin!(stopping);
     let stopped = tokio::select! {
         stopped = &mut stopping => stopped,
-        name = signals.next() => {
+        name = signals.stop() => {
             tracing::warn!(signal = name, "stopping at once");
             broker.abort();
             stopping.await
@@ -255,30 +313,4 @@ async fn stop(broker: &RunningBroker, deadline: Duration, signals: &mut Signals)
         tracing::warn!("some sessions were cut off");
     }
     Ok(())
-}
-
-/// What asks the broker to stop. A terminal that is closed asks as politely as a service manager.
-struct Signals {
-    interrupt: Signal,
-    terminate: Signal,
-    hangup: Signal,
-}
-
-impl Signals {
-    fn new() -> Result<Self, Failure> {
-        Ok(Self {
-            interrupt: signal(SignalKind::interrupt())?,
-            terminate: signal(SignalKind::terminate())?,
-            hangup: signal(SignalKind::hangup())?,
-        })
-    }
-
-    /// The next one's name. Cancellation safe.
-    async fn next(&mut self) -> &'static str {
-        tokio::select! {
-            _ = self.interrupt.recv() => "SIGINT",
-            _ = self.terminate.recv() => "SIGTERM",
-            _ = self.hangup.recv() => "SIGHUP",
-        }
-    }
 }

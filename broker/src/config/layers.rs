@@ -7,13 +7,16 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use toml::{Table, Value};
 
-use super::{ClientCertificates, Config};
+use super::{Config, TlsIdentity};
 
 /// Environment variables of this prefix set keys: `SEALSTREAM_TLS_CERT` is `tls.cert`, lists are separated by commas.
 const PREFIX: &str = "SEALSTREAM_";
 
 /// Variables of the prefix that mean something else: the command line reads them.
 const NOT_KEYS: [&str; 7] = ["URL", "CA", "CERT", "KEY", "TOKEN", "CONFIG", "LOG"];
+
+/// A list of tables: only a file can hold it.
+const FILE_ONLY: &str = "tls.identity";
 
 /// A name this near (Jaro–Winkler, 0 to 1) is offered as what was meant.
 const NEAR: f64 = 0.75;
@@ -168,6 +171,10 @@ impl Layers {
                 nearest: nearest(rest, names),
             });
         };
+        if key.starts_with(FILE_ONLY) {
+            let reason = format!("`{FILE_ONLY}` is a list of tables: name it in a configuration file");
+            return Err(ConfigError::Value { origin, key: key.clone(), reason });
+        }
         let value = typed(text, example).map_err(|reason| ConfigError::Value {
             origin: origin.clone(),
             key: key.clone(),
@@ -196,24 +203,32 @@ fn schema() -> BTreeMap<String, Value> {
     let mut all = Config::default();
     all.tls.cert = Some(PathBuf::new());
     all.tls.key = Some(PathBuf::new());
-    all.tls.client_ca = Some(PathBuf::new());
-    all.tls.client_certificates = ClientCertificates::None;
+    all.tls.staple = Some(PathBuf::new());
+    all.tls.ticket_secret = Some(PathBuf::new());
+    let path = PathBuf::new;
+    all.tls.identity = vec![TlsIdentity { cert: path(), key: path(), staple: Some(path()) }];
     flatten(&Table::try_from(all).expect("the configuration is made of what TOML has"))
 }
 
-/// The leaves of a table by their dotted keys. An empty table has none, but an unknown one is kept, to be named.
+/// Every key, dotted.
+pub fn keys() -> Vec<String> {
+    schema().into_keys().collect()
+}
+
+/// The leaves of a table by their dotted keys. The tables of a list have their keys in common, beside the list's own.
 fn flatten(table: &Table) -> BTreeMap<String, Value> {
     let mut leaves = BTreeMap::new();
     for (key, value) in table {
-        match value {
-            Value::Table(inner) if !inner.is_empty() => {
-                leaves
-                    .extend(flatten(inner).into_iter().map(|(rest, value)| (format!("{key}.{rest}"), value)));
-            }
-            Value::Table(_) => {}
-            _ => {
-                leaves.insert(key.clone(), value.clone());
-            }
+        let tables = match value {
+            Value::Table(inner) => vec![inner],
+            Value::Array(items) => items.iter().filter_map(Value::as_table).collect(),
+            _ => Vec::new(),
+        };
+        for inner in tables {
+            leaves.extend(flatten(inner).into_iter().map(|(rest, value)| (format!("{key}.{rest}"), value)));
+        }
+        if !value.is_table() {
+            leaves.insert(key.clone(), value.clone());
         }
     }
     leaves
@@ -358,6 +373,14 @@ mod tests {
         assert!(error.contains("log.shards") && error.contains("64"), "{error}");
         let error = from_file("[limits]\nframe = \"17MiB\"\n").unwrap_err().to_string();
         assert!(error.contains("16MiB"), "{error}");
+        let error = from_file("[limits]\nhandshakes = 100\nretry_above = 101\n").unwrap_err().to_string();
+        assert!(error.contains("limits.retry_above") && error.contains("limits.handshakes"), "{error}");
+        for key in ["connections", "sessions", "handshakes", "address_burst", "unvalidated_burst"] {
+            let error =
+                from_file(&format!("[limits]\n{key} = 0\nretry_above = 0\n")).unwrap_err().to_string();
+            assert!(error.contains(&format!("limits.{key}")), "{error}");
+        }
+        from_file("[limits]\naddress_rate = 0\nunvalidated_rate = 0\nretry_above = 0\n").unwrap();
         assert_eq!(from_file("[limits]\nframe = \"1MiB\"\n").unwrap().config.limits.frame, Size::mib(1));
     }
 

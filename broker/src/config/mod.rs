@@ -4,17 +4,33 @@
 //! errors that name the nearest known one; [`load`] says which layer a bad value came from.
 
 mod layers;
+mod tls;
 mod units;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
+use std::time::Duration;
 
+use sealstream_transport::admission::{
+    AdmissionLimits, DEFAULT_ADDRESS_RATE, DEFAULT_HANDSHAKES, DEFAULT_RETRY_ABOVE, DEFAULT_UNVALIDATED_RATE,
+};
+use sealstream_transport::gcra::Limit;
 use serde::{Deserialize, Serialize};
 
-pub use layers::{ConfigError, Origin, Resolved, load};
+pub use layers::{ConfigError, Origin, Resolved, keys, load};
+pub use tls::{
+    ClientCertificates, CrlExpired, CrlUnknown, ExpiredClients, MAX_IDENTITIES, Paths, Pin, Resumption, Tls,
+    TlsIdentity,
+};
 pub use units::{Size, Span};
 
 use crate::server;
+
+/// The most that a limit by number can be.
+const MANY: usize = 1_000_000;
+
+/// The most handshakes a second that a limit can be; beyond it 0 says the same.
+const FAST: u32 = 1_000_000;
 
 /// Everything that an operator can set. The defaults are those of [`Config::default`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -52,33 +68,6 @@ pub enum TransportName {
     Tls,
     /// QUIC over UDP.
     Quic,
-}
-
-/// Certificates. Without `cert` and `key` the broker makes a development CA and a certificate for localhost.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Tls {
-    /// The chain in PEM, leaf first.
-    pub cert: Option<PathBuf>,
-    /// The leaf's private key in PEM: PKCS#8, SEC1 or PKCS#1.
-    pub key: Option<PathBuf>,
-    /// Whether clients show certificates.
-    pub client_certificates: ClientCertificates,
-    /// The CAs of client certificates, in PEM.
-    pub client_ca: Option<PathBuf>,
-}
-
-/// Whether clients show certificates.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum ClientCertificates {
-    /// They are not asked.
-    #[default]
-    None,
-    /// They may; one that is shown must be valid.
-    Optional,
-    /// They must.
-    Required,
 }
 
 /// Who may connect.
@@ -145,6 +134,18 @@ pub struct Limits {
     pub connections: usize,
     /// Sessions at once, over all connections.
     pub sessions: usize,
+    /// Handshakes at once; beyond it a connection is turned away before any cryptography.
+    pub handshakes: usize,
+    /// Handshakes a second that one address may begin (of IPv6 one /64); 0 is no limit.
+    pub address_rate: u32,
+    /// How many of them may come at once.
+    pub address_burst: u32,
+    /// Handshakes a second that all QUIC peers together may begin whose address is not validated yet; 0 is no limit.
+    pub unvalidated_rate: u32,
+    /// How many of them may come at once.
+    pub unvalidated_burst: u32,
+    /// With more handshakes than this under way, QUIC peers must validate their address first (Retry); 0 always asks.
+    pub retry_above: usize,
     /// The largest frame, at most 16 MiB.
     pub frame: Size,
     /// The largest batch after decompression, at most 32 MiB.
@@ -214,9 +215,16 @@ impl Default for Log {
 
 impl Default for Limits {
     fn default() -> Self {
+        let small = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
         Self {
             connections: server::MAX_CONNECTIONS,
             sessions: server::MAX_SESSIONS,
+            handshakes: DEFAULT_HANDSHAKES,
+            address_rate: small(DEFAULT_ADDRESS_RATE.count()),
+            address_burst: small(DEFAULT_ADDRESS_RATE.burst()),
+            unvalidated_rate: small(DEFAULT_UNVALIDATED_RATE.count()),
+            unvalidated_burst: small(DEFAULT_UNVALIDATED_RATE.burst()),
+            retry_above: DEFAULT_RETRY_ABOVE,
             frame: Size(sealstream_protocol::Limits::MAX_FRAME.into()),
             decompressed_batch: Size(sealstream_protocol::Limits::MAX_DECOMPRESSED_BATCH.into()),
             session_window: Size(server::PRODUCE_WINDOW.into()),
@@ -236,19 +244,13 @@ impl Default for Quic {
 }
 
 impl Config {
+    /// Where the secret behind the tickets is kept.
+    pub fn ticket_secret(&self) -> PathBuf {
+        self.tls.ticket_secret.clone().unwrap_or_else(|| self.data_dir.join("tickets.secret"))
+    }
+
     /// What the types cannot say: bounds, and keys that need each other.
     pub(crate) fn check(&self) -> Result<(), String> {
-        fn within<T: Copy + PartialOrd + std::fmt::Display>(
-            key: &str,
-            value: T,
-            low: T,
-            high: T,
-        ) -> Result<(), String> {
-            if value < low || value > high {
-                return Err(format!("{key} is {value}: it must be from {low} to {high}"));
-            }
-            Ok(())
-        }
         within("log.shards", self.log.shards, 1, 64)?;
         within("log.segment_bytes", self.log.segment_bytes, Size::mib(1), Size::mib(1024))?;
         within("topics.partitions", self.topics.partitions, 1, 1024)?;
@@ -257,26 +259,94 @@ impl Config {
         within("limits.decompressed_batch", self.limits.decompressed_batch, Size(64 << 10), batch)?;
         within("limits.session_window", self.limits.session_window, Size(64 << 10), Size::mib(1024))?;
         within("limits.in_flight", self.limits.in_flight, self.limits.frame, Size::mib(4095))?;
+        self.limits.check_handshakes()?;
         within("limits.idle", self.limits.idle, Span::secs(1), Span::secs(24 * 3600))?;
         if self.listen.is_empty() || self.transports.is_empty() {
             return Err("listen and transports must name at least one address and one transport".into());
         }
-        if self.tls.cert.is_some() != self.tls.key.is_some() {
-            return Err(
-                "tls.cert and tls.key go together: set both, or neither for a development certificate".into(),
-            );
-        }
-        if self.tls.client_certificates != ClientCertificates::None && self.tls.client_ca.is_none() {
-            return Err("tls.client_certificates needs tls.client_ca: the CAs that signed them".into());
-        }
-        if self.tls.client_certificates == ClientCertificates::None && self.tls.client_ca.is_some() {
-            return Err("tls.client_ca without tls.client_certificates does nothing: set it to `optional` or `required`".into());
-        }
+        self.tls.check()?;
         if let (None, Some(addr)) = (&self.tls.cert, self.listen.iter().find(|a| !a.ip().is_loopback())) {
             return Err(format!(
                 "listening on {addr} needs tls.cert and tls.key: the development certificate is for localhost only"
             ));
         }
         Ok(())
+    }
+}
+
+impl Limits {
+    /// What the listeners go by.
+    pub fn admission(&self) -> AdmissionLimits {
+        // The check has made sure that there is one.
+        let limit =
+            |rate: u32, burst: u32| Limit::new(rate.into(), Duration::from_secs(1), burst.into()).ok();
+        AdmissionLimits {
+            connections: self.connections,
+            handshakes: self.handshakes,
+            address_rate: limit(self.address_rate, self.address_burst),
+            unvalidated_rate: limit(self.unvalidated_rate, self.unvalidated_burst),
+            retry_above: self.retry_above,
+            ..AdmissionLimits::default()
+        }
+    }
+
+    fn check_handshakes(&self) -> Result<(), String> {
+        within("limits.connections", self.connections, 1, MANY)?;
+        within("limits.sessions", self.sessions, 1, MANY)?;
+        within("limits.handshakes", self.handshakes, 1, MANY)?;
+        within("limits.address_rate", self.address_rate, 0, FAST)?;
+        within("limits.address_burst", self.address_burst, 1, FAST)?;
+        within("limits.unvalidated_rate", self.unvalidated_rate, 0, FAST)?;
+        within("limits.unvalidated_burst", self.unvalidated_burst, 1, FAST)?;
+        if self.retry_above > self.handshakes {
+            return Err(format!(
+                "limits.retry_above is {} and limits.handshakes {}: beyond the latter nobody is asked any more, so set the former \
+                 at or below it",
+                self.retry_above, self.handshakes
+            ));
+        }
+        Ok(())
+    }
+}
+
+fn within<T: Copy + PartialOrd + std::fmt::Display>(
+    key: &str,
+    value: T,
+    low: T,
+    high: T,
+) -> Result<(), String> {
+    if value < low || value > high {
+        return Err(format!("{key} is {value}: it must be from {low} to {high}"));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_configured_is_what_the_transport_does_by_itself_but_for_the_connections() {
+        let limits = Limits::default();
+        let transport = AdmissionLimits { connections: limits.connections, ..AdmissionLimits::default() };
+        assert_eq!(limits.admission(), transport);
+    }
+
+    #[test]
+    fn a_rate_of_nothing_is_no_limit_and_every_limit_that_is_allowed_can_be_kept() {
+        let limits = Limits { address_rate: 0, unvalidated_rate: 0, ..Limits::default() };
+        assert_eq!((limits.admission().address_rate, limits.admission().unvalidated_rate), (None, None));
+        for (rate, burst) in [(1, 1), (1, FAST), (FAST, 1), (FAST, FAST)] {
+            let limits = Limits {
+                connections: MANY,
+                handshakes: MANY,
+                address_rate: rate,
+                address_burst: burst,
+                ..Limits::default()
+            };
+            assert_eq!(limits.check_handshakes(), Ok(()));
+            assert!(limits.admission().address_rate.is_some(), "{rate} and {burst}");
+            assert_eq!(limits.admission().validate(), Ok(()));
+        }
     }
 }

@@ -10,6 +10,7 @@ use sealstream_protocol::message::{Fault, FaultCode, Message};
 use tokio::sync::mpsc;
 
 use super::broker::Core;
+use super::options::TlsControl;
 use super::session::heart::Heart;
 use super::session::{End, LAST_WORDS, Session, shutting_down, side_by_side, unexpected};
 use super::writing::{Item, Outgoing};
@@ -20,7 +21,7 @@ const ANSWERS: usize = 16;
 
 /// Serves requests until the session ends.
 pub(super) async fn serve(session: &mut Session) -> End {
-    let Session { core, reader, writer, heart, identity } = session;
+    let Session { core, reader, writer, heart, standing, identity } = session;
     let heart = &*heart;
     let (answers, items) = mpsc::channel(ANSWERS);
     let pings = answers.downgrade();
@@ -32,7 +33,7 @@ pub(super) async fn serve(session: &mut Session) -> End {
         }
     };
     let outgoing = Outgoing::new(writer, heart).write(items);
-    side_by_side(heart, ping, incoming, outgoing, Some(LAST_WORDS)).await
+    side_by_side(heart, standing, ping, incoming, outgoing, Some(LAST_WORDS)).await
 }
 
 async fn answer_all(
@@ -95,31 +96,45 @@ async fn carry_out(
             .map(Message::TopicDescription)
             .map_err(TopicError::from)
             .map_err(Fault::from),
-        Message::ShowTls(_) => match &core.options.tls {
-            Some(tls) => Ok(Message::TlsStatus(tls.status())),
-            None => Err(Fault::new(
-                FaultCode::Unsupported,
-                "this broker does not tell what certificates it serves",
-            )),
+        Message::ShowTls(_) => tls_of(core).map(|tls| Message::TlsStatus(tls.status().into())),
+        Message::ReloadTls(_) => match tls_of(core) {
+            Ok(tls) => {
+                tracing::info!(identity, "asked to load the TLS files anew");
+                let reload = async move { Ok::<_, Fault>(tls.reload().await) };
+                finish(core, heart, reload).await.map(Message::TlsReloaded)
+            }
+            Err(fault) => Err(fault),
         },
         other => return Err(unexpected(&other, "Admin")),
     };
     Ok(answer.unwrap_or_else(Message::RequestRefused))
 }
 
+fn tls_of(core: &Core) -> Result<Arc<dyn TlsControl>, Fault> {
+    core.options.tls.clone().ok_or_else(|| {
+        let text = "this broker tells nothing of its certificates, and does not load them anew";
+        Fault::new(FaultCode::Unsupported, text)
+    })
+}
+
 /// Carries a change out in a task of its own: a client that goes away does not leave it half done.
-async fn finish<T: Send + 'static>(
+async fn finish<T, E>(
     core: &Arc<Core>,
     heart: &Heart,
-    change: impl Future<Output = Result<T, TopicError>> + Send + 'static,
-) -> Result<T, Fault> {
+    change: impl Future<Output = Result<T, E>> + Send + 'static,
+) -> Result<T, Fault>
+where
+    T: Send + 'static,
+    E: Send + 'static,
+    Fault: From<E>,
+{
     let aborted = core.aborted.clone();
     let change = core.tasks.spawn(async move { aborted.run_until_cancelled(change).await });
     match heart.while_busy(change).await {
         Ok(Some(outcome)) => outcome.map_err(Fault::from),
         Ok(None) => Err(shutting_down()),
         Err(error) => {
-            tracing::error!(%error, "a change of topics panicked");
+            tracing::error!(%error, "a change panicked");
             Err(Fault::new(
                 FaultCode::Internal,
                 "the broker failed: its log says more, and the change may be half done",

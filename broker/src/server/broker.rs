@@ -111,7 +111,7 @@ impl Broker {
 /// left to recovery.
 #[derive(Debug)]
 pub struct RunningBroker {
-    core: Arc<Core>,
+    pub(super) core: Arc<Core>,
     engine: Arc<dyn LogEngine>,
     addresses: Vec<SocketAddr>,
     ended: OnceCell<Result<Stopped, Arc<io::Error>>>,

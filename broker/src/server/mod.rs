@@ -24,7 +24,8 @@
 //! ```text
 //! session     awaiting Hello ─► open ─► draining (GoAway sent: what is under way is answered) ─► closing ─► gone
 //!                  │             │ a frame that breaks the format, an idle peer, a broken promise
-//!                  └─────────────┴─► failing: Error frame, write side shut, what arrives is drained ─► gone
+//!                  ├─────────────┴─► failing: Error frame, write side shut, what arrives is drained ─► gone
+//!                  └──────────────── from anywhere, when trust no longer covers the peer: the same, within 0.6 s
 //! broker      starting ─► serving ─► draining ─► (at the deadline) aborted ─► sealed
 //! ```
 //!
@@ -44,6 +45,7 @@ mod faults;
 mod options;
 mod produce;
 mod session;
+mod standing;
 mod writing;
 
 pub use broker::{Broker, RunningBroker, StartError, Stopped};
@@ -51,5 +53,5 @@ pub use options::{
     Anonymous, BrokerOptions, CONSUME_BUDGET, CONSUME_FLOOR, CONSUME_WINDOW, DATA_BYTES,
     FIRST_FRAME_DEADLINE, IDLE_DEFAULT, IDLE_MAX, IDLE_MIN, MAX_CONNECTIONS, MAX_PARTITIONS,
     MAX_PARTITIONS_PER_TOPIC, MAX_SESSIONS, PRODUCE_BUDGET, PRODUCE_PATIENCE, PRODUCE_WINDOW,
-    RETENTION_INTERVAL, TlsView, TopicDefaults,
+    RETENTION_INTERVAL, TlsControl, TopicDefaults,
 };

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sealstream_protocol::Limits;
-use sealstream_protocol::message::admin::{Durability, TlsStatus};
+use sealstream_protocol::message::admin::{Durability, TlsReloaded, TlsStatus};
+use sealstream_transport::BoxFuture;
 
 /// 1,024 connections. A connection costs up to 50 KiB idle (TLS buffers, or QUIC with its first streams): 50 MiB.
 pub const MAX_CONNECTIONS: usize = 1024;
@@ -71,26 +72,13 @@ pub enum Anonymous {
     Everywhere,
 }
 
-/// Tells what certificates are being served: the server asks it anew for each `ShowTls`.
-#[derive(Clone)]
-pub struct TlsView(Arc<dyn Fn() -> TlsStatus + Send + Sync>);
+/// What Admin sessions are told about TLS, and can have done.
+pub trait TlsControl: Send + Sync + fmt::Debug {
+    /// What is served now, and whom the broker trusts. Must not block.
+    fn status(&self) -> TlsStatus;
 
-impl TlsView {
-    /// Asks `status`, which must not block.
-    pub fn new(status: impl Fn() -> TlsStatus + Send + Sync + 'static) -> Self {
-        Self(Arc::new(status))
-    }
-
-    /// What is served now.
-    pub fn status(&self) -> TlsStatus {
-        (self.0)()
-    }
-}
-
-impl fmt::Debug for TlsView {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("TlsView").finish()
-    }
+    /// Loads everything anew, and says what came of it.
+    fn reload(&self) -> BoxFuture<'_, TlsReloaded>;
 }
 
 /// How a new topic is kept, where its maker does not say.
@@ -162,8 +150,8 @@ pub struct BrokerOptions {
     pub max_partitions: u32,
     /// Between two passes of retention.
     pub retention_interval: Duration,
-    /// Answers `ShowTls`; without it the request is `Unsupported`.
-    pub tls: Option<TlsView>,
+    /// Answers `ShowTls` and `ReloadTls`; without it they are `Unsupported`.
+    pub tls: Option<Arc<dyn TlsControl>>,
 }
 
 impl Default for BrokerOptions {

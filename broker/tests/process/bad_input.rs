@@ -1,8 +1,6 @@
 //! What is wrong gives one clear error that names the thing and the remedy.
 
-use std::process::Stdio;
-
-use crate::harness::{House, Process, feed};
+use crate::harness::{House, feed};
 
 #[test]
 fn a_data_directory_has_one_broker() {
@@ -64,6 +62,40 @@ fn key_files_that_are_missing_or_do_not_match_are_named() {
     house.write("noise.key", [0xff; 1000]);
     let error = check("noise.key");
     assert!(error.contains("noise.key"), "{error}");
+}
+
+#[test]
+fn a_bad_file_of_client_cas_is_named_also_where_the_certificate_is_a_development_one() {
+    let house = House::new();
+    house.write("s.toml", "[tls]\nclient_certificates = \"optional\"\nclient_ca = [\"clients.pem\"]\n");
+    house.write("clients.pem", "nothing of the kind");
+    let error = house.run(["config", "check", "--config", "s.toml"]).failed();
+    assert!(error.contains("clients.pem"), "{error}");
+}
+
+#[test]
+fn config_show_prints_every_key_and_can_be_used_as_a_file() {
+    let house = House::new();
+    let pins = format!("client_pins = [\"{}\"]\n", "0a".repeat(32));
+    let tls = "[tls]\nclient_certificates = \"required\"\nclient_ca = \"clients.pem\"\n";
+    house.write("s.toml", format!("{tls}{pins}[[tls.identity]]\ncert = \"a\"\nkey = \"b\"\n"));
+    let env = [("SEALSTREAM_TLS_CERT", "server.pem"), ("SEALSTREAM_TLS_KEY", "server.key")];
+    let mut command = house.command(["config", "show", "--config", "s.toml"]);
+    let shown = crate::harness::Ran::from(command.envs(env).output().unwrap()).ok();
+    for key in
+        ["watch = true", "resumption = \"tickets\"", "# staple is not set", "# ticket_secret is not set"]
+    {
+        assert!(shown.lines().any(|line| line.starts_with(key)), "{key}: {shown}");
+    }
+    for key in ["retry_above", "address_rate", "crl_expired", "expired_clients", "resumption_cache"] {
+        assert!(shown.lines().any(|line| line.starts_with(&format!("{key} = "))), "{key}: {shown}");
+    }
+    house.write("again.toml", &shown);
+    let again = house.run(["config", "show", "--config", "again.toml"]).ok();
+    let values = |text: &str| {
+        text.lines().map(|line| line.split(" # ").next().unwrap().trim_end().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(values(&shown), values(&again));
 }
 
 #[test]
@@ -143,15 +175,4 @@ fn a_connection_that_says_nothing_sensible_stops_nobody() {
     drop(silent);
     assert!(broker.process.child.try_wait().unwrap().is_none());
     broker.stop();
-}
-
-#[test]
-fn a_closed_terminal_stops_the_broker_in_order() {
-    let house = House::new();
-    let mut process =
-        Process::start(house.command(["serve", "--listen", "127.0.0.1:0"]).stdout(Stdio::null()));
-    process.wait_for("export SEALSTREAM_URL=");
-    process.signal("HUP");
-    assert!(process.wait().success());
-    assert!(process.said.contains("sealed"), "{}", process.said);
 }

@@ -7,3 +7,4 @@ mod harness;
 mod openssl;
 mod restart;
 mod round_trip;
+mod tls;

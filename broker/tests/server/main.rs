@@ -10,4 +10,6 @@ mod pressure;
 mod produce;
 mod sealed;
 mod shutdown;
+mod standing;
+mod tls;
 mod topics;

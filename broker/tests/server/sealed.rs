@@ -25,7 +25,7 @@ use uuid::Uuid;
 
 use crate::harness::{PATIENCE, Wire, assert_code, batch, greeting};
 
-const SCHEMES: [Scheme; 2] = [Scheme::Tls, Scheme::Quic];
+pub(crate) const SCHEMES: [Scheme; 2] = [Scheme::Tls, Scheme::Quic];
 
 /// Who vouches for whom.
 struct World {
@@ -105,7 +105,7 @@ impl World {
 }
 
 /// Listens on an address, which a broker that has just stopped may hold for a moment longer.
-async fn bind(transport: &dyn Transport, addr: SocketAddr) -> Box<dyn Listener> {
+pub(crate) async fn bind(transport: &dyn Transport, addr: SocketAddr) -> Box<dyn Listener> {
     tokio::time::timeout(PATIENCE, async {
         loop {
             match transport.listen(addr).await {
@@ -119,15 +119,15 @@ async fn bind(transport: &dyn Transport, addr: SocketAddr) -> Box<dyn Listener> 
     .expect("the address becomes free")
 }
 
-fn transport_options() -> TransportOptions {
+pub(crate) fn transport_options() -> TransportOptions {
     TransportOptions::new(ALPN, DEFAULT_PORT)
 }
 
-fn addr(scheme: Scheme, broker: &RunningBroker) -> SocketAddr {
+pub(crate) fn addr(scheme: Scheme, broker: &RunningBroker) -> SocketAddr {
     broker.local_addrs()[usize::from(scheme == Scheme::Quic)]
 }
 
-fn anywhere() -> [SocketAddr; 2] {
+pub(crate) fn anywhere() -> [SocketAddr; 2] {
     ["127.0.0.1:0".parse().unwrap(), "127.0.0.1:0".parse().unwrap()]
 }
 

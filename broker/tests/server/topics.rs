@@ -6,10 +6,10 @@ use std::time::Duration;
 use sealstream_broker::log::clock::{ManualClock, SystemClock};
 use sealstream_broker::log::memory::MemoryStore;
 use sealstream_broker::log::{CommitError, LogEngine as _, PartitionId, ShardId};
-use sealstream_broker::server::{BrokerOptions, TlsView};
+use sealstream_broker::server::BrokerOptions;
 use sealstream_protocol::message::admin::{
-    AlterTopic, CreateTopic, DeleteTopic, DescribeTopic, Durability, ListTopics, ShowTls, TlsStatus, Topic,
-    TopicDescription, TopicOptions,
+    AlterTopic, CreateTopic, DeleteTopic, DescribeTopic, Durability, ListTopics, Topic, TopicDescription,
+    TopicOptions,
 };
 use sealstream_protocol::message::consume::Position;
 use sealstream_protocol::message::produce::OpenTopic;
@@ -276,23 +276,5 @@ async fn records_past_their_time_are_let_go_of() {
     })
     .await;
     assert_eq!(describe(&mut admin, "long").await.partitions[0].start, 0);
-    broker.stop().await;
-}
-
-#[tokio::test]
-async fn certificates_are_shown_by_whoever_was_given_a_view_of_them() {
-    let broker = TestBroker::start().await;
-    let mut admin = broker.admin().await;
-    assert_code(&refused(&mut admin, Message::ShowTls(ShowTls {})).await, FaultCode::Unsupported);
-    broker.stop().await;
-
-    let status = TlsStatus { certificates: Vec::new(), client_certificates: "optional".into() };
-    let shown = status.clone();
-    let options =
-        BrokerOptions { tls: Some(TlsView::new(move || shown.clone())), ..BrokerOptions::default() };
-    let broker = TestBroker::with(options).await;
-    let mut admin = broker.admin().await;
-    admin.send(Message::ShowTls(ShowTls {})).await;
-    assert_eq!(admin.recv().await, Message::TlsStatus(status));
     broker.stop().await;
 }

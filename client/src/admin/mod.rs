@@ -9,10 +9,11 @@ use std::time::Duration;
 pub use error::AdminError;
 use sealstream_protocol::message::Message;
 use sealstream_protocol::message::admin::{
-    AlterTopic, CreateTopic, DeleteTopic, DescribeTopic, ListTopics, ShowTls,
+    AlterTopic, CreateTopic, DeleteTopic, DescribeTopic, ListTopics, ReloadTls, ShowTls,
 };
 pub use sealstream_protocol::message::admin::{
-    Certificate, Durability, Partition, TlsStatus, Topic, TopicDescription, TopicList, TopicOptions,
+    Certificate, Durability, Partition, ReloadOutcome, RevocationList, Staple, TlsReload, TlsReloaded,
+    TlsStatus, Topic, TopicDescription, TopicList, TopicOptions, TrustInClients,
 };
 use uuid::Uuid;
 
@@ -162,13 +163,36 @@ impl Admin {
         self.requests.ask(&format!("delete topic {name}"), delete, Repeat::Never, answer).await
     }
 
-    /// What certificates the broker serves.
+    /// What certificates the broker serves, whom it trusts, and how its last reload went.
     pub async fn show_tls(&self) -> Result<TlsStatus, AdminError> {
         let answer = |message| match message {
-            Message::TlsStatus(status) => Some(status),
+            Message::TlsStatus(status) => Some(*status),
             _ => None,
         };
         self.requests.ask("show TLS", Message::ShowTls(ShowTls {}), Repeat::Safely, answer).await
+    }
+
+    /// Has the broker load its certificates, keys and trust anew from their files: all of them, or on any fault none.
+    ///
+    /// A file at fault is not an error of the request: the answer's [`ReloadOutcome`] is `Refused`, its text names file and
+    /// fault, and the broker serves what it served before. Where the new trust no longer covers this very client, the answer
+    /// may be lost with the session.
+    ///
+    /// ```no_run
+    /// # async fn example(client: sealstream_client::Client) -> Result<(), Box<dyn std::error::Error>> {
+    /// use sealstream_client::admin::ReloadOutcome;
+    ///
+    /// let reloaded = client.admin().reload_tls().await?;
+    /// assert_ne!(reloaded.reload.outcome, ReloadOutcome::Refused, "{}", reloaded.reload.text);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn reload_tls(&self) -> Result<TlsReloaded, AdminError> {
+        let answer = |message| match message {
+            Message::TlsReloaded(reloaded) => Some(reloaded),
+            _ => None,
+        };
+        self.requests.ask("reload TLS", Message::ReloadTls(ReloadTls {}), Repeat::Safely, answer).await
     }
 
     /// Ends the session cleanly, if there is one; the next request opens another.

@@ -29,6 +29,7 @@ pub(super) enum Repeat {
 #[derive(Debug)]
 struct Held {
     session: Session,
+    opened: Instant,
     target: String,
     /// When it was last used: nobody answers pings in between.
     used: Instant,
@@ -77,9 +78,8 @@ impl Requests {
                 Attempt::Lost(source) if repeat == Repeat::Never => {
                     return Err(AdminError::OutcomeUnknown { request: request.to_owned(), source });
                 }
-                Attempt::Lost(source) if !source.is_retryable() => return Err(failed(source)),
                 Attempt::Lost(source) => {
-                    self.connections.pause(&mut retries, source).await.map_err(failed)?;
+                    self.after_loss(&place, live.opened, source, &mut retries).await.map_err(failed)?;
                     continue;
                 }
             };
@@ -114,6 +114,23 @@ impl Requests {
         }
     }
 
+    /// Waits until another session may be tried; the error says that none may be.
+    async fn after_loss(
+        &self,
+        place: &Place,
+        opened: Instant,
+        lost: SessionError,
+        retries: &mut Retries,
+    ) -> Result<(), SessionError> {
+        if self.connections.tries_anew(place, opened, &lost, retries).await {
+            return Ok(());
+        }
+        if !lost.is_retryable() {
+            return Err(lost);
+        }
+        self.connections.pause(retries, lost).await
+    }
+
     /// Ends the session, if there is one.
     pub(super) async fn close(&self) {
         let held = self.held.lock().await.take();
@@ -126,7 +143,8 @@ impl Requests {
 
     async fn open(&self, place: &Place, retries: &mut Retries) -> Result<Held, SessionError> {
         let session = self.connections.open(place, SessionKind::Admin, retries).await?;
-        Ok(Held { session, target: self.connections.target(place), used: Instant::now() })
+        let now = Instant::now();
+        Ok(Held { session, opened: now, target: self.connections.target(place), used: now })
     }
 
     /// Waits as long as the fault asks for. Says whether there is time left.

@@ -105,7 +105,8 @@ impl Driver {
     async fn after(&mut self, end: End, link: Link) -> bool {
         let close_timeout = self.shared.connections.settings.close_timeout;
         let target = link.target.clone();
-        self.retries.lasted(link.opened.elapsed());
+        let opened = link.opened;
+        self.retries.lasted(opened.elapsed());
         let lost = match end {
             End::Stopped => {
                 link.finish(close_timeout).await;
@@ -137,12 +138,15 @@ impl Driver {
                     link.finish(DRAIN_TIME).await;
                 }
                 if matches!(error, SessionError::Silent { .. }) {
-                    self.shared.connections.suspect(&self.place).await;
+                    self.shared.connections.suspect(&self.place, opened).await;
                 }
                 error
             }
         };
         warn!(error = %lost, "the producer's session is lost");
+        if self.shared.connections.tries_anew(&self.place, opened, &lost, &mut self.retries).await {
+            return true;
+        }
         if !lost.is_retryable() {
             self.stop(&DeliveryError::Session { source: lost, maybe_stored: false });
             return false;

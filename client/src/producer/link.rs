@@ -72,6 +72,7 @@ impl Link {
         let mut hops = 0;
         loop {
             let session = connections.open(&place, SessionKind::Produce, retries).await?;
+            let opened = Instant::now();
             let error = match Self::open_topic(connections, &place, session, topic, id).await {
                 Ok(opened) => return Ok(opened),
                 Err(OpenProducerError::Refused { fault, .. })
@@ -84,6 +85,11 @@ impl Link {
                 }
                 Err(error) => error,
             };
+            if let OpenProducerError::Session(lost) = &error
+                && connections.tries_anew(&place, opened, lost, retries).await
+            {
+                continue;
+            }
             if !error.is_retryable() {
                 return Err(error);
             }

@@ -11,4 +11,5 @@ mod fake;
 mod hello;
 mod model;
 mod producer;
+mod trust;
 mod wire;

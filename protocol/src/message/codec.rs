@@ -46,6 +46,16 @@ impl Field for bool {
     }
 }
 
+impl<T: Field> Field for Box<T> {
+    fn put(&self, out: &mut BytesMut) {
+        (**self).put(out);
+    }
+
+    fn get(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        T::get(reader).map(Self::new)
+    }
+}
+
 impl<const N: usize> Field for [u8; N] {
     fn put(&self, out: &mut BytesMut) {
         out.put_slice(self);

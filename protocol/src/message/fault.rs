@@ -54,6 +54,9 @@ pub enum FaultCode {
     Unsupported = 12,
     /// Our own failure.
     Internal = 13,
+    /// Trust no longer covers the peer, which had been let in: its certificate was revoked or has ended, or its issuer or key
+    /// is no longer accepted; ends every session of the connection.
+    NoLongerTrusted = 14,
 
     /// No topic of that name.
     UnknownTopic = 20,
@@ -115,7 +118,7 @@ pub struct Fault {
 
 impl FaultCode {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Self; 31] = [
+    pub const ALL: [Self; 32] = [
         Self::Malformed,
         Self::TooLarge,
         Self::UnexpectedFrame,
@@ -129,6 +132,7 @@ impl FaultCode {
         Self::InvalidRequest,
         Self::Unsupported,
         Self::Internal,
+        Self::NoLongerTrusted,
         Self::UnknownTopic,
         Self::TopicExists,
         Self::TopicGone,
@@ -187,6 +191,7 @@ impl FaultCode {
             Self::InvalidRequest => "invalid-request",
             Self::Unsupported => "unsupported",
             Self::Internal => "internal",
+            Self::NoLongerTrusted => "no-longer-trusted",
             Self::UnknownTopic => "unknown-topic",
             Self::TopicExists => "topic-exists",
             Self::TopicGone => "topic-gone",

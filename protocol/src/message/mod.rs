@@ -100,11 +100,14 @@ messages! {
     AlterTopic(admin::AlterTopic) = 0x13,
     DeleteTopic(admin::DeleteTopic) = 0x14,
     ShowTls(admin::ShowTls) = 0x15,
+    ReloadTls(admin::ReloadTls) = 0x16,
     Topic(admin::Topic) = 0x20,
     TopicList(admin::TopicList) = 0x21,
     TopicDescription(admin::TopicDescription) = 0x22,
     TopicDeleted(admin::TopicDeleted) = 0x23,
-    TlsStatus(admin::TlsStatus) = 0x24,
+    /// Boxed: it is the largest by far, and would make every message as large.
+    TlsStatus(Box<admin::TlsStatus>) = 0x24,
+    TlsReloaded(admin::TlsReloaded) = 0x25,
     /// The answer to a request that could not be carried out; the session goes on.
     RequestRefused(Fault) = 0x2f,
 

@@ -6,6 +6,7 @@ mod json;
 mod layout;
 mod reading;
 mod samples;
+mod tls;
 mod vectors;
 
 use std::collections::HashSet;

@@ -74,9 +74,14 @@ impl Reading<'_> {
 
     /// The varint that comes next and how many bytes it takes.
     fn peek_varint(&self) -> (u64, usize) {
+        self.peek_varint_at(0)
+    }
+
+    /// The same, so many bytes further on.
+    fn peek_varint_at(&self, skip: usize) -> (u64, usize) {
         let (mut value, mut len) = (0, 0);
         loop {
-            let byte = self.bytes[self.at + len];
+            let byte = self.bytes[self.at + skip + len];
             value |= u64::from(byte & 0x7f) << (7 * len);
             len += 1;
             if byte < 0x80 {
@@ -123,10 +128,9 @@ impl Reading<'_> {
             });
             let (_, field) =
                 tag.unwrap_or_else(|| panic!("{path} has no tag {number}, or not in this place"));
-            let value = self.bytes[self.at + tag_len];
-            assert!(value < 0x80, "a short value");
-            self.take(tag_len + 1, &join(path, "tag"), &format!("{number}, {value} bytes"));
-            let value_end = self.at + usize::from(value);
+            let (value, value_len) = self.peek_varint_at(tag_len);
+            self.take(tag_len + value_len, &join(path, "tag"), &format!("{number}, {value} bytes"));
+            let value_end = self.at + usize::try_from(value).unwrap();
             fields.push((field.name.clone(), self.field(field, path)));
             assert_eq!(self.at, value_end, "tag {number} of {path} fills its length");
         }

@@ -5,8 +5,8 @@ use sealstream_protocol::Limits;
 use sealstream_protocol::batch::{BATCH_HEADER, Batch, BatchBuilder, Codec};
 use sealstream_protocol::entry::EntryHeader;
 use sealstream_protocol::message::admin::{
-    AlterTopic, Certificate, CreateTopic, DeleteTopic, DescribeTopic, Durability, ListTopics, Partition,
-    ShowTls, TlsStatus, Topic, TopicDeleted, TopicDescription, TopicList, TopicOptions,
+    AlterTopic, CreateTopic, DeleteTopic, DescribeTopic, Durability, ListTopics, Partition, Topic,
+    TopicDeleted, TopicDescription, TopicList, TopicOptions,
 };
 use sealstream_protocol::message::consume::{
     Data, Membership, Position, Subscribe, Subscribed, SubscriptionEnded, Unsubscribe,
@@ -28,12 +28,13 @@ pub(crate) const PRODUCER: Uuid = uuid!("c0ffee00-1234-4abc-8def-0123456789ab");
 const INCARNATION: Uuid = uuid!("11223344-5566-4778-899a-abbccddeeff0");
 
 /// 2025-01-01T00:00:00Z.
-const TIME: i64 = 1_735_689_600_000;
+pub(crate) const TIME: i64 = 1_735_689_600_000;
 
 /// Messages by name.
 pub(crate) fn messages() -> Vec<(&'static str, Message)> {
     let mut all = session();
     all.extend(administration());
+    all.extend(crate::tls::messages());
     all.extend(production());
     all.extend(consumption());
     all.extend(groups());
@@ -124,16 +125,6 @@ fn administration() -> Vec<(&'static str, Message)> {
     let alter = TopicOptions { retention_ms: Some(86_400_000), ..TopicOptions::default() };
     let partition = Partition { index: 0, start: 100, end: 2500, epoch: 3, bytes: 1 << 20, read_only: false };
     let corrupt = Partition { index: 1, read_only: true, ..partition.clone() };
-    let certificate = Certificate {
-        subject: "CN=localhost".into(),
-        names: vec!["DNS:localhost".into(), "IP:127.0.0.1".into()],
-        issuer: "CN=Sealstream development CA".into(),
-        serial: "1f3a".into(),
-        not_before: 1_735_689_600,
-        not_after: 1_743_465_600,
-        spki_sha256: [0xa5; 32],
-    };
-    let tls = TlsStatus { certificates: vec![certificate], client_certificates: "optional".into() };
     let second = Topic { name: "payments".into(), durability: Durability::Memory, ..topic() };
     vec![
         ("create-topic", Message::CreateTopic(create)),
@@ -142,7 +133,6 @@ fn administration() -> Vec<(&'static str, Message)> {
         ("describe-topic", Message::DescribeTopic(DescribeTopic { name: "orders".into() })),
         ("alter-topic", Message::AlterTopic(AlterTopic { name: "orders".into(), options: alter })),
         ("delete-topic", Message::DeleteTopic(DeleteTopic { name: "orders".into() })),
-        ("show-tls", Message::ShowTls(ShowTls {})),
         ("topic", Message::Topic(topic())),
         ("topic-list", Message::TopicList(TopicList { topics: vec![topic(), second], more: true })),
         ("topic-list-empty", Message::TopicList(TopicList { topics: vec![], more: false })),
@@ -154,7 +144,6 @@ fn administration() -> Vec<(&'static str, Message)> {
             }),
         ),
         ("topic-deleted", Message::TopicDeleted(TopicDeleted { id: TOPIC })),
-        ("tls-status", Message::TlsStatus(tls)),
         (
             "request-refused",
             Message::RequestRefused(Fault::new(

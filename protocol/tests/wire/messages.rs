@@ -80,17 +80,86 @@ fn partition() -> impl Strategy<Value = admin::Partition> {
 }
 
 fn certificate() -> impl Strategy<Value = admin::Certificate> {
-    (text(), vec(text(), 0..3), text(), text(), any::<i64>(), any::<i64>(), any::<[u8; 32]>()).prop_map(
-        |(subject, names, issuer, serial, not_before, not_after, spki_sha256)| admin::Certificate {
-            subject,
-            names,
-            issuer,
-            serial,
-            not_before,
-            not_after,
-            spki_sha256,
+    let staple = any::<(i64, i64, bool)>().prop_map(|(this_update, next_update, served)| admin::Staple {
+        this_update,
+        next_update,
+        served,
+    });
+    let texts = (text(), vec(text(), 0..3), text(), text(), text());
+    (texts, any::<(i64, i64, bool)>(), any::<[u8; 32]>(), of(staple)).prop_map(
+        |((subject, names, issuer, serial, key), (not_before, not_after, default), spki_sha256, staple)| {
+            admin::Certificate {
+                subject,
+                names,
+                issuer,
+                serial,
+                not_before,
+                not_after,
+                key,
+                spki_sha256,
+                default,
+                staple,
+            }
         },
     )
+}
+
+fn trust_in_clients() -> impl Strategy<Value = admin::TrustInClients> {
+    let list = (text(), any::<u32>(), of(any::<i64>()))
+        .prop_map(|(issuer, revoked, next_update)| admin::RevocationList { issuer, revoked, next_update });
+    (text(), any::<(u32, u32)>(), vec(list, 0..3)).prop_map(
+        |(certificates, (authorities, pins), revocation_lists)| admin::TrustInClients {
+            certificates,
+            authorities,
+            pins,
+            revocation_lists,
+        },
+    )
+}
+
+fn reload() -> impl Strategy<Value = admin::TlsReload> {
+    let outcome = prop_oneof![
+        Just(admin::ReloadOutcome::Changed),
+        Just(admin::ReloadOutcome::Unchanged),
+        Just(admin::ReloadOutcome::Refused),
+    ];
+    (any::<(i64, bool)>(), text(), outcome, text()).prop_map(
+        |((at_ms, trust_changed), trigger, outcome, text)| admin::TlsReload {
+            at_ms,
+            trigger,
+            outcome,
+            trust_changed,
+            text,
+        },
+    )
+}
+
+fn tls() -> impl Strategy<Value = Message> {
+    let status = (
+        any::<[u8; 32]>(),
+        vec(certificate(), 0..3),
+        trust_in_clients(),
+        text(),
+        any::<(u64, u64)>(),
+        of(reload()),
+    );
+    prop_oneof![
+        Just(Message::ShowTls(admin::ShowTls {})),
+        Just(Message::ReloadTls(admin::ReloadTls {})),
+        status.prop_map(|(epoch, certificates, clients, resumption, reloads, last_reload)| {
+            Message::TlsStatus(Box::new(admin::TlsStatus {
+                epoch,
+                certificates,
+                clients,
+                resumption,
+                reloads_accepted: reloads.0,
+                reloads_refused: reloads.1,
+                last_reload,
+            }))
+        }),
+        (reload(), any::<[u8; 32]>())
+            .prop_map(|(reload, epoch)| Message::TlsReloaded(admin::TlsReloaded { reload, epoch })),
+    ]
 }
 
 fn place() -> impl Strategy<Value = group::TopicPartition> {
@@ -166,7 +235,6 @@ fn administration() -> impl Strategy<Value = Message> {
         (text(), options())
             .prop_map(|(name, options)| Message::AlterTopic(admin::AlterTopic { name, options })),
         text().prop_map(|name| Message::DeleteTopic(admin::DeleteTopic { name })),
-        Just(Message::ShowTls(admin::ShowTls {})),
         topic().prop_map(Message::Topic),
         (vec(topic(), 0..3), any::<bool>())
             .prop_map(|(topics, more)| Message::TopicList(admin::TopicList { topics, more })),
@@ -174,12 +242,6 @@ fn administration() -> impl Strategy<Value = Message> {
             admin::TopicDescription { topic, partitions }
         )),
         uuid().prop_map(|id| Message::TopicDeleted(admin::TopicDeleted { id })),
-        (vec(certificate(), 0..3), text()).prop_map(
-            |(certificates, client_certificates)| Message::TlsStatus(admin::TlsStatus {
-                certificates,
-                client_certificates
-            })
-        ),
         fault().prop_map(Message::RequestRefused),
     ]
 }
@@ -273,5 +335,5 @@ fn membership() -> impl Strategy<Value = Message> {
 
 /// Any of them.
 pub(crate) fn message() -> impl Strategy<Value = Message> {
-    prop_oneof![session(), administration(), production(), consumption(), membership()]
+    prop_oneof![session(), administration(), tls(), production(), consumption(), membership()]
 }

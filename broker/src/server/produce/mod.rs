@@ -6,7 +6,8 @@
 //! answer: a client that does not read its answers is read from no further. The part of the broker's budget is given
 //! back as soon as the log is done with the batch, whether or not the client takes the answer.
 //!
-//! A session that breaks leaves the log its batches: their permits stay taken until it is done with them.
+//! A session that breaks leaves the log its batches: their permits stay taken until it is done with them. A client that is no
+//! longer trusted gets the answers that are known by then, and no others.
 
 mod gaps;
 mod incoming;
@@ -29,7 +30,7 @@ const ANSWERS: usize = 256;
 /// Serves batches until the session ends. What the log is not done with by then is to be settled afterwards.
 pub(super) async fn serve(session: &mut Session) -> (End, Unsettled) {
     let identity = session.identity_hash();
-    let Session { core, reader, writer, heart, .. } = session;
+    let Session { core, reader, writer, heart, standing, .. } = session;
     let heart = &*heart;
     let (answers, mut items) = mpsc::channel(ANSWERS);
     let pings = answers.downgrade();
@@ -43,9 +44,12 @@ pub(super) async fn serve(session: &mut Session) -> (End, Unsettled) {
             let _ = answers.try_send(Item::Frame(Message::Ping(ping), None));
         }
     };
-    let outgoing = Outgoing::new(core, writer, heart, &mut lanes).write(&mut items);
+    let mut outgoing = Outgoing::new(core, writer, heart, &mut lanes);
     // For as long as it takes: what was taken is answered.
-    let end = side_by_side(heart, ping, incoming, outgoing, None).await;
+    let end = side_by_side(heart, standing, ping, incoming, outgoing.write(&mut items), None).await;
+    if let End::Fallen(_) = end {
+        outgoing.answer_known(&mut items);
+    }
     (end, Unsettled { lanes, items })
 }
 

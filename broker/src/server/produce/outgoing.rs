@@ -1,5 +1,6 @@
 //! The writing half: answers, as soon as they are known, together where several are.
 
+use futures_util::FutureExt as _;
 use sealstream_client::wire::{FrameWriter, WireError};
 use sealstream_protocol::message::produce::{Ack, ProduceRefused};
 use sealstream_protocol::message::{Fault, Message};
@@ -43,7 +44,7 @@ impl<'a> Outgoing<'a> {
     }
 
     /// Writes answers until nothing more comes in and every batch is answered.
-    pub(super) async fn write(mut self, items: &mut mpsc::Receiver<Item>) -> Result<(), WireError> {
+    pub(super) async fn write(&mut self, items: &mut mpsc::Receiver<Item>) -> Result<(), WireError> {
         let mut reading = true;
         let mut told = false;
         while reading || !self.lanes.is_empty() || self.writer.needs_flush() {
@@ -52,11 +53,7 @@ impl<'a> Outgoing<'a> {
                 biased;
                 Some(settled) = self.lanes.next() => self.answer(settled),
                 item = items.recv(), if reading => match item {
-                    Some(Item::Batch(pending)) => self.lanes.push(*pending),
-                    Some(Item::Frame(message, share)) => {
-                        self.writer.feed(&message);
-                        self.unwritten.extend(share);
-                    }
+                    Some(item) => self.take(item),
                     None => reading = false,
                 },
                 () = self.core.draining.cancelled(), if !told => {
@@ -71,6 +68,26 @@ impl<'a> Outgoing<'a> {
             }
         }
         Ok(())
+    }
+
+    /// Queues the answers that are known already, and waits for nothing.
+    pub(super) fn answer_known(&mut self, items: &mut mpsc::Receiver<Item>) {
+        while let Ok(item) = items.try_recv() {
+            self.take(item);
+        }
+        while let Some(Some(settled)) = self.lanes.next().now_or_never() {
+            self.answer(settled);
+        }
+    }
+
+    fn take(&mut self, item: Item) {
+        match item {
+            Item::Batch(pending) => self.lanes.push(*pending),
+            Item::Frame(message, share) => {
+                self.writer.feed(&message);
+                self.unwritten.extend(share);
+            }
+        }
     }
 
     fn answer(&mut self, settled: Settled) {

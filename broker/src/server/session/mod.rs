@@ -21,10 +21,15 @@ use xxhash_rust::xxh3::xxh3_64;
 use self::heart::Heart;
 use super::broker::Core;
 use super::options::Anonymous;
+use super::standing::Standing;
 use super::{admin, consume, produce};
 
 /// 5 s: how long what was under way when a session ended may take.
 pub(super) const LAST_WORDS: Duration = Duration::from_secs(5);
+
+/// 500 ms for the reason why a client is no longer trusted: a round trip around the world takes 300 ms, and within 600 ms the
+/// connection is closed.
+const LAST_WORD: Duration = Duration::from_millis(500);
 
 /// 1 s: what a client that was refused for want of a place may wait before it comes again.
 const PLACE_RETRY: Duration = Duration::from_secs(1);
@@ -38,6 +43,8 @@ pub(crate) enum End {
     Drained,
     /// The client has to be told this.
     Failed(Fault),
+    /// Trust no longer covers the client, which is told this and waited for no longer.
+    Fallen(Fault),
     /// The client told us this.
     Accused(Fault),
     /// The stream is of no use any more.
@@ -51,6 +58,7 @@ pub(crate) struct Session {
     pub(crate) reader: FrameReader,
     pub(crate) writer: FrameWriter,
     pub(crate) heart: Heart,
+    pub(crate) standing: Standing,
     pub(crate) identity: Arc<str>,
 }
 
@@ -62,13 +70,14 @@ impl Session {
 }
 
 /// Holds the session on a stream of a connection that came in on `local`, until its end or until all is aborted.
-pub(super) async fn hold(core: Arc<Core>, stream: Stream, local: SocketAddr) {
+/// `standing` is the connection's.
+pub(super) async fn hold(core: Arc<Core>, stream: Stream, local: SocketAddr, standing: Standing) {
     let aborted = core.aborted.clone();
     // Boxed: the futures of the four kinds of session would otherwise all lie in the connection's.
-    aborted.run_until_cancelled(Box::pin(converse(core, stream, local))).await;
+    aborted.run_until_cancelled(Box::pin(converse(core, stream, local, standing))).await;
 }
 
-async fn converse(core: Arc<Core>, stream: Stream, local: SocketAddr) {
+async fn converse(core: Arc<Core>, stream: Stream, local: SocketAddr, standing: Standing) {
     let Stream { recv, send, peer } = stream;
     let mut reader = FrameReader::new(recv, MAX_HELLO);
     let mut writer = FrameWriter::new(send);
@@ -78,7 +87,11 @@ async fn converse(core: Arc<Core>, stream: Stream, local: SocketAddr) {
         return say_goodbye(reader, writer, End::Failed(fault)).await;
     };
     let identity = identity::text_of(peer.identity.as_deref());
-    let greeted = greet(&core, &mut reader, &identity, local).await;
+    let greeted = tokio::select! {
+        biased;
+        fault = standing.lost() => Err(End::Fallen(fault)),
+        greeted = greet(&core, &mut reader, &identity, local) => greeted,
+    };
     let (hello, welcome, _place) = match greeted {
         Ok(greeted) => greeted,
         Err(end) => return say_goodbye(reader, writer, end).await,
@@ -88,7 +101,7 @@ async fn converse(core: Arc<Core>, stream: Stream, local: SocketAddr) {
     let heart = Heart::new(Duration::from_millis(u64::from(welcome.idle_ms)));
     writer.feed(&Message::Welcome(welcome));
     tracing::debug!(kind = ?hello.session, client = hello.client, identity, "session opened");
-    let mut session = Session { core, reader, writer, heart, identity: identity.into() };
+    let mut session = Session { core, reader, writer, heart, standing, identity: identity.into() };
     let (end, unsettled) = match hello.session {
         SessionKind::Admin => (Box::pin(admin::serve(&mut session)).await, None),
         SessionKind::Consume => (Box::pin(consume::serve(&mut session)).await, None),
@@ -152,12 +165,28 @@ fn anonymous_allowed(rule: Anonymous, local: SocketAddr) -> bool {
     }
 }
 
-/// Runs the two futures of a session side by side, and watches over the client meanwhile.
+/// Runs the two futures of a session side by side, and watches over the client and its standing meanwhile: once that is lost,
+/// both are dropped where they are.
 ///
 /// `incoming` ends the session. What it has handed over by then, `outgoing` may still write: within `last_words`, or
 /// for as long as it takes where that is `None`; a client that has to be told a fault waits for it no longer than
 /// [`LAST_WORDS`].
 pub(crate) async fn side_by_side(
+    heart: &Heart,
+    standing: &Standing,
+    ping: impl FnMut(Ping),
+    incoming: impl Future<Output = End>,
+    outgoing: impl Future<Output = Result<(), WireError>>,
+    last_words: Option<Duration>,
+) -> End {
+    tokio::select! {
+        biased;
+        fault = standing.lost() => End::Fallen(fault),
+        end = to_the_end(heart, ping, incoming, outgoing, last_words) => end,
+    }
+}
+
+async fn to_the_end(
     heart: &Heart,
     ping: impl FnMut(Ping),
     incoming: impl Future<Output = End>,
@@ -214,6 +243,11 @@ async fn say_goodbye(reader: FrameReader, mut writer: FrameWriter, end: End) {
                 tracing::debug!(%error, "the client did not take the reason");
             }
         }
+        End::Fallen(fault) => match timeout(LAST_WORD, fail(reader, writer, fault)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::debug!(%error, "the client did not take the reason"),
+            Err(_) => tracing::debug!("the client did not take the reason in time"),
+        },
         End::Accused(fault) => {
             tracing::info!(%fault, "the client ended its session with an error");
             // It may be gone already.

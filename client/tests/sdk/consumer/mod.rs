@@ -18,7 +18,7 @@ use uuid::Uuid;
 use crate::fake::{Fake, Peer, TOPIC};
 
 /// A consumer of a topic with so many partitions, and the broker's side of its session.
-async fn open(
+pub(crate) async fn open(
     fake: &mut Fake,
     client: &Client,
     partitions: u32,
@@ -51,7 +51,7 @@ async fn describe(fake: &mut Fake, partitions: u32) {
 }
 
 /// What the broker is asked for.
-async fn subscribe(peer: &mut Peer) -> Subscribe {
+pub(crate) async fn subscribe(peer: &mut Peer) -> Subscribe {
     match peer.hear().await {
         Message::Subscribe(subscribe) => subscribe,
         other => panic!("not Subscribe: {other:?}"),
@@ -59,7 +59,7 @@ async fn subscribe(peer: &mut Peer) -> Subscribe {
 }
 
 /// Answers that records start at `offset` of a log that ends at `end`.
-async fn subscribed(peer: &mut Peer, subscription: u32, offset: u64, end: u64) {
+pub(crate) async fn subscribed(peer: &mut Peer, subscription: u32, offset: u64, end: u64) {
     let subscribed = Subscribed { subscription, topic_id: TOPIC, offset, start: 0, end, epoch: 1 };
     peer.say(Message::Subscribed(subscribed)).await;
 }

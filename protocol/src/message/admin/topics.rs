@@ -1,10 +1,10 @@
-//! Admin sessions: one request, one response, in order. What cannot be done is answered by `RequestRefused`.
+//! Topics: made, listed, described, altered, deleted.
 
 use bytes::{BufMut, BytesMut};
 use uuid::Uuid;
 
-use super::codec::{Field, TagWriter, Tags, enumeration, read_tag, read_tags, structure};
-use super::error::{DecodeError, Problem};
+use crate::message::codec::{Field, TagWriter, Tags, enumeration, read_tag, read_tags, structure};
+use crate::message::error::{DecodeError, Problem};
 use crate::wire::Reader;
 
 /// What an acknowledgement promises.
@@ -73,10 +73,6 @@ pub struct DeleteTopic {
     pub name: String,
 }
 
-/// Asks what certificates the broker serves; the answer is a [`TlsStatus`].
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ShowTls {}
-
 /// A topic.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Topic {
@@ -138,34 +134,6 @@ pub struct TopicDeleted {
     pub id: Uuid,
 }
 
-/// A certificate that is being served.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Certificate {
-    /// The subject's distinguished name (RFC 4514).
-    pub subject: String,
-    /// The subject alternative names, each with its kind: `DNS:localhost`, `IP:127.0.0.1`, `URI:spiffe://…`.
-    pub names: Vec<String>,
-    /// The issuer's distinguished name.
-    pub issuer: String,
-    /// The serial number in hexadecimal.
-    pub serial: String,
-    /// Seconds since the Unix epoch.
-    pub not_before: i64,
-    /// Seconds since the Unix epoch.
-    pub not_after: i64,
-    /// SHA-256 over the `SubjectPublicKeyInfo`: what a client would pin.
-    pub spki_sha256: [u8; 32],
-}
-
-/// The answer to [`ShowTls`].
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TlsStatus {
-    /// What is served, leaf certificates only.
-    pub certificates: Vec<Certificate>,
-    /// Whether clients must, may or cannot show a certificate: `required`, `optional`, `none`.
-    pub client_certificates: String,
-}
-
 impl Tags for TopicOptions {
     fn put(&self, writer: &mut TagWriter) {
         writer.field(1, self.durability.as_ref());
@@ -190,11 +158,8 @@ structure!(ListTopics { after, limit });
 structure!(DescribeTopic { name });
 structure!(AlterTopic { name } tags in options);
 structure!(DeleteTopic { name });
-structure!(ShowTls {});
 structure!(Topic { name, id, partitions, durability, retention_ms, retention_bytes, created_ms });
 structure!(TopicList { topics, more });
 structure!(Partition { index, start, end, epoch, bytes, read_only });
 structure!(TopicDescription { topic, partitions });
 structure!(TopicDeleted { id });
-structure!(Certificate { subject, names, issuer, serial, not_before, not_after, spki_sha256 });
-structure!(TlsStatus { certificates, client_certificates });

@@ -1,15 +1,23 @@
 //! Accept loops and connections.
 
+#[cfg(test)]
+mod tests;
+
+use std::fmt::Display;
+use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use sealstream_transport::tls::FALLEN_GRACE;
 use sealstream_transport::{Inbound, Incoming, Listener};
+use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
 
 use super::admission::Place;
 use super::broker::Core;
 use super::session;
+use super::standing::Standing;
 
 /// The code of a QUIC connection's close when the broker has nothing more to say.
 const CLOSE_CODE: u32 = 0;
@@ -41,22 +49,58 @@ async fn serve(core: Arc<Core>, incoming: Box<dyn Incoming>, local: SocketAddr, 
         }
         None => return,
     };
+    let fallen = async { inbound.standing().await.cause };
+    attend(&core, &*inbound, local, fallen).await;
+}
+
+/// Holds the sessions of a connection until the last of them is over, or until `fallen` says why its peer is not trusted any
+/// more: then each of them tells the peer, and none goes on.
+async fn attend(
+    core: &Arc<Core>,
+    inbound: &dyn Inbound,
+    local: SocketAddr,
+    fallen: impl Future<Output = impl Display>,
+) {
+    let standing = Standing::default();
     let sessions = TaskTracker::new();
-    core.draining.run_until_cancelled(take_streams(&core, &*inbound, local, &sessions)).await;
-    sessions.close();
-    sessions.wait().await;
+    let serving = async {
+        let streams = take_streams(core, inbound, local, &standing, &sessions);
+        core.draining.run_until_cancelled(streams).await;
+        sessions.close();
+        sessions.wait().await;
+    };
+    tokio::select! {
+        biased;
+        why = fallen => {
+            tracing::warn!(reason = %why, "the client is no longer trusted: closing its connection");
+            standing.lose(why);
+            sessions.close();
+            // Who does not take the reason by then is cut off without it.
+            let _ = timeout(FALLEN_GRACE, sessions.wait()).await;
+        }
+        () = serving => {}
+    }
     core.aborted.run_until_cancelled(inbound.close(CLOSE_CODE)).await;
+    // Batches that the log is not done with still hold their part of the broker's memory.
+    sessions.wait().await;
 }
 
 /// Takes the streams that the peer opens, until it opens no more: none soon after the handshake, or none and has no session
 /// for [`idle_default`](super::BrokerOptions::idle_default), up to twice.
-async fn take_streams(core: &Arc<Core>, inbound: &dyn Inbound, local: SocketAddr, sessions: &TaskTracker) {
+async fn take_streams(
+    core: &Arc<Core>,
+    inbound: &dyn Inbound,
+    local: SocketAddr,
+    standing: &Standing,
+    sessions: &TaskTracker,
+) {
     let mut patience = core.options.first_frame_deadline;
     let mut lonely = true;
     loop {
-        match tokio::time::timeout(patience, inbound.accept()).await {
+        match timeout(patience, inbound.accept()).await {
             Ok(Some(stream)) => {
-                sessions.spawn(session::hold(Arc::clone(core), stream, local).in_current_span());
+                let session = session::hold(Arc::clone(core), stream, local, standing.clone());
+                sessions.spawn(session.in_current_span());
                 lonely = false;
             }
             Ok(None) => return,

@@ -1,0 +1,13 @@
+//! Admin sessions: one request, one response, in order. What cannot be done is answered by `RequestRefused`.
+
+mod tls;
+mod topics;
+
+pub use tls::{
+    Certificate, ReloadOutcome, ReloadTls, RevocationList, ShowTls, Staple, TlsReload, TlsReloaded,
+    TlsStatus, TrustInClients,
+};
+pub use topics::{
+    AlterTopic, CreateTopic, DeleteTopic, DescribeTopic, Durability, ListTopics, Partition, Topic,
+    TopicDeleted, TopicDescription, TopicList, TopicOptions,
+};
