@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use sealstream_protocol::{ALPN, DEFAULT_PORT};
 use sealstream_transport::admission::Admission;
+use sealstream_transport::observe::{HandshakeLog, HandshakeObserver, Observers};
 use sealstream_transport::quic::QuicTransport;
 use sealstream_transport::tcp::TcpTransport;
 use sealstream_transport::tls::{Material, Receiver, Trigger, create_secret_file};
@@ -59,9 +60,10 @@ async fn run(source: Configuration, config: Config) -> Result<(), Failure> {
     let mut signals = Signals::new()?;
     let engine = open_log(&config).await?;
     let development = development(&config)?;
-    let tls =
-        Arc::new(ServedTls::load(tls_source(source, config.data_dir.clone())).map_err(Failure::Message)?);
-    let listeners = listen(&config, &tls.receiver()).await?;
+    let admission = Admission::new(config.limits.admission())?;
+    let source = tls_source(source, config.data_dir.clone(), admission.clone());
+    let tls = Arc::new(ServedTls::load(source).map_err(Failure::Message)?);
+    let listeners = listen(&config, &tls.receiver(), admission).await?;
     let addresses = addresses(&config, &listeners);
     let broker = Broker::start(options(&config, Arc::clone(&tls)), engine, listeners).await?;
     announce(&config, &addresses, development.as_ref());
@@ -96,16 +98,19 @@ async fn obey(signals: &mut Signals, tls: &ServedTls) -> &'static str {
     }
 }
 
-/// What the configuration says about TLS, read anew each time; of its other sections a change waits for the next start.
+/// What the configuration says about TLS and about whom to let in, read anew each time; of the rest a change waits for the next
+/// start.
 fn tls_source(
     source: Configuration,
     data_dir: PathBuf,
+    admission: Admission,
 ) -> impl Fn() -> Result<Material, String> + Send + Sync + 'static {
     move || {
         let read = || -> Result<Material, Failure> {
             let config = Config { data_dir: data_dir.clone(), ..source.read()? };
             let development = development(&config)?;
             make_secret(&config)?;
+            admission.set_limits(config.limits.admission())?;
             let fallback = development.as_ref().map(|made| (&*made.cert, &*made.key));
             Ok(material(&config, fallback))
         };
@@ -149,11 +154,16 @@ fn make_secret(config: &Config) -> Result<(), Failure> {
 }
 
 /// A listener for each address and transport. Where the port is 0, the transports of an address share the one that the first got.
-async fn listen(config: &Config, tls: &Receiver) -> Result<Vec<Box<dyn Listener>>, Failure> {
+async fn listen(
+    config: &Config,
+    tls: &Receiver,
+    admission: Admission,
+) -> Result<Vec<Box<dyn Listener>>, Failure> {
     let mut options = TransportOptions::new(ALPN, DEFAULT_PORT);
     options.deadlines.handshake = config.limits.handshake.0;
     options.quic.gso = config.quic.gso;
-    options.admission = Admission::new(config.limits.admission())?;
+    options.admission = admission;
+    options.observers = Observers::new([Arc::new(HandshakeLog::new()) as Arc<dyn HandshakeObserver>]);
     let mut listeners = Vec::new();
     for addr in &config.listen {
         let mut addr = *addr;

@@ -44,7 +44,8 @@ async fn serve(core: Arc<Core>, incoming: Box<dyn Incoming>, local: SocketAddr, 
     let inbound = match handshake {
         Some(Ok(inbound)) => inbound,
         Some(Err(error)) => {
-            tracing::info!(%error, "handshake failed");
+            // The transport's observers tell it, and bound how often.
+            tracing::debug!(%error, "handshake failed");
             return;
         }
         None => return,

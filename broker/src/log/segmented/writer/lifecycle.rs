@@ -85,7 +85,6 @@ impl Writer {
             },
         };
         if let Some(reason) = &corrupt {
-            eprintln!("DEBUG {id} corrupt: {reason}; found {found:?}");
             tracing::error!(partition = %id, reason, "the log is corrupt below its durable end: the partition is read-only");
         } else if !found.clean || state.owner != self.env.owner {
             state.epochs.raise(found.end.offset);

@@ -136,41 +136,6 @@ impl Writer {
                 self.flush();
                 self.schedule();
             }
-            if std::env::var("L1DEBUG").is_ok() {
-                eprintln!(
-                    "DEBUG deferred {} atomic {:?} queue {:?} syncing {} drains {} draining {:?} after {} failing {:?} metafail {:?} opening {} removing {} metasync {} dirty {} settled {} room {} parts {:?}",
-                    self.deferred.len(),
-                    self.atomic.as_ref().map(|a| a.touched.partitions.len()),
-                    self.queue.len(),
-                    self.syncing,
-                    self.drains,
-                    self.draining.len(),
-                    self.after_meta.len(),
-                    self.failing,
-                    self.meta_failed,
-                    self.opening.len(),
-                    self.removing.len(),
-                    self.meta_syncing,
-                    self.meta.is_dirty(),
-                    self.meta.is_settled(),
-                    self.journal.has_room(100, self.meta.durable()),
-                    self.partitions
-                        .values()
-                        .filter(|p| !p.is_settled())
-                        .map(|p| (
-                            p.shared.id.index,
-                            p.dirty.len(),
-                            p.syncing.is_some(),
-                            p.synced.offset,
-                            p.durable.offset,
-                            p.written.offset,
-                            p.needs_meta,
-                            p.sync_wanted,
-                            p.queued
-                        ))
-                        .collect::<Vec<_>>()
-                );
-            }
             if self.is_closed() {
                 return;
             }
