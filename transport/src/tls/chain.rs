@@ -2,6 +2,7 @@
 //! the first client.
 
 use rustls_pki_types::{CertificateDer, UnixTime};
+use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 use super::classify::{becomes_valid_on, expired_on};
@@ -81,13 +82,19 @@ fn check_leaf(leaf: &X509Certificate<'_>, purpose: Purpose) -> Result<(), String
         );
     }
     match leaf.subject_alternative_name() {
-        Ok(Some(names)) if !names.value.general_names.is_empty() => Ok(()),
+        Ok(Some(names)) if names.value.general_names.iter().any(names_somebody) => Ok(()),
         Ok(_) if purpose == Purpose::Client => Ok(()),
         Ok(_) => Err("the leaf has no subject alternative name, and a common name is not looked at: \
                       issue it for a DNS name, an IP address, a URI or an e-mail address"
             .to_owned()),
         Err(error) => Err(format!("the leaf's alternative names do not parse: {error}")),
     }
+}
+
+fn names_somebody(name: &GeneralName<'_>) -> bool {
+    use GeneralName::{DNSName, IPAddress, RFC822Name, URI};
+
+    matches!(name, DNSName(_) | IPAddress(_) | URI(_) | RFC822Name(_))
 }
 
 #[cfg(test)]

@@ -6,7 +6,9 @@ use std::path::PathBuf;
 use rcgen::{KeyPair, PKCS_ECDSA_P384_SHA384, PKCS_ED25519};
 use tempfile::TempDir;
 
-use super::{ClientAuth, IdentitySource, Material, MaterialError, Snapshot, Store, TrustSource};
+use super::{
+    ClientAuth, IdentitySource, Material, MaterialError, Snapshot, StapleSource, Store, TrustSource,
+};
 use crate::testing::pki::{Authority, Leaf};
 
 struct Files {
@@ -55,6 +57,10 @@ impl Files {
         self.write(name, good);
         Snapshot::load(&self.material()).unwrap();
     }
+}
+
+fn noise() -> Vec<u8> {
+    (0..10_000_000_u32).map(|n| n.wrapping_mul(2_654_435_761).to_be_bytes()[0]).collect()
 }
 
 #[test]
@@ -110,9 +116,86 @@ fn a_damaged_file_says_where() {
         bytes[60] = b'!';
         files.refuses(name, bytes, "not valid base64");
     }
-    let noise: Vec<u8> =
-        (0..10_000_000_u32).map(|n| n.wrapping_mul(2_654_435_761).to_be_bytes()[0]).collect();
-    files.refuses("server.pem", noise, "no PEM at all");
+    for name in ["server.pem", "server.key", "ca.pem"] {
+        files.refuses(name, noise(), "no PEM at all");
+    }
+}
+
+#[test]
+fn a_file_without_its_line_ends_says_so_and_no_message_repeats_a_key() {
+    let files = Files::new();
+    let key = files.read("server.key");
+    let secret = key.lines().nth(1).unwrap().to_owned();
+    let lost = "are the line ends lost?";
+    for joint in [" ", "", "\\n"] {
+        let joined = key.trim_end().replace('\n', joint);
+        // Alone, with text after it, and with a key in its right shape after it.
+        for text in [joined.clone(), joined.clone() + "#", joined + "\n-----END PRIVATE KEY-----\n"] {
+            for name in ["server.key", "server.pem", "ca.pem"] {
+                files.write("good", fs::read(files.path(name)).unwrap());
+                files.write(name, &text);
+                let told = files.fault().to_string();
+                assert!(told.contains(name) && told.contains(lost), "{told}");
+                assert!(!told.contains(&secret), "{told}");
+                fs::rename(files.path("good"), files.path(name)).unwrap();
+            }
+        }
+    }
+    files.refuses(
+        "server.key",
+        key.replacen("KEY-----", "KEY----", 1),
+        "PRIVATE KEY does not end in five dashes",
+    );
+}
+
+#[test]
+fn a_chain_that_cannot_stand_for_a_server_names_its_file() {
+    let files = Files::new();
+    let ca = &files.authority;
+    let foreign = rcgen::SanType::OtherName((vec![1, 2, 3], "somebody".into()));
+    for (chain, says) in [
+        (ca.issue(&Leaf::localhost().expired()).chain_pem(), "the leaf: it expired on"),
+        (ca.issue(&Leaf::localhost().not_yet_valid()).chain_pem(), "the leaf: it becomes valid on"),
+        (ca.pem(), "the first certificate is a CA"),
+        (ca.issue(&Leaf::new().common_name("localhost")).chain_pem(), "no subject alternative name"),
+        (ca.issue(&Leaf::new().san(foreign)).chain_pem(), "no subject alternative name"),
+        (
+            ca.issue(&Leaf::localhost()).chain_pem() + &Authority::new("Stranger").pem(),
+            "put the chain in order",
+        ),
+    ] {
+        files.refuses("server.pem", chain, says);
+    }
+}
+
+#[test]
+fn a_staple_in_any_wrong_shape_names_its_file() {
+    let files = Files::new();
+    let issuer = files.authority.intermediate("Issuer");
+    let (leaf, other) = (issuer.issue(&Leaf::localhost()), issuer.issue(&Leaf::localhost()));
+    files.write("server.pem", leaf.chain_pem());
+    files.write("server.key", leaf.key_pem());
+    let good = issuer.ocsp_good(&leaf);
+    let load = |staple: &[u8]| {
+        files.write("server.ocsp", staple);
+        let staple = StapleSource::File(files.path("server.ocsp"));
+        let identity = IdentitySource::files(files.path("server.pem"), files.path("server.key"));
+        Snapshot::load(&Material::new().with_server_identity(identity.with_staple(staple)))
+    };
+    load(&good).unwrap();
+    let pem = format!("-----BEGIN OCSP RESPONSE-----\n{}\n-----END OCSP RESPONSE-----\n", "MIIB");
+    for (staple, says) in [
+        (Vec::new(), "is empty"),
+        (good[..good.len() / 2].to_vec(), "no OCSP response in DER"),
+        ([&good[..], b"more"].concat(), "no OCSP response in DER"),
+        (pem.into_bytes(), "no OCSP response in DER"),
+        (noise(), "no OCSP response in DER"),
+        (issuer.ocsp_good(&other), "about another certificate"),
+        (Authority::new("Issuer").ocsp_good(&leaf), "not signed by the issuer"),
+    ] {
+        let told = load(&staple).unwrap_err().to_string();
+        assert!(told.contains("server.ocsp") && told.contains(says), "{told}");
+    }
 }
 
 #[test]

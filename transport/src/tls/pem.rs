@@ -139,22 +139,38 @@ pub(super) fn certificates(
     what: &'static str,
     path: &Path,
 ) -> Result<Vec<CertificateDer<'static>>, MaterialError> {
-    let text = read(what, path)?;
-    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
+    certificates_in(what, path, &read(what, path)?)
+}
+
+/// Reads the one private key of the file: PKCS#8, SEC1 or PKCS#1, not encrypted.
+pub(super) fn private_key(what: &'static str, path: &Path) -> Result<PrivateKeyDer<'static>, MaterialError> {
+    private_key_in(what, path, &read(what, path)?)
+}
+
+/// The certificates in the text of a file.
+pub(super) fn certificates_in(
+    what: &'static str,
+    path: &Path,
+    text: &[u8],
+) -> Result<Vec<CertificateDer<'static>>, MaterialError> {
+    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(text).collect();
     match found {
-        Ok(chain) if chain.is_empty() => Err(wrong_label(what, path, &text, "CERTIFICATE")),
+        Ok(chain) if chain.is_empty() => Err(wrong_label(what, path, text, "CERTIFICATE")),
         Ok(chain) => Ok(chain),
         Err(error) => Err(malformed(what, path, &error)),
     }
 }
 
-/// Reads the one private key of the file: PKCS#8, SEC1 or PKCS#1, not encrypted.
-pub(super) fn private_key(what: &'static str, path: &Path) -> Result<PrivateKeyDer<'static>, MaterialError> {
-    let text = read(what, path)?;
-    match PrivateKeyDer::from_pem_slice(&text) {
+/// The key in the text of a file.
+pub(super) fn private_key_in(
+    what: &'static str,
+    path: &Path,
+    text: &[u8],
+) -> Result<PrivateKeyDer<'static>, MaterialError> {
+    match PrivateKeyDer::from_pem_slice(text) {
         Ok(key) => Ok(key),
         Err(pem::Error::NoItemsFound) => {
-            Err(wrong_label(what, path, &text, "PRIVATE KEY, EC PRIVATE KEY or RSA PRIVATE KEY"))
+            Err(wrong_label(what, path, text, "PRIVATE KEY, EC PRIVATE KEY or RSA PRIVATE KEY"))
         }
         Err(error) => Err(malformed(what, path, &error)),
     }
@@ -176,16 +192,32 @@ pub(super) fn read(what: &'static str, path: &Path) -> Result<Zeroizing<Vec<u8>>
     Ok(text)
 }
 
+/// What a message says of a BEGIN line that is no such line. Often the line ends were lost, say in an environment variable: then
+/// that line is the whole file, private key and all, and no message may repeat it.
+const NO_LABEL: &str = "a -----BEGIN line holds more than a label: are the line ends lost?";
+
+/// The label of a BEGIN line, if it is one: the longest in use, `NEW CERTIFICATE REQUEST`, has 23 characters.
+fn label(text: &[u8]) -> Option<&str> {
+    let fits = |byte: &u8| matches!(byte, b'A'..=b'Z' | b'0'..=b'9' | b' ' | b'.');
+    let text = std::str::from_utf8(text.trim_ascii()).ok()?;
+    (!text.is_empty() && text.len() <= 32 && text.as_bytes().iter().all(fits)).then_some(text)
+}
+
 pub(super) fn malformed(what: &'static str, path: &Path, error: &pem::Error) -> MaterialError {
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
     let detail = match error {
         pem::Error::MissingSectionEnd { end_marker } => {
-            format!("it ends before -----END {}-----", text(end_marker))
+            label(end_marker).map(|label| format!("it ends before -----END {label}-----"))
         }
-        pem::Error::IllegalSectionStart { line } => format!("the line \"{}\" begins nothing", text(line)),
-        pem::Error::Base64Decode(_) => "it is not valid base64".to_owned(),
-        other => other.to_string(),
+        pem::Error::IllegalSectionStart { line } => {
+            let inner = line.trim_ascii().strip_prefix(b"-----BEGIN ").unwrap_or_default();
+            let dashes = inner.iter().rev().take_while(|&&byte| byte == b'-').count();
+            label(&inner[..inner.len() - dashes])
+                .map(|label| format!("the line that begins {label} does not end in five dashes"))
+        }
+        pem::Error::Base64Decode(_) => Some("it is not valid base64".to_owned()),
+        other => Some(other.to_string()),
     };
+    let detail = detail.unwrap_or_else(|| NO_LABEL.to_owned());
     MaterialError::Malformed { what, path: path.to_owned(), detail }
 }
 
@@ -195,10 +227,10 @@ pub(super) fn wrong_label(
     text: &[u8],
     wanted: &'static str,
 ) -> MaterialError {
-    let mut labels: Vec<String> = Vec::new();
+    let mut labels: Vec<&str> = Vec::new();
     for line in text.split(|&byte| byte == b'\n') {
         let Some(rest) = line.trim_ascii().strip_prefix(b"-----BEGIN ") else { continue };
-        let label = String::from_utf8_lossy(rest.strip_suffix(b"-----").unwrap_or(rest)).into_owned();
+        let label = label(rest.strip_suffix(b"-----").unwrap_or(rest)).unwrap_or(NO_LABEL);
         // A message, not a listing: three kinds tell the operator which file this is.
         if labels.len() < 3 && !labels.contains(&label) {
             labels.push(label);
@@ -206,9 +238,10 @@ pub(super) fn wrong_label(
     }
     let found = match labels.as_slice() {
         [] => "no PEM at all".to_owned(),
-        [only] if only == "ENCRYPTED PRIVATE KEY" => {
+        ["ENCRYPTED PRIVATE KEY"] => {
             "an ENCRYPTED PRIVATE KEY (decrypt it with `openssl pkcs8 -in FILE -out NEW`)".to_owned()
         }
+        [NO_LABEL] => "no PEM that can be read (".to_owned() + NO_LABEL + ")",
         several => several.join(", "),
     };
     MaterialError::WrongLabel { what, path: path.to_owned(), found, wanted }

@@ -173,7 +173,9 @@ impl Leaf {
         Self::new().dns("localhost").ip([127, 0, 0, 1]).ip([0, 0, 0, 0, 0, 0, 0, 1_u16])
     }
 
-    fn name(mut self, name: SanType) -> Self {
+    /// Adds a name of any kind.
+    #[must_use]
+    pub fn san(mut self, name: SanType) -> Self {
         self.names.push(name);
         self
     }
@@ -181,25 +183,25 @@ impl Leaf {
     /// Adds a DNS name.
     #[must_use]
     pub fn dns(self, name: &str) -> Self {
-        self.name(SanType::DnsName(ascii(name)))
+        self.san(SanType::DnsName(ascii(name)))
     }
 
     /// Adds an IP address.
     #[must_use]
     pub fn ip(self, address: impl Into<IpAddr>) -> Self {
-        self.name(SanType::IpAddress(address.into()))
+        self.san(SanType::IpAddress(address.into()))
     }
 
     /// Adds a URI: a SPIFFE ID.
     #[must_use]
     pub fn uri(self, uri: &str) -> Self {
-        self.name(SanType::URI(ascii(uri)))
+        self.san(SanType::URI(ascii(uri)))
     }
 
     /// Adds an e-mail address.
     #[must_use]
     pub fn email(self, address: &str) -> Self {
-        self.name(SanType::Rfc822Name(ascii(address)))
+        self.san(SanType::Rfc822Name(ascii(address)))
     }
 
     /// Sets the subject's common name.
