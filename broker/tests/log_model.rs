@@ -42,5 +42,8 @@ impl Rig for Segmented {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_segmented_engine_keeps_every_promise_through_crashes_and_failures() {
+    // Shown when it fails: why a partition was called corrupt, and what was cut.
+    let log = tracing_subscriber::fmt().with_test_writer().with_ansi(false).without_time();
+    log.with_max_level(tracing::Level::INFO).init();
     survive(&Segmented).await;
 }

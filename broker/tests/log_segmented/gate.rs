@@ -134,6 +134,10 @@ impl DiskFile for GatedFile {
         self.file.sync_data()
     }
 
+    fn reread(&self) -> io::Result<()> {
+        self.file.reread()
+    }
+
     fn len(&self) -> io::Result<u64> {
         self.file.len()
     }

@@ -137,6 +137,11 @@ pub trait DiskFile: Send + Sync + fmt::Debug {
     /// success: **the page cache lies**, and a later success does not cover it. Never retry; cut and roll.
     fn sync_data(&self) -> io::Result<()>;
 
+    /// Makes sure that what is read next is what the storage has: syncs, and lets go of the cached pages. A process that was told of
+    /// a failed sync and ended leaves pages behind that look written and are not, and that no later sync covers. As far
+    /// as the kernel goes along: pages that another process holds may stay.
+    fn reread(&self) -> io::Result<()>;
+
     /// The length.
     fn len(&self) -> io::Result<u64>;
 

@@ -6,7 +6,7 @@ use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::sync::Arc;
 
-use rustix::fs::FallocateFlags;
+use rustix::fs::{Advice, FallocateFlags};
 use rustix::io::Errno;
 
 use super::{DirEntry, Disk, DiskFile, DiskLock, LockError, parent};
@@ -169,6 +169,15 @@ impl DiskFile for RealFile {
 
     fn sync_data(&self) -> io::Result<()> {
         self.0.sync_data()
+    }
+
+    fn reread(&self) -> io::Result<()> {
+        self.0.sync_data()?;
+        match rustix::fs::fadvise(&self.0, 0, None, Advice::DontNeed) {
+            // No cache to let go of.
+            Err(Errno::INVAL | Errno::OPNOTSUPP | Errno::NOSYS) | Ok(()) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
     }
 
     fn len(&self) -> io::Result<u64> {

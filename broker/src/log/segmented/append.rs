@@ -137,9 +137,15 @@ impl LivePartition {
         env.shared.files.get(id, base, &self.shared.dir.segment(base))
     }
 
-    /// Begins a new segment at the end of the log.
+    /// Begins a new segment at the end of the log. Once that was tried, nothing is appended to the one before any more: what a
+    /// failure leaves behind may bear the offset of the next entry as its name, and would hide that entry from recovery.
     fn roll(&mut self, env: &Env) -> io::Result<Arc<OpenSegment>> {
         let (id, base) = (self.shared.id, self.written.offset);
+        if self.active.is_some() {
+            let (full, position) = (self.segment(env)?, self.written.position);
+            self.mark_dirty(&full, false, Some(position));
+            self.active = None;
+        }
         let path = self.shared.dir.segment(base);
         // What has this name holds nothing: a segment with an entry has a base below the end.
         env.shared.files.forget(id, base);
@@ -151,10 +157,6 @@ impl LivePartition {
         let mut active = Active { allocated: 0, step: MIN_ALLOCATION };
         active.reserve(&*file, SEGMENT_HEADER, env.options.segment_bytes)?;
         file.write_at(0, &[&segment_header(id, base, self.epoch())])?;
-        if self.active.is_some() {
-            let (full, position) = (self.segment(env)?, self.written.position);
-            self.mark_dirty(&full, false, Some(position));
-        }
         let segment = env.shared.files.insert(id, base, file);
         self.active = Some(active);
         self.written = Mark { offset: base, base, position: SEGMENT_HEADER };

@@ -77,7 +77,7 @@ pub(super) fn recover(request: &Request<'_>) -> io::Result<Recovered> {
         let path = dir.segment(base);
         let file = disk.open(&path)?;
         if segment::is_stale(&*file, request.id, base, &state.epochs)? {
-            tracing::info!(partition = %request.id, base, "remove a segment beyond a cut");
+            tracing::info!(partition = %request.id, base, "remove a segment that the log does not go through");
             disk.remove_file(&path)?;
         } else {
             segments.push(SegmentInfo { base, bytes: file.len()? });
@@ -122,6 +122,7 @@ fn sealed(
     last_time: i64,
 ) -> io::Result<Recovered> {
     let checkpoint = checkpoint::load(request.disk, request.dir)?;
+    let segments = remove_unwritten(request, segments, end)?;
     let mut found = Recovered { segments, end, last_time, ..empty(state, true) };
     found.start = state.start.max(found.segments.first().map_or(0, |first| first.base));
     found.corruption = missing_from_sealed(&mut found.segments, state.start, end);
@@ -141,6 +142,23 @@ fn sealed(
     }
     found.allocated = found.segments.last().map_or(0, |last| last.bytes);
     Ok(found)
+}
+
+/// Removes, durably, segments that were begun at the end of the log and never got an entry: the log may go on in the one before.
+fn remove_unwritten(
+    request: &Request<'_>,
+    mut segments: Vec<SegmentInfo>,
+    end: Mark,
+) -> io::Result<Vec<SegmentInfo>> {
+    let Request { disk, dir, .. } = *request;
+    let kept = segments.partition_point(|segment| segment.base <= end.base || segment.base < end.offset);
+    if kept < segments.len() {
+        for segment in segments.drain(kept..) {
+            disk.remove_file(&dir.segment(segment.base))?;
+        }
+        disk.sync_dir(dir.path())?;
+    }
+    Ok(segments)
 }
 
 /// What a partition that was closed cleanly at `end` lacks.
@@ -212,7 +230,6 @@ fn cut(request: &Request<'_>, segments: &mut Vec<SegmentInfo>, end: Mark, reason
             file.truncate(position)?;
             last.bytes = position;
         }
-        // A killed process leaves what it wrote in the page cache: from here on it counts as durable.
         file.sync_data()?;
     }
     disk.sync_dir(dir.path())
@@ -284,6 +301,8 @@ impl Scan {
             self.end = Mark::unwritten(base);
         }
         let file = request.disk.open(&request.dir.segment(base))?;
+        // A killed process leaves what it wrote in the page cache: what is found from here on counts as durable.
+        file.reread()?;
         if segment::epoch_of(&*file, request.id, base)?.is_none() {
             self.reason = format!("segment {base} has a damaged header");
             return Ok(false);

@@ -61,16 +61,24 @@ pub(super) fn epoch_of(file: &dyn DiskFile, id: PartitionId, base: u64) -> io::R
     Ok((found == segment_header(id, base, epoch)).then_some(epoch))
 }
 
-/// Whether a segment was begun in another log epoch than its offset belongs to: the log was cut below it, and removing it failed,
-/// or was undone by a power cut.
+/// Whether the log does not go through a segment: it was begun in another log epoch than its offset belongs to, for the log was cut
+/// below it, and removing it failed, or was undone by a power cut. Or it has neither header nor entry, for beginning it failed.
 pub(super) fn is_stale(
     file: &dyn DiskFile,
     id: PartitionId,
     base: u64,
     epochs: &EpochHistory,
 ) -> io::Result<bool> {
-    let (found, expected) = (epoch_of(file, id, base)?, epochs.at(base));
-    Ok(found.zip(expected).is_some_and(|(found, expected)| found != expected))
+    let begun = match epoch_of(file, id, base)? {
+        Some(epoch) => (base, epoch),
+        // A power cut may take the header and leave entries.
+        None => match last_words(file, 0)? {
+            Some(words) => words.first,
+            None => return Ok(true),
+        },
+    };
+    let (offset, epoch) = begun;
+    Ok(epochs.at(offset).is_some_and(|expected| expected != epoch))
 }
 
 /// Whose a producer id is.
@@ -287,7 +295,8 @@ pub(super) fn last_words(file: &dyn DiskFile, from: u64) -> io::Result<Option<La
         let starts = if filled == block.len() { FULL_BLOCK } else { filled };
         for start in candidates(&block[..filled], starts) {
             if let Ok(view) = entry::peek(&block[start..filled]) {
-                let words = found.get_or_insert(LastWords { durable_end: 0, end: 0 });
+                let first = (view.header.base_offset, view.header.log_epoch);
+                let words = found.get_or_insert(LastWords { first, durable_end: 0, end: 0 });
                 words.durable_end = words.durable_end.max(view.header.durable_end);
                 words.end = words.end.max(view.next_offset());
             }
@@ -303,6 +312,8 @@ pub(super) fn last_words(file: &dyn DiskFile, from: u64) -> io::Result<Option<La
 /// What entries behind a damaged place say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct LastWords {
+    /// The offset and the log epoch of the first of them.
+    pub(super) first: (u64, u32),
     /// The highest durable end in their headers.
     pub(super) durable_end: u64,
     /// The offset after the last of them.

@@ -35,6 +35,9 @@ impl Driver<'_> {
         }
         self.check_epoch_number(partition, &info, since);
         let (old, new) = self.compare(partition, &info, &entries, since, present);
+        if since.loss >= Severity::Kill && self.model.partitions[partition].perhaps_forgetful {
+            self.forget_producers(partition).await;
+        }
         self.check_sequences(partition);
         let lost = old.iter().filter(|known| {
             known.base >= info.start
@@ -56,6 +59,7 @@ impl Driver<'_> {
         let (shard, id) = (self.shard(), self.model.partitions[partition].id);
         let (mut all, mut from) = (Vec::new(), info.start);
         while from < info.durable_end {
+            let before = from;
             let outcome = soon(shard.read(id, from, 50_000)).await;
             let outcome = outcome.unwrap_or_else(|error| panic!("partition {partition} at {from}: {error}"));
             for entry in super::super::entries(&outcome.entries) {
@@ -64,6 +68,7 @@ impl Driver<'_> {
                 all.push(entry);
             }
             assert_eq!(outcome.next, from);
+            assert!(from > before, "partition {partition} at {from}: a read shows nothing of {info:?}");
         }
         assert!(all.iter().map(|entry| entry.header.append_time).is_sorted());
         assert!(all.iter().map(|entry| entry.header.log_epoch).is_sorted());

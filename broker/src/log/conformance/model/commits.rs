@@ -21,6 +21,9 @@ pub(super) fn internal() -> Uuid {
 /// How many commits are left waiting at most.
 const WAITING: usize = 24;
 
+/// How often the engine is asked, after a failure, whether it is done with it.
+const SETTLING: usize = 100;
+
 /// An operation, and what the model thinks of it.
 struct Planned {
     op: Op,
@@ -61,6 +64,44 @@ impl Driver<'_> {
         self.send(planned).await;
         if self.waiting.len() > WAITING || self.random.random_ratio(1, 4) {
             self.await_all().await;
+        }
+    }
+
+    /// Waits until the engine has come to terms with what has failed, syncs that nobody waits for included: a commit that touches
+    /// everything waits for all that is under way, and is refused, for the log ends nowhere near.
+    pub(super) async fn settle(&mut self) {
+        let append = |partition| Op::Append {
+            partition,
+            at: At::Exactly(u64::MAX),
+            batch: nothing(internal(), 0),
+            source: Source::Internal,
+        };
+        // As long as the engine repairs itself it says so; some of it may need a restart.
+        for _ in 0..SETTLING {
+            let ops = self.model.partitions.iter().map(|partition| append(partition.id)).collect();
+            match soon(self.shard().commit(ops)).await {
+                Err(CommitError::Refused { .. }) => return,
+                Err(_) => tokio::time::sleep(std::time::Duration::from_millis(1)).await,
+                Ok(_) => panic!("an append took place at the end of all offsets"),
+            }
+        }
+    }
+
+    /// Asks which of the producers whose batches are all gone are known.
+    pub(super) async fn forget_producers(&mut self, partition: usize) {
+        let shard = self.shard();
+        let model = &mut self.model.partitions[partition];
+        model.perhaps_forgetful = false;
+        for producer in model.trimmed_producers() {
+            let source = Source::Producer { identity: ME };
+            // Further on than anybody is: refused in any case.
+            let batch = nothing(producer, u64::MAX);
+            let op = Op::Append { partition: model.id, at: At::Next, batch, source };
+            match soon(shard.commit(vec![op])).await {
+                Err(CommitError::Refused { refusal: Refusal::UnknownProducer, .. }) => model.forget(producer),
+                Err(CommitError::Refused { refusal: Refusal::OutOfSequence { .. }, .. }) => {}
+                other => panic!("an append far out of sequence is answered with {:?}", other.err()),
+            }
         }
     }
 
@@ -244,6 +285,13 @@ impl Driver<'_> {
             }
         }
     }
+}
+
+/// A batch that is not meant to get anywhere.
+fn nothing(producer: Uuid, sequence: u64) -> Batch {
+    let mut builder = BatchBuilder::new(Codec::None);
+    builder.push(0, None, b"nothing", &[]).expect("it fits");
+    builder.build(producer, sequence)
 }
 
 fn refusal_of(part: &PlannedPart) -> Option<Refusal> {

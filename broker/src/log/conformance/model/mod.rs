@@ -133,6 +133,8 @@ struct Driver<'a> {
     struck: u64,
     /// Those of them for want of room.
     full: u64,
+    /// How many had struck when the engine was started.
+    struck_before: u64,
     /// An error is excused only if more have struck.
     excused_above: u64,
     /// The process has ended: that nothing more becomes durable needs no other excuse.
@@ -157,6 +159,7 @@ impl<'a> Driver<'a> {
             waiting: Vec::new(),
             struck: 0,
             full: 0,
+            struck_before: 0,
             excused_above: 0,
             ended: false,
             limbo: false,
@@ -212,6 +215,7 @@ impl<'a> Driver<'a> {
             panic!("the engine does not start: {error}");
         }
         (self.struck, self.full) = (self.machine.struck(), self.machine.struck_for_room());
+        self.struck_before = self.struck;
         (self.ended, self.limbo, self.indefinite) = (false, false, false);
     }
 
@@ -296,6 +300,7 @@ impl<'a> Driver<'a> {
         self.machine.clear_faults();
         self.machine.set_capacity(None);
         self.await_all().await;
+        self.settle().await;
         if self.machine.is_down() {
             return;
         }

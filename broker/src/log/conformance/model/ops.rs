@@ -90,6 +90,7 @@ impl Driver<'_> {
                     start >= model.start && start <= before.max(model.start),
                     "asked for {before}, got {start}"
                 );
+                model.perhaps_forgetful |= start > model.start && self.machine.struck() > self.struck_before;
                 (model.start, model.start_below) = (start, start.max(model.start_below));
             }
             Err(error) => {

@@ -65,6 +65,9 @@ pub(super) struct PartitionModel {
     /// How far a trim may have come that was not confirmed.
     pub(super) start_below: u64,
     pub(super) perhaps_deleted: bool,
+    /// It was trimmed while the disk failed: if there was no room to save what is known of the producers, those whose batches are all
+    /// gone may be unknown after a crash.
+    pub(super) perhaps_forgetful: bool,
 }
 
 /// What is to be expected of an append.
@@ -96,6 +99,28 @@ impl PartitionModel {
         Some(last.1 + 1)
     }
 
+    /// The producers all of whose batches were trimmed.
+    pub(super) fn trimmed_producers(&self) -> Vec<Uuid> {
+        let mut producers: Vec<Uuid> =
+            self.log.iter().filter_map(|known| known.source).map(|(producer, _)| producer).collect();
+        producers.sort();
+        producers.dedup();
+        let there = |producer: &Uuid| {
+            self.log.iter().any(|known| {
+                known.next > self.start && known.source.is_some_and(|(other, _)| other == *producer)
+            })
+        };
+        producers.retain(|producer| !there(producer));
+        producers
+    }
+
+    /// Nothing is known of this producer any more.
+    pub(super) fn forget(&mut self, producer: Uuid) {
+        for known in &mut self.log {
+            known.source.take_if(|(other, _)| *other == producer);
+        }
+    }
+
     pub(super) fn expect(&self, source: Option<(Uuid, u64)>) -> Expected {
         let appended = Expected::Appended { base: self.end() };
         let Some((producer, sequence)) = source else { return appended };
@@ -122,7 +147,8 @@ impl PartitionModel {
     /// It was deleted, and made again.
     pub(super) fn reset(&mut self, epoch: u32) {
         self.log.clear();
-        (self.start, self.start_below, self.epoch, self.perhaps_deleted) = (0, 0, epoch, false);
+        (self.start, self.start_below, self.epoch) = (0, 0, epoch);
+        (self.perhaps_deleted, self.perhaps_forgetful) = (false, false);
     }
 }
 
@@ -226,6 +252,7 @@ impl Model {
                 start: 0,
                 start_below: 0,
                 perhaps_deleted: false,
+                perhaps_forgetful: false,
             })
             .collect();
         self.keys = vec![Cell::new(None); 4];

@@ -220,6 +220,12 @@ impl DiskFile for Handle {
         }
     }
 
+    fn reread(&self) -> io::Result<()> {
+        self.sync_data()?;
+        self.machine.state().tree.file(self.node)?.drop_caches();
+        Ok(())
+    }
+
     fn len(&self) -> io::Result<u64> {
         let mut state = self.machine.state();
         if self.life != state.life || state.running != Running::Yes {

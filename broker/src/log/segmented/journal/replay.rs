@@ -41,7 +41,9 @@ pub(in super::super) fn replay(disk: &dyn Disk, dir: &ShardDir, meta: &MetaState
         }
     }
     record::in_order(&mut halves);
-    let mut replay = Replay { disk, dir, meta, touched: BTreeMap::new(), done: Replayed::default() };
+    // Above whatever the metadata has taken from a journal, though nothing may be left of that: what is older does not count.
+    let done = Replayed { generation: meta.replayed().0, ..Replayed::default() };
+    let mut replay = Replay { disk, dir, meta, touched: BTreeMap::new(), done };
     for bytes in &halves {
         replay.half(bytes)?;
     }
@@ -132,10 +134,12 @@ impl Replay<'_> {
                 self.disk.open(&path)?
             } else {
                 // Its name was lost, though that of a later one may not have been.
-                let file = self.disk.create(&path)?;
-                self.disk.sync_dir(partition.path())?;
-                file
+                self.disk.create(&path)?
             };
+            // Its name may be in the cache alone, as a process that was killed left it.
+            self.disk.sync_dir(partition.path())?;
+            // What a failed sync of an earlier start left there looks written, and must be written again.
+            file.reread()?;
             if epoch_of(&*file, place.id, place.segment)?.is_none() {
                 let epoch = state.epochs.at(place.segment).unwrap_or_else(|| state.epochs.current());
                 file.write_at(0, &[&segment_header(place.id, place.segment, epoch)])?;

@@ -16,6 +16,10 @@ const MAX_FILE: usize = 1 << 30;
 /// Opens the metadata log of a shard, made if the shard is new, and cuts off what was torn.
 pub(in super::super) fn load(disk: &Arc<dyn Disk>, dir: &ShardDir) -> io::Result<(MetaLog, MetaState)> {
     disk.create_dir_all(&dir.partitions())?;
+    // A killed process leaves what it wrote in the page cache: what is found from here on counts as durable.
+    for generation in generations(&**disk, dir)?.1 {
+        disk.open(&dir.meta_log(generation))?.reread()?;
+    }
     let found = Loaded::read(&**disk, dir)?;
     if found.torn {
         tracing::info!(shard = %dir.path().display(), at = found.position, "cut the torn tail of the metadata log");
@@ -25,10 +29,6 @@ pub(in super::super) fn load(disk: &Arc<dyn Disk>, dir: &ShardDir) -> io::Result
     let file = if found.logs.is_empty() { disk.create(&path)? } else { disk.open(&path)? };
     if file.len()? > found.position {
         file.truncate(found.position)?;
-    }
-    // All that is taken for durable from here on is: a killed process may have left it in the page cache alone.
-    for generation in found.logs.iter().filter(|generation| **generation < found.last) {
-        disk.open(&dir.meta_log(*generation))?.sync_data()?;
     }
     file.sync_data()?;
     disk.sync_dir(dir.path())?;

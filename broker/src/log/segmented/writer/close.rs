@@ -117,7 +117,11 @@ impl Writer {
 
 impl LivePartition {
     fn seal(&self) -> Seal {
-        let reserved = self.active.as_ref().is_some_and(|active| active.allocated > self.written.position);
+        // Without an active segment the last one may end in what was never meant to stay.
+        let reserved = self
+            .active
+            .as_ref()
+            .map_or(self.written.position > 0, |active| active.allocated > self.written.position);
         let saved = self.checkpoints.saved == self.written.offset;
         Seal {
             id: self.shared.id,

@@ -136,23 +136,41 @@ impl Writer {
             self.trim_now(id, cut, reply);
             return;
         }
-        // What is known of the producers outlives the batches that taught it: saved first, and further on.
         partition.trims.push(PendingTrim { before, max_bytes, reply });
+        self.save_for_trim(id);
+    }
+
+    /// What is known of the producers outlives the batches that taught it: it is saved first, as of now.
+    fn save_for_trim(&mut self, id: PartitionId) {
+        let Some(partition) = self.partitions.get_mut(&id) else { return };
         partition.capture();
         partition.sync_wanted = true;
         self.want_sync(id);
         self.save_checkpoint(id);
     }
 
-    /// After a checkpoint was saved, or could not be: room that a trim frees may be what it lacked.
-    pub(super) fn continue_trims(&mut self, id: PartitionId) {
+    /// After a checkpoint was saved, or could not be as the disk is `full`: the room that a trim frees may be what it lacked. Then
+    /// producers whose batches are all gone are not known any more after a crash.
+    pub(super) fn continue_trims(&mut self, id: PartitionId, full: bool) {
         let Some(partition) = self.partitions.get_mut(&id) else { return };
         for PendingTrim { before, max_bytes, reply } in std::mem::take(&mut partition.trims) {
             let Some(partition) = self.partitions.get_mut(&id) else { return };
             match partition.trimmed_start(before, max_bytes) {
-                Some(cut) => self.trim_now(id, cut, reply),
+                Some(cut) if full || partition.checkpoints.saved >= cut => self.trim_now(id, cut, reply),
+                // What was saved was captured before it was asked for.
+                Some(_) => {
+                    partition.trims.push(PendingTrim { before, max_bytes, reply });
+                    self.save_for_trim(id);
+                }
                 None => send(reply, Ok(partition.shared.describe().start)),
             }
+        }
+    }
+
+    pub(super) fn refuse_trims(&mut self, id: PartitionId, reason: &str) {
+        let Some(partition) = self.partitions.get_mut(&id) else { return };
+        for trim in std::mem::take(&mut partition.trims) {
+            trim.refuse(CommitError::Storage(reason.to_owned()));
         }
     }
 

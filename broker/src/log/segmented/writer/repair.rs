@@ -48,6 +48,7 @@ impl Writer {
                 self.failing.push(id);
             }
         }
+        self.refuse_trims(id, reason);
         self.repair();
     }
 
@@ -89,6 +90,10 @@ impl LivePartition {
         match env.disk.remove_file(&fresh) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
+        }
+        // Of the same epoch, and perhaps torn: recovery would go on there.
+        for base in self.shared.dir.segments(&*env.disk)?.into_iter().filter(|base| *base > from) {
+            env.disk.remove_file(&self.shared.dir.segment(base))?;
         }
         let file = env.disk.create(&fresh)?;
         let epoch = reading(&self.shared.view).epochs.at(from).unwrap_or_else(|| self.epoch());

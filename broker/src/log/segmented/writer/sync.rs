@@ -8,10 +8,10 @@ use std::sync::Arc;
 
 use super::super::env::Env;
 use super::super::mailbox::Event;
-use super::super::partition::{Dirty, LivePartition, Syncing};
+use super::super::partition::{Dirty, LivePartition, Syncing, commit_error};
 use super::Writer;
 use crate::log::disk::Disk;
-use crate::log::engine::{Durability, PartitionId};
+use crate::log::engine::{CommitError, Durability, PartitionId};
 
 /// How many files of a shard are synced at once. On a machine of two cores 1,000 files one by one take 81 ms; the same bytes in one
 /// file 3 to 5 ms. Up to 8 in parallel cost less than writing everything twice.
@@ -124,12 +124,19 @@ impl Writer {
         };
         partition.checkpoints.saving = false;
         match result {
-            Ok(()) => partition.checkpoints.saved = partition.checkpoints.saved.max(offset),
+            Ok(()) => {
+                partition.checkpoints.saved = partition.checkpoints.saved.max(offset);
+                self.continue_trims(id, false);
+            }
             Err(error) => {
                 tracing::warn!(partition = %id, %error, "cannot save a checkpoint: recovery will read more");
+                if matches!(commit_error(&error), CommitError::DiskFull) {
+                    self.continue_trims(id, true);
+                } else {
+                    self.refuse_trims(id, &error.to_string());
+                }
             }
         }
-        self.continue_trims(id);
         self.save_checkpoint(id);
     }
 }
