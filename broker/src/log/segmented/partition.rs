@@ -276,9 +276,10 @@ impl LivePartition {
             && self.needs_meta == 0
     }
 
-    /// Whether there is anything to sync and nobody is at it.
+    /// Whether there is anything to sync, nobody is at it, and nothing is on its way to the journal: if the sync failed, that would
+    /// belong to another epoch than it says.
     pub(super) fn can_sync(&self) -> bool {
-        self.syncing.is_none() && !self.dirty.is_empty()
+        self.syncing.is_none() && self.staged.is_empty() && !self.dirty.is_empty()
     }
 
     /// Whether somebody waits for a sync, or it is wanted for other reasons.

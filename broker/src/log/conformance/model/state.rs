@@ -264,10 +264,18 @@ impl Model {
         for part in self.open.remove(&commit).unwrap_or_default().parts {
             match part {
                 Part::Entry { partition, base } | Part::Original { partition, base } => {
+                    let original = matches!(part, Part::Original { .. });
                     let partition = &mut self.partitions[partition];
                     let promise = partition.promise();
-                    let known = partition.at(base).expect("an acknowledged batch is in the log");
-                    known.promise = known.promise.max(promise);
+                    let attempts = &self.attempts;
+                    let known = partition.at(base).filter(|known| {
+                        original || attempts.get(&known.batch).is_some_and(|sent| sent.commit == commit)
+                    });
+                    match known {
+                        Some(known) => known.promise = known.promise.max(promise),
+                        // What was promised to survive a kill was promised before the disk failed, and heard of after.
+                        None => assert_eq!(promise, Promise::Kill, "an acknowledged batch is in the log"),
+                    }
                 }
                 Part::Key(key) => {
                     self.keys[key].acknowledged(commit);

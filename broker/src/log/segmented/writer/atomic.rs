@@ -186,6 +186,7 @@ impl Writer {
                 partition.staged.clear();
                 partition.producers.truncate_to(partition.written.offset);
             }
+            self.want_sync(*id);
         }
     }
 
@@ -329,6 +330,7 @@ impl Writer {
             } else {
                 partition.settle(progress);
             }
+            self.want_sync(*id);
         }
         if !records.is_empty() {
             records.push(MetaRecord::Replayed { generation, sequence });
@@ -356,7 +358,9 @@ impl Writer {
             }
             let Some(id) = self.draining.pop_front() else { break };
             match self.partitions.get_mut(&id) {
-                Some(partition) if partition.syncing.is_some() => self.draining.push_back(id),
+                Some(partition) if partition.syncing.is_some() || !partition.staged.is_empty() => {
+                    self.draining.push_back(id);
+                }
                 Some(partition) if partition.can_sync() => {
                     self.drains += 1;
                     partition.begin_sync(&self.env, true);
