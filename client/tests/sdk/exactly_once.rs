@@ -15,9 +15,9 @@ use crate::model::{Model, Trouble};
 
 const PARTITIONS: u32 = 3;
 
-/// Rounds of each test: enough to try every trouble in every build, and `SEALSTREAM_SOAK_ROUNDS` for more.
+/// Rounds of each test: enough to try every trouble in every build, and `SEALSTREAM_ROUNDS` for more.
 fn rounds() -> u64 {
-    std::env::var("SEALSTREAM_SOAK_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(4)
+    std::env::var("SEALSTREAM_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(4)
 }
 
 fn seed_of(round: u64) -> u64 {

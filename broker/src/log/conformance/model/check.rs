@@ -226,6 +226,8 @@ impl Driver<'_> {
             let place = |part: &Part| match part {
                 Part::Entry { partition, .. } => Some(*partition),
                 Part::Original { .. } => None,
+                // A key that was removed may have been missing before: it proves nothing.
+                Part::Key(key) if self.model.keys[*key].last().is_none() => None,
                 Part::Key(key) => Some(partitions + key),
                 Part::Progress(partition) => Some(partitions + keys + partition),
             };

@@ -128,42 +128,36 @@ impl Writer {
         let Some(partition) = self.partitions.get_mut(&id) else {
             return send(reply, Err(CommitError::Refused { index: 0, refusal: Refusal::NotOpen(id) }));
         };
-        let Some(cut) = partition.trimmed_start(before, max_bytes) else {
-            let start = partition.shared.describe().start;
-            return send(reply, Ok(start));
-        };
-        if partition.checkpoints.saved >= cut || partition.is_corrupt() {
-            self.trim_now(id, cut, reply);
-            return;
-        }
         partition.trims.push(PendingTrim { before, max_bytes, reply });
-        self.save_for_trim(id);
+        self.continue_trims(id, false);
     }
 
-    /// What is known of the producers outlives the batches that taught it: it is saved first, as of now.
-    fn save_for_trim(&mut self, id: PartitionId) {
-        let Some(partition) = self.partitions.get_mut(&id) else { return };
-        partition.capture();
-        partition.sync_wanted = true;
-        self.want_sync(id);
-        self.save_checkpoint(id);
-    }
-
-    /// After a checkpoint was saved, or could not be as the disk is `full`: the room that a trim frees may be what it lacked. Then
-    /// producers whose batches are all gone are not known any more after a crash.
+    /// Trims what can be trimmed now. What is let go of is in synced segments, for a repair begins where they end; and what is known of
+    /// the producers outlives the batches that taught it, so that it is saved first. Unless the disk is `full`: the
+    /// room that a trim frees may be what that lacked. Then producers whose batches are all gone are not known any more
+    /// after a crash.
     pub(super) fn continue_trims(&mut self, id: PartitionId, full: bool) {
         let Some(partition) = self.partitions.get_mut(&id) else { return };
-        for PendingTrim { before, max_bytes, reply } in std::mem::take(&mut partition.trims) {
+        for trim in std::mem::take(&mut partition.trims) {
             let Some(partition) = self.partitions.get_mut(&id) else { return };
-            match partition.trimmed_start(before, max_bytes) {
-                Some(cut) if full || partition.checkpoints.saved >= cut => self.trim_now(id, cut, reply),
-                // What was saved was captured before it was asked for.
-                Some(_) => {
-                    partition.trims.push(PendingTrim { before, max_bytes, reply });
-                    self.save_for_trim(id);
-                }
-                None => send(reply, Ok(partition.shared.describe().start)),
+            let Some(cut) = partition.trimmed_start(trim.before, trim.max_bytes) else {
+                let start = partition.shared.describe().start;
+                send(trim.reply, Ok(start));
+                continue;
+            };
+            let synced = partition.synced.offset >= cut;
+            let saved = partition.checkpoints.saved >= cut || partition.is_corrupt();
+            if synced && (saved || full) {
+                self.trim_now(id, cut, trim.reply);
+                continue;
             }
+            partition.trims.push(trim);
+            partition.sync_wanted = true;
+            if !saved {
+                partition.capture();
+            }
+            self.want_sync(id);
+            self.save_checkpoint(id);
         }
     }
 

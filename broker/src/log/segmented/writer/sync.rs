@@ -51,6 +51,8 @@ impl Writer {
 
     /// Starts as many syncs as may run at once.
     pub(super) fn schedule(&mut self) {
+        // First, for a commit may wait for the room that it frees; and last, for what the round has filled.
+        self.drain_journal();
         self.start_atomic();
         if self.meta_failed.is_none() && !self.meta_syncing && self.meta.is_dirty() {
             self.sync_metadata();
@@ -88,6 +90,7 @@ impl Writer {
                     self.held.retain(|held| *held != id);
                 }
                 self.save_checkpoint(id);
+                self.continue_trims(id, false);
                 self.want_sync(id);
             }
             Err(error) => self.cut(id, &error.to_string()),
