@@ -62,7 +62,7 @@ pub(super) fn epoch_of(file: &dyn DiskFile, id: PartitionId, base: u64) -> io::R
 }
 
 /// Whether the log does not go through a segment: it was begun in another log epoch than its offset belongs to, for the log was cut
-/// below it, and removing it failed, or was undone by a power cut. Or it has neither header nor entry, for beginning it failed.
+/// below it, and removing it failed, or was undone by a power cut. Or it has no header and nothing but zeros behind, for beginning it failed.
 pub(super) fn is_stale(
     file: &dyn DiskFile,
     id: PartitionId,
@@ -74,7 +74,7 @@ pub(super) fn is_stale(
         // A power cut may take the header and leave entries.
         None => match last_words(file, 0)? {
             Some(words) => words.first,
-            None => return Ok(true),
+            None => return Ok(matches!(Walk::new(file, SEGMENT_HEADER, Depth::Full)?.next()?, Step::End)),
         },
     };
     let (offset, epoch) = begun;
