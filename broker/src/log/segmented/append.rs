@@ -153,6 +153,11 @@ impl LivePartition {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
+        writing(&self.shared.view).segments.retain(|segment| segment.base != base);
+        self.dirty.retain(|dirty| dirty.segment.base != base);
+        if self.written.base == base {
+            self.written = Mark::unwritten(base);
+        }
         let file = env.disk.create(&path)?;
         let mut active = Active { allocated: 0, step: MIN_ALLOCATION };
         active.reserve(&*file, SEGMENT_HEADER, env.options.segment_bytes)?;
@@ -160,10 +165,7 @@ impl LivePartition {
         let segment = env.shared.files.insert(id, base, file);
         self.active = Some(active);
         self.written = Mark { offset: base, base, position: SEGMENT_HEADER };
-        let mut view = writing(&self.shared.view);
-        view.segments.retain(|segment| segment.base != base);
-        view.segments.push(SegmentInfo { base, bytes: SEGMENT_HEADER });
-        drop(view);
+        writing(&self.shared.view).segments.push(SegmentInfo { base, bytes: SEGMENT_HEADER });
         self.mark_dirty(&segment, true, None);
         Ok(segment)
     }

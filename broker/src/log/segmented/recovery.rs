@@ -260,8 +260,8 @@ fn scan(
         usable.unwrap_or_else(|| Checkpoint { mark: Mark::unwritten(state.start), ..Checkpoint::default() });
     let after = segments.partition_point(|segment| segment.base <= from.mark.offset);
     let begin = match after.checked_sub(1).map(|at| segments[at].base) {
-        Some(base) if base == from.mark.base => from.mark,
-        // Its segment was trimmed, or what it held was moved: what is known of the producers holds all the same.
+        Some(base) if base == from.mark.base && from.mark.position > SEGMENT_HEADER => from.mark,
+        // Its segment holds nothing, was trimmed, or was moved: what is known of the producers holds all the same.
         Some(base) => Mark::unwritten(base),
         None => Mark::unwritten(state.start),
     };

@@ -9,8 +9,8 @@
 //!
 //! What it models: 4 KiB pages in a cache over stable storage, with write-back at any time; tearing at sectors of 512
 //! bytes; lengths, names, renames and removals that come through or not, independently; a failed fsync that marks its pages
-//! clean, so that the cache shows, and the next fsync passes over, what the storage never got; a full disk that
-//! writes a part first. It is harsher than any one file system, for none of its mercies is promised.
+//! clean, so that the cache shows, and the next fsync passes over, what the storage never got; a failed sync of a directory
+//! that leaves names to the next one; a full disk that writes a part first. It is harsher than any one file system, for none of its mercies is promised.
 
 mod content;
 mod fault;

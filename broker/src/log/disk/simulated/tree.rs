@@ -40,13 +40,27 @@ impl Directory {
         self.pending.push(change);
     }
 
-    /// Each pending change reaches the storage or not.
-    fn settle(&mut self, mut reaches: impl FnMut() -> bool) {
-        for change in std::mem::take(&mut self.pending) {
+    /// Every change reaches the storage.
+    fn sync(&mut self) {
+        self.stable.clone_from(&self.entries);
+        self.pending.clear();
+    }
+
+    /// The first so many changes reach the storage; the others wait.
+    fn sync_some(&mut self, count: usize) {
+        for change in self.pending.drain(..count) {
+            change.apply(&mut self.stable);
+        }
+    }
+
+    /// The power is gone: each change has reached the storage, or never was.
+    fn lose(&mut self, mut reaches: impl FnMut() -> bool) {
+        for change in self.pending.drain(..) {
             if reaches() {
                 change.apply(&mut self.stable);
             }
         }
+        self.entries.clone_from(&self.stable);
     }
 }
 
@@ -178,14 +192,16 @@ impl Tree {
 
     pub(super) fn sync_dir(&mut self, path: &Path) -> io::Result<()> {
         let node = self.find(path)?;
-        self.directory_mut(node)?.settle(|| true);
+        self.directory_mut(node)?.sync();
         Ok(())
     }
 
-    /// Some changes reach the storage; the others never will, though the cache shows them.
+    /// Some changes reach the storage; the later ones wait for the next sync. Unlike the pages of a file, names that could not
+    /// be written are not marked clean: a file system with a journal keeps them, or stops taking changes at all.
     pub(super) fn fail_sync_dir(&mut self, path: &Path, random: &mut StdRng) -> io::Result<()> {
         let node = self.find(path)?;
-        self.directory_mut(node)?.settle(|| random.random());
+        let directory = self.directory_mut(node)?;
+        directory.sync_some(random.random_range(0..=directory.pending.len()));
         Ok(())
     }
 
@@ -197,14 +213,11 @@ impl Tree {
                     content.lose(loss, random);
                     *open = Arc::default(); // whoever held it is gone
                 }
-                Node::Directory(directory) => {
-                    directory.settle(|| match loss {
-                        Loss::Nothing => true,
-                        Loss::Everything => false,
-                        Loss::Some => random.random(),
-                    });
-                    directory.entries = directory.stable.clone();
-                }
+                Node::Directory(directory) => directory.lose(|| match loss {
+                    Loss::Nothing => true,
+                    Loss::Everything => false,
+                    Loss::Some => random.random(),
+                }),
             }
         }
         self.sweep();
