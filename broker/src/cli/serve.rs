@@ -63,7 +63,8 @@ async fn run(source: Configuration, config: Config) -> Result<(), Failure> {
     let admission = Admission::new(config.limits.admission())?;
     let source = tls_source(source, config.data_dir.clone(), admission.clone());
     let tls = Arc::new(ServedTls::load(source).map_err(Failure::Message)?);
-    let listeners = listen(&config, &tls.receiver(), admission).await?;
+    let transports = Transports::new(&config, &tls.receiver(), admission);
+    let listeners = transports.listen(&config).await?;
     let addresses = addresses(&config, &listeners);
     let broker = Broker::start(options(&config, Arc::clone(&tls)), engine, listeners).await?;
     announce(&config, &addresses, development.as_ref());
@@ -74,7 +75,9 @@ async fn run(source: Configuration, config: Config) -> Result<(), Failure> {
         never = watch(&config, &tls) => match never {},
     };
     tracing::info!(signal = name, "stopping; another signal stops at once");
-    stop(&broker, config.limits.shutdown.0, &mut signals).await
+    stop(&broker, config.limits.shutdown.0, &mut signals).await?;
+    transports.drained().await;
+    Ok(())
 }
 
 /// Notices changed files, if it is to.
@@ -153,31 +156,48 @@ fn make_secret(config: &Config) -> Result<(), Failure> {
     Ok(())
 }
 
-/// A listener for each address and transport. Where the port is 0, the transports of an address share the one that the first got.
-async fn listen(
-    config: &Config,
-    tls: &Receiver,
-    admission: Admission,
-) -> Result<Vec<Box<dyn Listener>>, Failure> {
-    let mut options = TransportOptions::new(ALPN, DEFAULT_PORT);
-    options.deadlines.handshake = config.limits.handshake.0;
-    options.quic.gso = config.quic.gso;
-    options.admission = admission;
-    options.observers = Observers::new([Arc::new(HandshakeLog::new()) as Arc<dyn HandshakeObserver>]);
-    let mut listeners = Vec::new();
-    for addr in &config.listen {
-        let mut addr = *addr;
-        for name in &config.transports {
-            let transport: Box<dyn Transport> = match name {
-                TransportName::Tls => Box::new(TcpTransport::new(tls.clone(), options.clone())),
-                TransportName::Quic => Box::new(QuicTransport::new(tls.clone(), options.clone())),
-            };
-            let listener = transport.listen(addr).await?;
-            addr.set_port(listener.local_addr().port());
-            listeners.push(listener);
+/// What the broker is reached by.
+struct Transports {
+    tcp: TcpTransport,
+    quic: QuicTransport,
+}
+
+impl Transports {
+    fn new(config: &Config, tls: &Receiver, admission: Admission) -> Self {
+        let mut options = TransportOptions::new(ALPN, DEFAULT_PORT);
+        options.deadlines.handshake = config.limits.handshake.0;
+        options.quic.gso = config.quic.gso;
+        options.admission = admission;
+        options.observers = Observers::new([Arc::new(HandshakeLog::new()) as Arc<dyn HandshakeObserver>]);
+        Self {
+            tcp: TcpTransport::new(tls.clone(), options.clone()),
+            quic: QuicTransport::new(tls.clone(), options),
         }
     }
-    Ok(listeners)
+
+    /// A listener for each address and transport. Where the port is 0, the transports of an address share the one that the
+    /// first got.
+    async fn listen(&self, config: &Config) -> Result<Vec<Box<dyn Listener>>, Failure> {
+        let mut listeners = Vec::new();
+        for addr in &config.listen {
+            let mut addr = *addr;
+            for name in &config.transports {
+                let transport: &dyn Transport = match name {
+                    TransportName::Tls => &self.tcp,
+                    TransportName::Quic => &self.quic,
+                };
+                let listener = transport.listen(addr).await?;
+                addr.set_port(listener.local_addr().port());
+                listeners.push(listener);
+            }
+        }
+        Ok(listeners)
+    }
+
+    /// Waits, for about a second at most, until the clients have taken their last bytes.
+    async fn drained(&self) {
+        tokio::join!(self.tcp.drained(), self.quic.drained());
+    }
 }
 
 /// What is listened on, with the transport's name.
@@ -202,7 +222,7 @@ fn options(config: &Config, tls: Arc<ServedTls>) -> BrokerOptions {
             Anonymous::Loopback => server::Anonymous::OnLoopback,
             Anonymous::Always => server::Anonymous::Everywhere,
         },
-        max_connections: limits.connections,
+        max_greetings: limits.connections,
         max_sessions: limits.sessions,
         first_frame_deadline: limits.first_frame.0,
         idle_max: limits.idle.0,

@@ -29,6 +29,9 @@ use crate::server;
 /// The most that a limit by number can be.
 const MANY: usize = 1_000_000;
 
+/// 1,024 connections: up to 36 KiB of heap each over QUIC, 36 MiB.
+const CONNECTIONS: usize = 1024;
+
 /// The most handshakes a second that a limit can be; beyond it 0 says the same.
 const FAST: u32 = 1_000_000;
 
@@ -217,7 +220,7 @@ impl Default for Limits {
     fn default() -> Self {
         let small = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
         Self {
-            connections: server::MAX_CONNECTIONS,
+            connections: CONNECTIONS,
             sessions: server::MAX_SESSIONS,
             handshakes: DEFAULT_HANDSHAKES,
             address_rate: small(DEFAULT_ADDRESS_RATE.count()),

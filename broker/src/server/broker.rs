@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use super::accept;
 use super::admission::{ByteBudget, Places};
-use super::options::BrokerOptions;
+use super::options::{BrokerOptions, InvalidOption};
 use crate::log::clock::{Clock, SystemClock};
 use crate::log::{LogEngine, OpenShardError};
 use crate::topics::{LoadTopicsError, Shards, TopicRules, Topics, housekeeping};
@@ -28,9 +28,8 @@ pub(crate) struct Core {
     pub(crate) topics: Arc<Topics>,
     /// Random, new at every start.
     pub(crate) incarnation: Uuid,
-    pub(crate) connections: Places,
-    /// Streams whose Hello is awaited: as many as connections, each with a first frame of at most 64 KiB, 64 MiB in all.
-    pub(crate) strangers: Places,
+    /// Streams whose Hello is awaited.
+    pub(crate) greetings: Places,
     pub(crate) sessions: Places,
     /// Compressed batches that are being checked.
     pub(crate) decompressions: Places,
@@ -50,6 +49,9 @@ pub(crate) struct Core {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StartError {
+    /// Nobody could be served by the options.
+    #[error(transparent)]
+    Options(#[from] InvalidOption),
     /// A shard of the log could not be opened.
     #[error(transparent)]
     Log(#[from] OpenShardError),
@@ -81,12 +83,12 @@ impl Broker {
         listeners: Vec<Box<dyn Listener>>,
         clock: Arc<dyn Clock>,
     ) -> Result<RunningBroker, StartError> {
+        options.validate()?;
         let shards = Shards::open(&*engine).await?;
         let topics = Arc::new(Topics::load(shards, TopicRules::of(&options), clock).await?);
         let core = Arc::new(Core {
             topics: Arc::clone(&topics),
-            connections: Places::new(options.max_connections),
-            strangers: Places::new(options.max_connections),
+            greetings: Places::new(options.max_greetings),
             decompressions: Places::new(MAX_DECOMPRESSIONS),
             sessions: Places::new(options.max_sessions),
             produce_budget: ByteBudget::new(options.produce_budget),

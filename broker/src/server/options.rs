@@ -5,11 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sealstream_protocol::Limits;
+use sealstream_protocol::limits::{self, MAX_HELLO};
 use sealstream_protocol::message::admin::{Durability, TlsReloaded, TlsStatus};
 use sealstream_transport::BoxFuture;
 
-/// 1,024 connections. A connection costs up to 50 KiB idle (TLS buffers, or QUIC with its first streams): 50 MiB.
-pub const MAX_CONNECTIONS: usize = 1024;
+/// 1,024 streams whose Hello is awaited, each with a first frame of at most 64 KiB: 64 MiB.
+pub const MAX_GREETINGS: usize = 1024;
 
 /// 2,048 sessions: two for every connection on the average. Idle, one costs a task of about 10 KiB and two read
 /// buffers of 64 KiB at most: 280 MiB if all of them had just been busy, 20 MiB when quiet.
@@ -59,6 +60,12 @@ pub const MAX_PARTITIONS: u32 = 10_000;
 
 /// 30 s between two passes of retention: records outlive their time by this much at most, and by their segment.
 pub const RETENTION_INTERVAL: Duration = Duration::from_secs(30);
+
+/// The longest name of a broker or cluster, in bytes: what a Welcome can say.
+const MAX_NAME: usize = 255;
+
+/// The longest that any time can be: what the protocol can say in milliseconds is longer.
+const LONGEST: Duration = Duration::from_hours(24);
 
 /// Who may come without a certificate.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -118,8 +125,9 @@ pub struct BrokerOptions {
     pub limits: Limits,
     /// Who may come without a certificate.
     pub anonymous: Anonymous,
-    /// Connections at once; beyond it a connection is turned away before its handshake.
-    pub max_connections: usize,
+    /// Streams at once whose Hello is awaited; beyond it a stream is answered by `Busy`. How many connections there are is
+    /// for the listeners to bound ([`Admission`](sealstream_transport::admission::Admission)).
+    pub max_greetings: usize,
     /// Sessions at once; beyond it a Hello is answered by `Busy`.
     pub max_sessions: usize,
     /// From the start of a stream to the end of its Hello.
@@ -132,7 +140,7 @@ pub struct BrokerOptions {
     pub idle_max: Duration,
     /// Bytes of unanswered batches that a Produce session may have; beyond it the server stops reading from it.
     pub produce_window: u32,
-    /// Bytes of unanswered batches over all sessions; at least the largest frame.
+    /// Bytes of unanswered batches over all sessions. A batch that is larger than all of it passes alone.
     pub produce_budget: u32,
     /// How long a batch waits for its part of `produce_budget` before it is refused with `Busy`.
     pub produce_patience: Duration,
@@ -161,7 +169,7 @@ impl Default for BrokerOptions {
             cluster: "sealstream".into(),
             limits: Limits::default(),
             anonymous: Anonymous::default(),
-            max_connections: MAX_CONNECTIONS,
+            max_greetings: MAX_GREETINGS,
             max_sessions: MAX_SESSIONS,
             first_frame_deadline: FIRST_FRAME_DEADLINE,
             idle_default: IDLE_DEFAULT,
@@ -178,6 +186,110 @@ impl Default for BrokerOptions {
             max_partitions: MAX_PARTITIONS,
             retention_interval: RETENTION_INTERVAL,
             tls: None,
+        }
+    }
+}
+
+/// An option under which a broker could serve nobody.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("BrokerOptions::{option} is {value}: it must be {expected}")]
+pub struct InvalidOption {
+    /// The field.
+    pub option: &'static str,
+    /// What it was set to.
+    pub value: String,
+    /// What it may be.
+    pub expected: String,
+}
+
+impl BrokerOptions {
+    /// Whether a broker can serve by them; [`Broker::start`](super::Broker::start) asks.
+    pub fn validate(&self) -> Result<(), InvalidOption> {
+        for (option, text) in [("name", &self.name), ("cluster", &self.cluster)] {
+            within(option, text.len(), 0, MAX_NAME)
+                .map_err(|error| InvalidOption { value: format!("{} bytes long", error.value), ..error })?;
+        }
+        within("limits.frame", self.limits.frame, MAX_HELLO, Limits::MAX_FRAME)?;
+        within(
+            "limits.decompressed_batch",
+            self.limits.decompressed_batch,
+            1,
+            Limits::MAX_DECOMPRESSED_BATCH,
+        )?;
+        within("max_greetings", self.max_greetings, 1, usize::MAX)?;
+        within("max_sessions", self.max_sessions, 1, usize::MAX)?;
+        for (option, bytes) in [
+            ("produce_window", self.produce_window),
+            ("produce_budget", self.produce_budget),
+            ("data_bytes", self.data_bytes),
+            ("consume_window", self.consume_window),
+            ("consume_budget", self.consume_budget),
+        ] {
+            within(option, bytes, 1, u32::MAX)?;
+        }
+        let moment = Duration::from_millis(1);
+        within_time("first_frame_deadline", self.first_frame_deadline, moment, LONGEST)?;
+        within_time("idle_min", self.idle_min, moment, LONGEST)?;
+        within_time("idle_max", self.idle_max, self.idle_min, LONGEST)?;
+        within_time("idle_default", self.idle_default, self.idle_min, self.idle_max)?;
+        within_time("produce_patience", self.produce_patience, Duration::ZERO, LONGEST)?;
+        within_time("retention_interval", self.retention_interval, moment, LONGEST)?;
+        within("max_partitions_per_topic", self.max_partitions_per_topic, 1, limits::MAX_PARTITIONS)?;
+        within("max_partitions", self.max_partitions, 1, u32::MAX)?;
+        within("topic_defaults.partitions", self.topic_defaults.partitions, 1, self.max_partitions_per_topic)
+    }
+}
+
+fn within<T>(option: &'static str, value: T, low: T, high: T) -> Result<(), InvalidOption>
+where
+    T: Copy + PartialOrd + fmt::Display,
+{
+    if (low..=high).contains(&value) {
+        return Ok(());
+    }
+    Err(InvalidOption { option, value: value.to_string(), expected: format!("from {low} to {high}") })
+}
+
+fn within_time(
+    option: &'static str,
+    value: Duration,
+    low: Duration,
+    high: Duration,
+) -> Result<(), InvalidOption> {
+    if (low..=high).contains(&value) {
+        return Ok(());
+    }
+    Err(InvalidOption { option, value: format!("{value:?}"), expected: format!("from {low:?} to {high:?}") })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_are_valid() {
+        assert_eq!(BrokerOptions::default().validate(), Ok(()));
+    }
+
+    #[test]
+    fn an_option_under_which_nobody_could_be_served_is_named() {
+        type Change = fn(&mut BrokerOptions);
+        let changes: [(&str, Change); 10] = [
+            ("name", |options| options.name = "n".repeat(256)),
+            ("limits.frame", |options| options.limits.frame = 10),
+            ("max_sessions", |options| options.max_sessions = 0),
+            ("produce_window", |options| options.produce_window = 0),
+            ("consume_budget", |options| options.consume_budget = 0),
+            ("idle_max", |options| options.idle_max = Duration::from_millis(999)),
+            ("idle_default", |options| options.idle_default = Duration::from_hours(1)),
+            ("retention_interval", |options| options.retention_interval = Duration::ZERO),
+            ("first_frame_deadline", |options| options.first_frame_deadline = Duration::MAX),
+            ("topic_defaults.partitions", |options| options.topic_defaults.partitions = 0),
+        ];
+        for (option, change) in changes {
+            let mut options = BrokerOptions::default();
+            change(&mut options);
+            assert_eq!(options.validate().unwrap_err().option, option);
         }
     }
 }

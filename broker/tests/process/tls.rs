@@ -126,6 +126,28 @@ fn a_hangup_reloads_and_the_configuration_is_read_anew_too() {
 }
 
 #[test]
+fn a_limit_of_connections_holds_for_every_transport_and_can_be_raised_while_the_broker_runs() {
+    let house = House::new();
+    let limited = |connections| format!("{CONFIG}[limits]\nconnections = {connections}\n");
+    let (_, mut broker) = serve_with(&house, &limited(1));
+    let list = |url: String| house.run(["topic", "list", "--ca", "ca.pem", "--timeout", "1s", "--url", &url]);
+    list(broker.tls()).ok();
+    list(broker.quic()).ok();
+    let silent = std::net::TcpStream::connect(("127.0.0.1", broker.port)).unwrap();
+    for url in [broker.tls(), broker.quic()] {
+        list(url).failed();
+    }
+    house.write("s.toml", limited(10));
+    broker.process.signal("HUP");
+    broker.process.wait_for("reloaded");
+    for url in [broker.tls(), broker.quic()] {
+        list(url).ok();
+    }
+    drop(silent);
+    broker.stop();
+}
+
+#[test]
 fn changed_files_are_noticed_by_themselves() {
     let house = House::new();
     let (authority, mut broker) = serve_with(&house, &CONFIG.replace("false", "true"));

@@ -1,15 +1,19 @@
 //! Who is let in: limits, deadlines, identities.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use sealstream_broker::server::{Anonymous, BrokerOptions};
+use sealstream_broker::log::clock::SystemClock;
+use sealstream_broker::log::memory::{MemoryEngine, MemoryStore};
+use sealstream_broker::server::{Anonymous, Broker, BrokerOptions};
 use sealstream_client::wire::session::OpenSessionError;
 use sealstream_protocol::message::hello::{Hello, Ping, Pong, Secret, SessionKind};
 use sealstream_protocol::message::{Fault, FaultClass, FaultCode, Message};
 use sealstream_transport::Transport as _;
-use tokio::io::AsyncReadExt as _;
+use sealstream_transport::memory::MemoryNetwork;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use crate::harness::{PATIENCE, TestBroker, Wire, assert_code, eventually, greeting, server};
+use crate::harness::{PATIENCE, TestBroker, Wire, assert_code, eventually, greeting};
 
 async fn refusal(broker: &TestBroker, hello: Hello) -> Fault {
     match broker.try_session(hello).await {
@@ -76,33 +80,47 @@ async fn a_session_too_many_is_told_to_come_again_and_finds_a_place_when_one_is_
 }
 
 #[tokio::test]
-async fn a_connection_too_many_is_turned_away_before_its_handshake() {
-    let broker = TestBroker::with(BrokerOptions { max_connections: 1, ..BrokerOptions::default() }).await;
-    let outbound = broker.connect().await;
-    let mut wire = Wire::open(outbound.open().await.unwrap(), greeting(SessionKind::Admin)).await.unwrap();
-    assert!(broker.network.connect(&server(broker.addr())).await.is_err());
-    wire.assert_silent().await;
-    wire.finish().await;
-    outbound.close(0).await;
-    let target = server(broker.addr());
-    eventually("the place is free", async || broker.network.connect(&target).await.is_ok()).await;
+async fn a_greeting_too_many_is_told_to_come_again_and_finds_a_place_when_one_is_free() {
+    let broker = TestBroker::with(BrokerOptions { max_greetings: 1, ..BrokerOptions::default() }).await;
+    let mut undecided = broker.stream().await;
+    undecided.send.write_all(&[40, 0]).await.unwrap(); // half a Hello
+    eventually("the first stream takes the place", async || {
+        matches!(
+            broker.try_session(greeting(SessionKind::Admin)).await,
+            Err(OpenSessionError::Refused(fault)) if fault.code_known() == Some(FaultCode::Busy) && fault.retry_after_ms.is_some()
+        )
+    })
+    .await;
+    drop(undecided);
+    eventually("the place is free", async || broker.try_session(greeting(SessionKind::Admin)).await.is_ok())
+        .await;
     broker.stop().await;
+}
+
+#[tokio::test]
+async fn options_under_which_nobody_could_be_served_are_refused() {
+    let listener = MemoryNetwork::new().listen("127.0.0.1:0".parse().unwrap()).await.unwrap();
+    let options = BrokerOptions { produce_window: 0, ..BrokerOptions::default() };
+    let engine = Arc::new(MemoryEngine::over(&MemoryStore::new(1), Arc::new(SystemClock)));
+    let error = Broker::start(options, engine, vec![listener]).await.unwrap_err();
+    assert_eq!(error.to_string(), "BrokerOptions::produce_window is 0: it must be from 1 to 4294967295");
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_connection_without_a_stream_gives_its_place_up_at_the_deadline() {
-    let broker = TestBroker::with(BrokerOptions { max_connections: 1, ..BrokerOptions::default() }).await;
+    let broker = TestBroker::start().await;
     let silent = broker.connect().await;
-    assert!(broker.network.connect(&server(broker.addr())).await.is_err());
+    tokio::time::sleep(Duration::from_secs(9)).await;
+    drop(silent.open().await.unwrap());
+    let silent = broker.connect().await;
     tokio::time::sleep(Duration::from_secs(11)).await;
-    broker.admin().await.assert_silent().await;
-    drop(silent);
+    assert!(silent.open().await.is_err());
     broker.stop().await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_connection_that_was_used_may_rest_a_while_and_not_for_ever() {
-    let broker = TestBroker::with(BrokerOptions { max_connections: 1, ..BrokerOptions::default() }).await;
+    let broker = TestBroker::start().await;
     let outbound = broker.connect().await;
     for _ in 0..3 {
         let stream = outbound.open().await.unwrap();
@@ -110,7 +128,7 @@ async fn a_connection_that_was_used_may_rest_a_while_and_not_for_ever() {
         tokio::time::sleep(Duration::from_secs(50)).await;
     }
     tokio::time::sleep(Duration::from_secs(130)).await;
-    broker.admin().await.assert_silent().await;
+    assert!(outbound.open().await.is_err());
     broker.stop().await;
 }
 
@@ -118,7 +136,7 @@ async fn a_connection_that_was_used_may_rest_a_while_and_not_for_ever() {
 async fn a_stream_that_says_half_a_hello_is_ended_at_the_deadline() {
     let broker = TestBroker::start().await;
     let mut stream = broker.stream().await;
-    tokio::io::AsyncWriteExt::write_all(&mut stream.send, &[40, 0]).await.unwrap();
+    stream.send.write_all(&[40, 0]).await.unwrap();
     let mut wire = Wire::raw(stream);
     assert_code(&wire.recv_error().await, FaultCode::Idle);
     broker.stop().await;
@@ -167,7 +185,7 @@ async fn a_peer_that_connects_and_says_nothing_delays_nobody() {
     let broker = TestBroker::start().await;
     let quiet = broker.connect().await;
     let mut stream = quiet.open().await.unwrap();
-    tokio::io::AsyncWriteExt::write_all(&mut stream.send, &[1]).await.unwrap();
+    stream.send.write_all(&[1]).await.unwrap();
     broker.create("events", 1).await;
     let mut producer = broker.producer("events").await;
     producer.assert_silent().await;

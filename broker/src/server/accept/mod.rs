@@ -14,7 +14,6 @@ use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
 
-use super::admission::Place;
 use super::broker::Core;
 use super::session;
 use super::standing::Standing;
@@ -27,19 +26,14 @@ pub(super) async fn accept(core: Arc<Core>, listener: Box<dyn Listener>) {
     let addr = listener.local_addr();
     tracing::debug!(%addr, "listening");
     while let Some(Some(incoming)) = core.draining.run_until_cancelled(listener.accept()).await {
-        let Some(place) = core.connections.take() else {
-            tracing::warn!(limit = core.options.max_connections, remote = %incoming.remote_addr(), "turned away: too many connections");
-            incoming.refuse();
-            continue;
-        };
         let span = tracing::info_span!("connection", remote = %incoming.remote_addr());
-        core.tasks.spawn(serve(Arc::clone(&core), incoming, addr, place).instrument(span));
+        core.tasks.spawn(serve(Arc::clone(&core), incoming, addr).instrument(span));
     }
     core.aborted.run_until_cancelled(listener.close()).await;
 }
 
 /// Owns a connection from its first byte until its last session is over.
-async fn serve(core: Arc<Core>, incoming: Box<dyn Incoming>, local: SocketAddr, _place: Place) {
+async fn serve(core: Arc<Core>, incoming: Box<dyn Incoming>, local: SocketAddr) {
     let handshake = core.draining.run_until_cancelled(incoming.handshake()).await;
     let inbound = match handshake {
         Some(Ok(inbound)) => inbound,

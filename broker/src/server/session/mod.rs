@@ -81,7 +81,7 @@ async fn converse(core: Arc<Core>, stream: Stream, local: SocketAddr, standing: 
     let Stream { recv, send, peer } = stream;
     let mut reader = FrameReader::new(recv, MAX_HELLO);
     let mut writer = FrameWriter::new(send);
-    let Some(stranger) = core.strangers.take() else {
+    let Some(greeting) = core.greetings.take() else {
         let text = "too many clients are saying Hello at this moment: try again later";
         let fault = Fault::new(FaultCode::Busy, text).retry_after(PLACE_RETRY);
         return say_goodbye(reader, writer, End::Failed(fault)).await;
@@ -96,7 +96,7 @@ async fn converse(core: Arc<Core>, stream: Stream, local: SocketAddr, standing: 
         Ok(greeted) => greeted,
         Err(end) => return say_goodbye(reader, writer, end).await,
     };
-    drop(stranger);
+    drop(greeting);
     reader.set_max_frame(core.options.limits.frame);
     let heart = Heart::new(Duration::from_millis(u64::from(welcome.idle_ms)));
     writer.feed(&Message::Welcome(welcome));
