@@ -102,13 +102,25 @@ async fn a_sealed_log_that_lacks_a_segment_is_read_only() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn recovery_reads_no_further_back_than_the_checkpoint() {
-    let simulated = Simulated::with(SegmentedOptions { segment_bytes: 4 << 20, ..small() }, false);
+async fn a_log_that_lacks_what_a_checkpoint_covers_is_read_only_and_begins_where_it_can_be_read() {
+    let simulated = Simulated::new(false);
     let life = Life::begin(&simulated).await;
     let id = life.ids[0];
-    for sequence in 0..100 {
+    for sequence in 0..40 {
         life.append(id, &batch_of(1, sequence, 1, 2_000, Codec::None)).await;
     }
+    saved(id, &simulated).await;
+    kill(life, &simulated).await;
+    simulated.disk.mount().remove_file(&segment(id, 0)).unwrap();
+    let life = Life::begin(&simulated).await;
+    let partition = life.partition(id);
+    assert!(partition.read_only);
+    assert!(partition.start > 0 && partition.durable_end >= 39, "{partition:?}");
+    assert!(life.read(id, partition.start, 1).await.unwrap().next > partition.start);
+}
+
+/// Waits until the partition has a checkpoint; returns its path.
+async fn saved(id: PartitionId, simulated: &Simulated) -> PathBuf {
     let checkpoint = segment(id, 0).with_file_name("checkpoint");
     soon(async {
         while !simulated.disk.files().iter().any(|(path, _)| *path == checkpoint) {
@@ -116,6 +128,18 @@ async fn recovery_reads_no_further_back_than_the_checkpoint() {
         }
     })
     .await;
+    checkpoint
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn recovery_reads_no_further_back_than_the_checkpoint() {
+    let simulated = Simulated::with(SegmentedOptions { segment_bytes: 4 << 20, ..small() }, false);
+    let life = Life::begin(&simulated).await;
+    let id = life.ids[0];
+    for sequence in 0..100 {
+        life.append(id, &batch_of(1, sequence, 1, 2_000, Codec::None)).await;
+    }
+    let checkpoint = saved(id, &simulated).await;
     kill(life, &simulated).await;
     // Damage that was long synced: for `verify` to find, and for readers.
     simulated.disk.corrupt(&segment(id, 0), 5_000, 1).unwrap();

@@ -191,18 +191,19 @@ fn unsealed(
     let floor = request.floor.max(known).max(state.start);
     let scan = scan(request, state, &segments, checkpoint)?;
     let floor = floor.max(scan.durable_end);
-    let start = state.start.max(segments.first().map_or(0, |first| first.base));
+    let missing = segments.first().is_some_and(|first| first.base > state.start);
     let mut found = Recovered {
-        start,
         end: scan.end,
         last_time: scan.last_time,
         producers: scan.producers,
         saved: scan.saved,
         ..empty(state, false)
     };
-    if scan.end.offset < floor {
-        found.corruption = Some(scan.reason);
-        found.end.offset = floor;
+    if scan.end.offset < floor || missing && floor > state.start {
+        let reason = if missing { format!("segment {} is missing", state.start) } else { scan.reason };
+        found.corruption = Some(reason);
+        found.start = segments.first().map_or(state.start, |first| first.base);
+        found.end.offset = floor.max(scan.end.offset);
         found.segments = segments;
         return Ok(found);
     }
