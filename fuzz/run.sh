@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
 # Fuzzes every target, or those named: fuzz/run.sh [SECONDS [TARGET…]], by default 60 seconds each.
 # Needs the stable toolchain and a C++ compiler: the instrumentation is switched on in the compiler by hand. Starts from the
-# vectors of the protocol and keeps what it finds in fuzz/corpus. Fails when a target does, and names the input that did it.
+# vectors of the protocol and from seeds/, and keeps what it finds in fuzz/corpus. Fails when a target does, and names the input that did it.
 set -euo pipefail
 cd "$(dirname "$0")"
 
 seconds=${1:-60}
 shift || true
 targets=("$@")
-[ ${#targets[@]} -gt 0 ] || targets=(frame message batch entry ticket)
+[ ${#targets[@]} -gt 0 ] || targets=(frame message batch entry ticket pem crl staple)
 
 host=$(rustc -vV | sed -n 's/^host: //p')
 export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$PWD/target}
@@ -42,6 +42,8 @@ for target in "${targets[@]}"; do
         { printf '\2%033d' 0 | tr 0 '\0'; printf '\200\0\0\0\0\0\0\0'; printf %016dsession 0 | tr 0 '\0'; } >corpus/ticket/claims
         printf '\3# one\n%064d\n' 1 >corpus/ticket/secret
         ;;
+    pem) cp ../transport/src/tls/testdata/* corpus/pem ;;
+    crl | staple) cp "seeds/$target"/* "corpus/$target" ;;
     esac
 done
 

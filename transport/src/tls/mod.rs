@@ -13,6 +13,8 @@
 
 mod chain;
 mod classify;
+#[cfg(any(fuzzing, feature = "test-util"))]
+mod fuzzing;
 mod handshake;
 mod identity;
 #[cfg(test)]
@@ -47,6 +49,9 @@ use crate::peer::TransportKind;
 
 pub(crate) use classify::tls_error;
 pub use classify::{Side, classify, classify_io, stream_error};
+#[cfg(any(fuzzing, feature = "test-util"))]
+#[doc(hidden)]
+pub use fuzzing::{fuzz_crl, fuzz_pem, fuzz_staple};
 pub use handshake::{ClientHandshake, ServerHandshake, Verified};
 pub use identity::{identity_of, spki_sha256};
 pub use material::{

@@ -54,29 +54,35 @@ impl CrlSource {
             }
             Self::File(path) => path,
         };
-        let bytes = read(WHAT, path)?;
-        let origin = path.display().to_string();
-        // DER begins with a SEQUENCE; PEM with text.
-        if bytes.first() == Some(&0x30) {
-            let list = CertificateRevocationListDer::from(bytes.to_vec());
-            return Ok(Source { origin, lists: vec![list], issuers: Vec::new() });
-        }
-        let bad = |error: pem::Error| malformed(WHAT, path, &error);
-        let lists: Vec<_> =
-            CertificateRevocationListDer::pem_slice_iter(&bytes).collect::<Result<_, _>>().map_err(bad)?;
-        let issuers = CertificateDer::pem_slice_iter(&bytes).collect::<Result<_, _>>().map_err(bad)?;
-        if lists.is_empty() {
-            return Err(super::pem::wrong_label(WHAT, path, &bytes, "X509 CRL"));
-        }
-        Ok(Source { origin, lists, issuers })
+        Source::parse(path, &read(WHAT, path)?)
     }
 }
 
 /// One source, read.
-struct Source {
+pub(super) struct Source {
     origin: String,
     lists: Vec<CertificateRevocationListDer<'static>>,
-    issuers: Vec<CertificateDer<'static>>,
+    pub(super) issuers: Vec<CertificateDer<'static>>,
+}
+
+impl Source {
+    /// The lists in the content of a file, and the certificates of their issuers.
+    pub(super) fn parse(path: &Path, bytes: &[u8]) -> Result<Self, MaterialError> {
+        let origin = path.display().to_string();
+        // DER begins with a SEQUENCE; PEM with text.
+        if bytes.first() == Some(&0x30) {
+            let list = CertificateRevocationListDer::from(bytes.to_vec());
+            return Ok(Self { origin, lists: vec![list], issuers: Vec::new() });
+        }
+        let bad = |error: pem::Error| malformed(WHAT, path, &error);
+        let lists: Vec<_> =
+            CertificateRevocationListDer::pem_slice_iter(bytes).collect::<Result<_, _>>().map_err(bad)?;
+        let issuers = CertificateDer::pem_slice_iter(bytes).collect::<Result<_, _>>().map_err(bad)?;
+        if lists.is_empty() {
+            return Err(super::pem::wrong_label(WHAT, path, bytes, "X509 CRL"));
+        }
+        Ok(Self { origin, lists, issuers })
+    }
 }
 
 /// What to do with a certificate of which no list says anything.
@@ -149,10 +155,19 @@ impl Revocations {
         policy: CrlPolicy,
         now: UnixTime,
     ) -> Result<Self, MaterialError> {
+        let sources = sources.iter().map(CrlSource::read).collect::<Result<Vec<_>, _>>()?;
+        Self::check(sources, anchors, policy, now)
+    }
+
+    pub(super) fn check(
+        sources: Vec<Source>,
+        anchors: &RootCertStore,
+        policy: CrlPolicy,
+        now: UnixTime,
+    ) -> Result<Self, MaterialError> {
         let now = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
         let mut checked: Vec<Checked> = Vec::new();
-        for source in sources {
-            let Source { origin, lists, issuers } = source.read()?;
+        for Source { origin, lists, issuers } in sources {
             let bad = |detail| MaterialError::BadRevocationList { origin: origin.clone(), detail };
             let issuers = trusted(&issuers, anchors).map_err(bad)?;
             for list in lists {

@@ -100,12 +100,18 @@ impl fmt::Debug for Staple {
 }
 
 /// The dates of a response that has passed.
-fn check(
+pub(super) fn check(
     der: &[u8],
     leaf: &CertificateDer<'_>,
     issuer: &CertificateDer<'_>,
     now: UnixTime,
 ) -> Result<(i64, i64), String> {
+    let response = parse(der)?;
+    check_signature(&response, issuer, now)?;
+    dates_for(&response, leaf, issuer, now)
+}
+
+pub(super) fn parse(der: &[u8]) -> Result<BasicOcspResponse, String> {
     let damaged = |error: der::Error| format!("it is no OCSP response in DER: {error}");
     let response = OcspResponse::from_der(der).map_err(damaged)?;
     if response.response_status != OcspResponseStatus::Successful {
@@ -115,10 +121,18 @@ fn check(
     if bytes.response_type != BasicOcspResponse::OID {
         return Err(format!("it is a response of another kind ({})", bytes.response_type));
     }
-    let basic = BasicOcspResponse::from_der(bytes.response.as_bytes()).map_err(damaged)?;
-    check_signature(&basic, issuer, now)?;
+    BasicOcspResponse::from_der(bytes.response.as_bytes()).map_err(damaged)
+}
+
+/// The dates of what a response says about a leaf, if that is good, whoever signed it.
+pub(super) fn dates_for(
+    response: &BasicOcspResponse,
+    leaf: &CertificateDer<'_>,
+    issuer: &CertificateDer<'_>,
+    now: UnixTime,
+) -> Result<(i64, i64), String> {
     let mut about_it = None;
-    for single in &basic.tbs_response_data.responses {
+    for single in &response.tbs_response_data.responses {
         if is_about(&single.cert_id, leaf, issuer)? {
             about_it = Some(single);
         }
