@@ -14,7 +14,7 @@ use crate::log::disk::{Disk, DiskFile, read_full};
 use crate::log::engine::PartitionId;
 use crate::log::segmented::layout::ShardDir;
 use crate::log::segmented::meta::{MetaRecord, MetaState};
-use crate::log::segmented::segment::{epoch_of, segment_header};
+use crate::log::segmented::segment::{epoch_of, is_stale, segment_header};
 
 /// A half is as large as the options say, or as one commit that had to go in whole: at most 16 MiB × 256 batches.
 const MAX_HALF: usize = 4 << 30;
@@ -130,11 +130,15 @@ impl Replay<'_> {
         }
         let path = partition.segment(place.segment);
         if !self.touched.contains_key(&path) {
-            let file = if segments.contains(&place.segment) {
-                self.disk.open(&path)?
-            } else {
-                // Its name was lost, though that of a later one may not have been.
-                self.disk.create(&path)?
+            // Its name may be lost, though that of a later one is not; or one of the same name, that a cut had removed, is back.
+            let found = segments.contains(&place.segment).then(|| self.disk.open(&path)).transpose()?;
+            let file = match found {
+                Some(file) if !is_stale(&*file, place.id, place.segment, &state.epochs)? => file,
+                Some(_) => {
+                    self.disk.remove_file(&path)?;
+                    self.disk.create(&path)?
+                }
+                None => self.disk.create(&path)?,
             };
             // Its name may be in the cache alone, as a process that was killed left it.
             self.disk.sync_dir(partition.path())?;
