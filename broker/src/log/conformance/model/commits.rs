@@ -87,7 +87,7 @@ impl Driver<'_> {
         }
     }
 
-    /// Asks which of the producers whose batches are all gone are known.
+    /// Asks which of the producers of trimmed batches are known.
     pub(super) async fn forget_producers(&mut self, partition: usize) {
         let shard = self.shard();
         let model = &mut self.model.partitions[partition];

@@ -1,6 +1,6 @@
 //! What the model knows: what was sent, what was said of it, and what must hold therefore.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use bytes::Bytes;
 use uuid::Uuid;
@@ -65,7 +65,7 @@ pub(super) struct PartitionModel {
     /// How far a trim may have come that was not confirmed.
     pub(super) start_below: u64,
     pub(super) perhaps_deleted: bool,
-    /// It was trimmed while the disk failed: if there was no room to save what is known of the producers, those whose batches are all
+    /// It was trimmed while the disk failed: if there was no room to save what is known of the producers, those whose first batch is
     /// gone may be unknown after a crash.
     pub(super) perhaps_forgetful: bool,
 }
@@ -99,19 +99,10 @@ impl PartitionModel {
         Some(last.1 + 1)
     }
 
-    /// The producers all of whose batches were trimmed.
-    pub(super) fn trimmed_producers(&self) -> Vec<Uuid> {
-        let mut producers: Vec<Uuid> =
-            self.log.iter().filter_map(|known| known.source).map(|(producer, _)| producer).collect();
-        producers.sort();
-        producers.dedup();
-        let there = |producer: &Uuid| {
-            self.log.iter().any(|known| {
-                known.next > self.start && known.source.is_some_and(|(other, _)| other == *producer)
-            })
-        };
-        producers.retain(|producer| !there(producer));
-        producers
+    /// The producers of batches that were trimmed.
+    pub(super) fn trimmed_producers(&self) -> BTreeSet<Uuid> {
+        let trimmed = self.log.iter().filter(|known| known.next <= self.start);
+        trimmed.filter_map(|known| known.source).map(|(producer, _)| producer).collect()
     }
 
     /// Nothing is known of this producer any more.

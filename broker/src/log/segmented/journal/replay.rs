@@ -124,9 +124,12 @@ impl Replay<'_> {
         }
         let partition = self.dir.partition(place.id);
         let segments = partition.segments(self.disk)?;
-        let next = segments.iter().find(|base| **base > place.segment);
-        if next.is_some_and(|next| *next < place.end) {
-            return Ok(());
+        // The log goes on in a segment after a cut: what this place was given for is history.
+        for base in segments.iter().filter(|base| (place.segment + 1..place.end).contains(base)) {
+            let later = self.disk.open(&partition.segment(*base))?;
+            if !is_stale(&*later, place.id, *base, &state.epochs)? {
+                return Ok(());
+            }
         }
         let path = partition.segment(place.segment);
         if !self.touched.contains_key(&path) {

@@ -134,8 +134,8 @@ impl Writer {
 
     /// Trims what can be trimmed now. What is let go of is in synced segments, for a repair begins where they end; and what is known of
     /// the producers outlives the batches that taught it, so that it is saved first. Unless the disk is `full`: the
-    /// room that a trim frees may be what that lacked. Then producers whose batches are all gone are not known any more
-    /// after a crash.
+    /// room that a trim frees may be what that lacked. Then producers whose first batch is gone are not known any more after a
+    /// crash.
     pub(super) fn continue_trims(&mut self, id: PartitionId, full: bool) {
         let Some(partition) = self.partitions.get_mut(&id) else { return };
         for trim in std::mem::take(&mut partition.trims) {
@@ -148,6 +148,10 @@ impl Writer {
             let synced = partition.synced.offset >= cut;
             let saved = partition.checkpoints.saved >= cut || partition.is_corrupt();
             if synced && (saved || full) {
+                if !saved {
+                    // Saved behind the next append: there may be room then.
+                    partition.checkpoints.uncaptured = self.env.options.checkpoint_bytes;
+                }
                 self.trim_now(id, cut, trim.reply);
                 continue;
             }
