@@ -1,6 +1,7 @@
 //! What a program may tune about its connections: the application protocol, the deadlines, and how a dead peer is
 //! noticed. Every default is a named constant that carries its arithmetic.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::admission::Admission;
@@ -81,6 +82,9 @@ pub struct TransportOptions {
     /// How long bytes sent over TCP may stay unacknowledged, a reader that pauses included; `None` leaves it to the kernel.
     /// [`DEFAULT_TCP_USER_TIMEOUT`] by default.
     pub tcp_user_timeout: Option<Duration>,
+    /// Where outgoing connections come from, on a machine with several addresses; by default the kernel chooses. Servers with
+    /// addresses of the other family only cannot be reached from it.
+    pub local_address: Option<IpAddr>,
     /// Connections that may wait in the kernel to be accepted; [`DEFAULT_ACCEPT_BACKLOG`] by default.
     pub accept_backlog: u32,
     /// Whom listeners let in, one for all of a process; by default one of its own, shared by clones of these options.
@@ -103,6 +107,7 @@ impl TransportOptions {
             deadlines: Deadlines::default(),
             keep_alive: Some(DEFAULT_KEEP_ALIVE),
             tcp_user_timeout: Some(DEFAULT_TCP_USER_TIMEOUT),
+            local_address: None,
             accept_backlog: DEFAULT_ACCEPT_BACKLOG,
             admission: Admission::default(),
             observers: Observers::default(),

@@ -2,7 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, its helpers too")]
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use sealstream_transport::testing::pki::{Authority, Leaf};
 use sealstream_transport::testing::run;
@@ -14,7 +14,7 @@ use sealstream_transport::{
 use tokio::net::{TcpListener, UdpSocket};
 use tokio::task::JoinSet;
 
-const ANYWHERE: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+const ANYWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
 struct World {
     serving: Receiver,
@@ -129,6 +129,40 @@ fn what_nobody_could_vouch_for_is_not_dialled() {
             let refused = connector.connect(&Server::named(endpoint)).await.unwrap_err();
             assert!(matches!(refused, ConnectError::Configuration(_)), "{refused:?}");
             assert!(refused.is_permanent() && refused.to_string().contains("localhost"), "{refused}");
+        }
+    });
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn connections_come_from_the_address_that_the_options_name() {
+    run("local address", async {
+        let authority = Authority::new("Test CA");
+        let material = Material::new().with_server_identity(authority.issue(&Leaf::localhost()).identity());
+        let serving = Store::new(&material).unwrap().receiver();
+        let trusting = Store::new(&Material::new().with_roots([authority.trust()])).unwrap().receiver();
+        // Every address of 127.0.0.0/8 is this machine's.
+        let local = IpAddr::from([127, 1, 2, 3]);
+        let from = |local| TransportOptions { local_address: Some(local), ..options() };
+        let listeners = [
+            ("tls", TcpTransport::new(serving.clone(), options()).listen(ANYWHERE).await.unwrap()),
+            ("quic", QuicTransport::new(serving, options()).listen(ANYWHERE).await.unwrap()),
+        ];
+        for (scheme, listener) in listeners {
+            let connector = Connector::new(&trusting, &from(local));
+            let url = format!("{scheme}://127.0.0.1:{}", listener.local_addr().port());
+            let server = Server::named(connector.endpoint(&url).unwrap());
+            let (outbound, remote) = tokio::join!(connector.connect(&server), async {
+                let incoming = listener.accept().await.unwrap();
+                let remote = incoming.remote_addr();
+                drop(incoming.handshake().await.unwrap());
+                remote
+            });
+            assert_eq!(remote.ip(), local, "{scheme}");
+            drop(outbound);
+            let elsewhere = Connector::new(&trusting, &from(Ipv6Addr::LOCALHOST.into()));
+            let refused = elsewhere.connect(&server).await.unwrap_err();
+            assert!(matches!(refused, ConnectError::Unreachable { .. }), "{scheme}: {refused:?}");
         }
     });
 }

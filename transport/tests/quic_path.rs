@@ -4,10 +4,11 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use quinn::crypto::rustls::QuicClientConfig;
 use rustls::RootCertStore;
-use sealstream_transport::quic::{MAX_MTU, MIN_MTU, QuicOptions, QuicTransport};
+use sealstream_transport::quic::{DEFAULT_IDLE_TIMEOUT, MAX_MTU, MIN_MTU, QuicOptions, QuicTransport};
 use sealstream_transport::testing::backends::{ALPN, World};
 use sealstream_transport::testing::proxy::UdpProxy;
 use sealstream_transport::testing::{Pattern, eventually};
@@ -16,6 +17,7 @@ use sealstream_transport::{
     Endpoint, Expectation, Handshake, Listener, Scheme, Server, Transport, TransportOptions,
 };
 use tokio::io::AsyncWriteExt;
+use tokio::time::timeout;
 
 const MEGABYTE: u64 = 1 << 20;
 
@@ -112,4 +114,30 @@ async fn no_ticket_of_ours_allows_early_data_though_it_resumes() {
     let (connection, inbound) = tokio::join!(connecting, accept());
     connection.unwrap();
     assert_eq!(inbound.peer().handshake, Handshake::Resumed);
+}
+
+#[tokio::test]
+async fn a_restarted_server_resets_the_connections_of_the_one_before() {
+    let world = World::new();
+    let first = listen(&world, QuicOptions::default()).await;
+    let path = UdpProxy::new(first.local_addr()).await.unwrap();
+    let client = QuicTransport::new(world.client(), TransportOptions::new(ALPN, 9));
+    let endpoint =
+        Endpoint { scheme: Scheme::Quic, host: "127.0.0.1".to_owned(), port: path.entrance().port() };
+    let server = Server { endpoint, expectation: Expectation::Name("localhost".to_owned()) };
+    let accept = async { first.accept().await.unwrap().handshake().await.unwrap() };
+    let (_inbound, outbound) = tokio::join!(accept, client.connect(&server));
+    let mut stream = outbound.unwrap().open().await.unwrap();
+    stream.send.write_all(b"before").await.unwrap();
+    // Of the same secret; the first says nothing more, as if its process had been killed.
+    let second = listen(&world, QuicOptions::default()).await;
+    path.redirect(second.local_addr());
+    let noticed = async {
+        while stream.send.write_all(b"after").await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(DEFAULT_IDLE_TIMEOUT / 2, noticed)
+        .await
+        .expect("the connection is reset long before its idle timeout");
 }

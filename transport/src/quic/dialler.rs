@@ -1,7 +1,7 @@
 //! Makes outgoing connections, all of them from one socket per address family.
 
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -37,6 +37,7 @@ pub(super) struct Dialler {
     profile: Profile,
     deadlines: Deadlines,
     observers: Observers,
+    local_address: Option<IpAddr>,
     max_datagram: u16,
     transport: Arc<TransportConfig>,
     initial: Initial,
@@ -65,6 +66,7 @@ impl Dialler {
             profile,
             deadlines: options.deadlines,
             observers: options.observers.clone(),
+            local_address: options.local_address,
             max_datagram: options.quic.max_mtu,
             transport,
             initial,
@@ -153,13 +155,17 @@ impl Dialler {
 
     fn bind(&self, towards: SocketAddr) -> io::Result<Endpoint> {
         let any = match towards {
-            SocketAddr::V4(_) => SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
-            SocketAddr::V6(_) => SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)),
+            SocketAddr::V4(_) => IpAddr::from(Ipv4Addr::UNSPECIFIED),
+            SocketAddr::V6(_) => IpAddr::from(Ipv6Addr::UNSPECIFIED),
         };
+        let local = self.local_address.unwrap_or(any);
+        if local.is_ipv4() != towards.is_ipv4() {
+            return Err(io::ErrorKind::AddrNotAvailable.into());
+        }
         Endpoint::new(
             EndpointKeys::of_process().endpoint_config(self.max_datagram),
             None,
-            socket::bind(any)?,
+            socket::bind(SocketAddr::new(local, 0))?,
             Arc::new(TrackedRuntime::new(self.tasks.clone())),
         )
     }

@@ -135,7 +135,7 @@ async fn connect_socket(
     address: SocketAddr,
 ) -> Result<(TcpStream, SocketAddr), ConnectError> {
     let connected = async {
-        let socket = TcpStream::connect(address).await?;
+        let socket = socket::connect(address, &shared.options).await?;
         // A port of our own range that nobody listens on can connect to itself.
         if socket.local_addr()? == address {
             return Err(io::ErrorKind::ConnectionRefused.into());

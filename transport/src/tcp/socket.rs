@@ -4,7 +4,7 @@ use std::io;
 use std::net::{Shutdown, SocketAddr};
 
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 use crate::options::{KEEP_ALIVE_INTERVAL, KEEP_ALIVE_PROBES, TransportOptions};
 
@@ -23,6 +23,14 @@ pub(super) fn listen(addr: SocketAddr, options: &TransportOptions) -> io::Result
     socket.bind(&addr.into())?;
     socket.listen(i32::try_from(options.accept_backlog).unwrap_or(i32::MAX))?;
     TcpListener::from_std(socket.into())
+}
+
+/// Connects, from the address that the options name, if they do.
+pub(super) async fn connect(addr: SocketAddr, options: &TransportOptions) -> io::Result<TcpStream> {
+    let Some(local) = options.local_address else { return TcpStream::connect(addr).await };
+    let socket = if addr.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    socket.bind(SocketAddr::new(local, 0))?;
+    socket.connect(addr).await
 }
 
 /// No delay always: whoever writes little and waits is not helped by a wait of the kernel's own. And the means to notice

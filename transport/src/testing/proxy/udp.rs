@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::fmt;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 use tokio::net::UdpSocket;
 use tokio::task::JoinSet;
@@ -16,7 +16,7 @@ const DATAGRAM: usize = 65_535;
 /// Clients served at once; datagrams of further ones are lost. More than a test has.
 const MAX_CLIENTS: usize = 64;
 
-/// Forwards datagrams to one address, and its answers back.
+/// Forwards datagrams to one address at a time, and its answers back.
 pub struct UdpProxy {
     entrance: SocketAddr,
     gate: Arc<Gate>,
@@ -25,6 +25,7 @@ pub struct UdpProxy {
 
 /// What the path lets through.
 struct Gate {
+    target: Mutex<SocketAddr>,
     /// Datagrams towards the target before the path closes that way.
     there: AtomicUsize,
     back: AtomicBool,
@@ -59,6 +60,7 @@ impl UdpProxy {
         let front = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let entrance = front.local_addr()?;
         let gate = Gate {
+            target: Mutex::new(target),
             there: AtomicUsize::new(there),
             back: AtomicBool::new(back),
             notice,
@@ -66,7 +68,7 @@ impl UdpProxy {
         };
         let gate = Arc::new(gate);
         let mut task = JoinSet::new();
-        task.spawn(forward(Arc::new(front), target, gate.clone()));
+        task.spawn(forward(Arc::new(front), gate.clone()));
         Ok(Self { entrance, gate, _task: task })
     }
 
@@ -80,6 +82,11 @@ impl UdpProxy {
         self.gate.largest.load(Ordering::SeqCst)
     }
 
+    /// Leads to another address from now on, as if what was at the first had been started again.
+    pub fn redirect(&self, target: SocketAddr) {
+        *self.gate.target.lock().expect("nobody panics while holding it") = target;
+    }
+
     /// Loses every datagram from now on.
     pub fn cut(&self) {
         self.gate.there.store(0, Ordering::SeqCst);
@@ -88,6 +95,10 @@ impl UdpProxy {
 }
 
 impl Gate {
+    fn target(&self) -> SocketAddr {
+        *self.target.lock().expect("nobody panics while holding it")
+    }
+
     fn measure(&self, length: usize) {
         self.largest.fetch_max(length, Ordering::SeqCst);
     }
@@ -104,8 +115,8 @@ impl fmt::Debug for UdpProxy {
     }
 }
 
-async fn forward(front: Arc<UdpSocket>, target: SocketAddr, gate: Arc<Gate>) {
-    let mut clients: HashMap<SocketAddr, Arc<UdpSocket>> = HashMap::new();
+async fn forward(front: Arc<UdpSocket>, gate: Arc<Gate>) {
+    let mut clients: HashMap<(SocketAddr, SocketAddr), Arc<UdpSocket>> = HashMap::new();
     let mut answers = JoinSet::new();
     let mut datagram = vec![0; DATAGRAM];
     loop {
@@ -114,12 +125,14 @@ async fn forward(front: Arc<UdpSocket>, target: SocketAddr, gate: Arc<Gate>) {
         if !gate.lets_one_there() {
             continue;
         }
-        if !clients.contains_key(&client) && clients.len() < MAX_CLIENTS {
+        let target = gate.target();
+        let way = (client, target);
+        if !clients.contains_key(&way) && clients.len() < MAX_CLIENTS {
             let Ok(back) = connected(target).await else { continue };
-            clients.insert(client, back.clone());
+            clients.insert(way, back.clone());
             answers.spawn(answer(back, front.clone(), client, gate.clone()));
         }
-        if let Some(back) = clients.get(&client) {
+        if let Some(back) = clients.get(&way) {
             (gate.notice)(&datagram[..length]);
             gate.measure(length);
             // A datagram that cannot be sent is a datagram lost.
