@@ -8,6 +8,7 @@ mod bench;
 mod config;
 mod connect;
 mod consume;
+mod descriptors;
 mod failure;
 mod health;
 

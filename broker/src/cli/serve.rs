@@ -17,7 +17,7 @@ use tokio::time::sleep;
 
 use super::args::{ConfigSource, Serve};
 use super::signals::{Signals, Told};
-use super::{Failure, config, logging};
+use super::{Failure, config, descriptors, logging};
 use crate::config::{Anonymous, Config, DurabilityName, TransportName};
 use crate::devca::{self, DevCertificate, Made};
 use crate::log::segmented::{SegmentedEngine, SegmentedOptions};
@@ -37,6 +37,7 @@ pub(super) fn serve(args: &Serve) -> Result<(), Failure> {
     };
     let config = source.read()?;
     logging::start("info", args.json)?;
+    descriptors::raise_limit(&config);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(run(source, config))
 }
