@@ -11,7 +11,6 @@ mod consume;
 mod descriptors;
 mod failure;
 mod health;
-
 mod lines;
 mod log;
 mod logging;

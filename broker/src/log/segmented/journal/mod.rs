@@ -112,10 +112,9 @@ impl Journal {
         half.position == 0 || half.position + bytes <= self.capacity
     }
 
-    /// Takes the room for a record of `bytes`, which [there is](Self::has_room). Also returns the partitions whose segments should be
-    /// synced from now on, if this has filled a half.
-    pub(super) fn reserve(&mut self, bytes: u64) -> io::Result<(Slot, Vec<PartitionId>)> {
-        let mut behind = Vec::new();
+    /// Takes the room for a record of `bytes`, which [there is](Self::has_room). If that fills a half, whatever else comes of it, the
+    /// partitions whose segments should be synced from now on go to `behind`.
+    pub(super) fn reserve(&mut self, bytes: u64, behind: &mut impl Extend<PartitionId>) -> io::Result<Slot> {
         if self.state == State::Failed {
             reset(&*self.disk, &self.dir)?;
             self.halves = Default::default();
@@ -145,7 +144,7 @@ impl Journal {
         let (generation, sequence) = (self.generation, self.sequence);
         let slot = Slot { file, position: half.position, generation, sequence, sync_dir };
         half.position += bytes;
-        Ok((slot, behind))
+        Ok(slot)
     }
 
     /// The record is durable: it has these partitions up to these offsets. Returns what names it, for the metadata that it held.

@@ -231,8 +231,7 @@ impl Writer {
     }
 
     fn journal(&mut self, builder: RecordBuilder) -> io::Result<()> {
-        let (slot, behind) = self.journal.reserve(builder.len())?;
-        self.draining.extend(behind);
+        let slot = self.journal.reserve(builder.len(), &mut self.draining)?;
         let shared = Arc::clone(&self.env.shared);
         self.env.syncers.submit(move || {
             let result = slot.write(builder);
