@@ -12,6 +12,7 @@
 #![expect(clippy::missing_panics_doc, reason = "all of it panics wherever a property does not hold")]
 
 pub mod backends;
+mod observing;
 mod pattern;
 pub mod pki;
 mod process;
@@ -20,6 +21,7 @@ mod run;
 pub mod security_suite;
 pub mod stream_suite;
 
+pub use observing::observe_handshake;
 pub use pattern::Pattern;
 pub use process::{alone, open_sockets, unprivileged};
 pub use run::{PATIENCE, eventually, polled, run};

@@ -78,7 +78,16 @@ impl Authority {
 
     /// A certificate for `leaf`, with the key of one issued before: a renewal.
     pub fn issue_again(&self, leaf: &Leaf, before: &Issued) -> Issued {
-        let key = KeyPair::from_pem(&before.key_pem()).expect("a key");
+        self.issue_for(leaf, &before.key_pem())
+    }
+
+    /// A certificate for `leaf`, with an RSA key of 2048 bits. It is the same key each time, for ring makes none.
+    pub fn issue_rsa(&self, leaf: &Leaf) -> Issued {
+        self.issue_for(leaf, include_str!("../../tls/testdata/rsa.pkcs8.key"))
+    }
+
+    fn issue_for(&self, leaf: &Leaf, key_pem: &str) -> Issued {
+        let key = KeyPair::from_pem(key_pem).expect("a key");
         let certificate = leaf.params().signed_by(&key, &self.issuer).expect("a certificate");
         let chain = std::iter::once(certificate).chain(self.chain.iter().cloned()).collect();
         Issued { chain, key }
