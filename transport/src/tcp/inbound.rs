@@ -103,8 +103,10 @@ async fn establish(
     if !offers_alpn {
         return Err(refuse_alpn(&context, start.io.into_socket(), shared));
     }
-    let accepting = meter.timed(start.into_stream(context.config()).into_fallible());
-    let tls = match admission.paced(accepting).await {
+    // The largest step of all, key exchange and signature, is made here and not when the future is polled.
+    let begin = || meter.step(|| start.into_stream(context.config()).into_fallible());
+    let accepting = admission.compute(begin).await;
+    let tls = match admission.paced(meter.timed(accepting)).await {
         Ok(tls) => tls,
         Err((error, wire)) => {
             linger_over(&error, Some(wire), shared);

@@ -2,9 +2,11 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use tokio::task::yield_now;
 use tokio::time;
 use tokio_util::sync::CancellationToken;
 
@@ -23,11 +25,17 @@ pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Pauses between two log lines about the same shortage: one line a second.
 const PAUSES_PER_LINE: u32 = 10;
 
+/// Connections accepted in a row, before all else that is ready goes first. Accepting one and beginning its task takes 40 µs:
+/// those who are connected wait for 0.2 ms, and not for as many peers as a storm has brought into the backlog.
+const ACCEPTS_IN_A_ROW: u32 = 4;
+
 /// A listening socket.
 #[derive(Debug)]
 pub(super) struct TcpListener {
     socket: Mutex<Option<Arc<tokio::net::TcpListener>>>,
     local_addr: SocketAddr,
+    /// Since the last rest.
+    accepted: AtomicU32,
     closed: CancellationToken,
     shared: Arc<Shared>,
 }
@@ -46,6 +54,7 @@ impl TcpListener {
         Ok(Self {
             socket: Mutex::new(Some(Arc::new(socket))),
             local_addr,
+            accepted: AtomicU32::new(0),
             closed: CancellationToken::new(),
             shared,
         })
@@ -59,7 +68,14 @@ impl TcpListener {
         let socket = self.socket()?;
         let mut pauses = 0;
         loop {
-            match socket.accept().await {
+            if self.accepted.load(Relaxed) >= ACCEPTS_IN_A_ROW {
+                // tokio goes on with a task that yields when it has polled its driver and emptied its queue.
+                yield_now().await;
+                self.accepted.store(0, Relaxed);
+            }
+            let accepted = socket.accept().await;
+            self.accepted.fetch_add(1, Relaxed);
+            match accepted {
                 Ok((stream, remote_addr)) => match self.shared.options.admission.admit(remote_addr) {
                     Ok(place) => {
                         let shared = Arc::clone(&self.shared);
