@@ -112,7 +112,8 @@ impl Driver<'_> {
                 base: entry.header.base_offset,
                 next: entry.next_offset(),
                 epoch: entry.header.log_epoch,
-                source: source_of(entry),
+                source: source_of(entry)
+                    .and_then(|source| model.remembered(entry.header.base_offset, source)),
                 batch: entry.batch.bytes().clone(),
                 promise: model.promise(),
             })

@@ -68,6 +68,8 @@ pub(super) struct PartitionModel {
     /// It was trimmed while the disk failed: if there was no room to save what is known of the producers, those whose first batch is
     /// gone may be unknown after a crash.
     pub(super) perhaps_forgetful: bool,
+    /// Producers that are not known any more, and the end of the log when that came out: what is below says nothing of them.
+    forgotten: HashMap<Uuid, u64>,
 }
 
 /// What is to be expected of an append.
@@ -107,9 +109,15 @@ impl PartitionModel {
 
     /// Nothing is known of this producer any more.
     pub(super) fn forget(&mut self, producer: Uuid) {
+        self.forgotten.insert(producer, self.end());
         for known in &mut self.log {
             known.source.take_if(|(other, _)| *other == producer);
         }
+    }
+
+    /// Whose batch the one at an offset is, as far as it is remembered.
+    pub(super) fn remembered(&self, base: u64, source: (Uuid, u64)) -> Option<(Uuid, u64)> {
+        self.forgotten.get(&source.0).is_none_or(|end| base >= *end).then_some(source)
     }
 
     pub(super) fn expect(&self, source: Option<(Uuid, u64)>) -> Expected {
@@ -140,6 +148,7 @@ impl PartitionModel {
         self.log.clear();
         (self.start, self.start_below, self.epoch) = (0, 0, epoch);
         (self.perhaps_deleted, self.perhaps_forgetful) = (false, false);
+        self.forgotten.clear();
     }
 }
 
@@ -244,6 +253,7 @@ impl Model {
                 start_below: 0,
                 perhaps_deleted: false,
                 perhaps_forgetful: false,
+                forgotten: HashMap::new(),
             })
             .collect();
         self.keys = vec![Cell::new(None); 4];
