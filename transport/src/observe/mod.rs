@@ -10,13 +10,15 @@
 //!
 //! Every `start` has one `finish`, also where the handshake was abandoned half-way. Without observers none of this reads a
 //! clock or allocates. [`HandshakeLog`] writes lines whose number does not grow with a storm; [`HandshakeMetrics`] counts,
-//! with the feature `metrics`.
+//! and [`ServedMetrics`] tells how long certificates hold, with the feature `metrics`.
 
 mod event;
 mod log;
 #[cfg(feature = "metrics")]
 mod metrics;
 mod probe;
+#[cfg(feature = "metrics")]
+mod served;
 
 use std::fmt;
 use std::sync::Arc;
@@ -28,6 +30,8 @@ pub use log::HandshakeLog;
 #[cfg(feature = "metrics")]
 pub use metrics::HandshakeMetrics;
 pub(crate) use probe::{Meter, Probe};
+#[cfg(feature = "metrics")]
+pub use served::ServedMetrics;
 
 /// Is told of handshakes. Every method returns at once: it is called in the task that makes the handshake.
 pub trait HandshakeObserver: Send + Sync {

@@ -64,6 +64,8 @@ pub(crate) use registry::{Judged, Registration, Standing};
 pub use reload::{MaterialSource, Reload, ReloadCounts, Reloader, Trigger};
 pub use resolver::ServedIdentity;
 pub use revocation::{CrlExpiry, CrlPolicy, CrlSource, CrlSummary, Revocations, UnknownStatus};
+#[cfg(feature = "metrics")]
+pub(crate) use sessions::unix_now;
 pub use sessions::{SessionCache, SessionKey};
 pub use snapshot::Snapshot;
 pub use staple::{Staple, StapleSource};

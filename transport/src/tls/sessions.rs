@@ -205,6 +205,6 @@ impl ClientSessionStore for HandshakeSessions {
 }
 
 /// Seconds since the Unix epoch.
-pub(super) fn unix_now() -> i64 {
+pub(crate) fn unix_now() -> i64 {
     i64::try_from(UnixTime::now().as_secs()).unwrap_or(i64::MAX)
 }
