@@ -38,13 +38,14 @@ impl Admission {
         step()
     }
 
-    /// Drives a future that computes when it is polled, such as a TLS handshake over a socket: every poll is one step. Pass
-    /// `&mut future` to keep it.
+    /// Drives a future that computes when it is made and when it is polled, such as a TLS handshake over a socket: making it and
+    /// polling it once is the first step, every further poll another one. Return `&mut future` to keep it.
     ///
     /// Cancellation safe where the future is.
-    pub async fn paced<F: Future + Unpin>(&self, mut future: F) -> F::Output {
+    pub async fn paced<F: Future + Unpin>(&self, begin: impl FnOnce() -> F) -> F::Output {
+        let mut turn = self.turn().await;
+        let mut future = begin();
         loop {
-            let turn = self.turn().await;
             if let Poll::Ready(output) = poll_once(&mut future).await {
                 return output;
             }
@@ -53,6 +54,7 @@ impl Admission {
             // wakes the task from here on, in the queue for the next turn too, is followed by a poll of the future. No waking
             // can be lost; one too many costs a turn.
             woken().await;
+            turn = self.turn().await;
         }
     }
 }

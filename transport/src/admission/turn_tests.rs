@@ -103,7 +103,7 @@ fn a_paced_future_is_polled_once_per_waking_and_holds_no_turn_while_it_waits() {
     let admission = one_turn();
     let (inner, peer) = handshake(&admission);
     let wakings = Arc::default();
-    let mut paced = pin!(admission.paced(inner));
+    let mut paced = pin!(admission.paced(|| inner));
     assert!(run(paced.as_mut(), &wakings).is_pending());
     assert!(take_turn(&admission).is_some(), "the turn was given back");
     Peer::speak(&peer);
@@ -120,7 +120,7 @@ fn a_waking_that_comes_while_the_task_waits_for_its_turn_is_not_lost() {
     let admission = one_turn();
     let (inner, peer) = handshake(&admission);
     let wakings = Arc::default();
-    let mut paced = pin!(admission.paced(inner));
+    let mut paced = pin!(admission.paced(|| inner));
     assert!(run(paced.as_mut(), &wakings).is_pending());
     let others = take_turn(&admission).unwrap();
     Peer::speak(&peer);
@@ -138,7 +138,7 @@ fn a_waking_that_comes_while_the_task_yields_is_not_lost() {
     let admission = one_turn();
     let (inner, peer) = handshake(&admission);
     let wakings = Arc::default();
-    let mut paced = pin!(admission.paced(inner));
+    let mut paced = pin!(admission.paced(|| inner));
     assert!(poll(paced.as_mut(), &wakings).is_pending(), "it has the turn and yields");
     assert!(take_turn(&admission).is_none());
     Peer::speak(&peer);
@@ -164,7 +164,7 @@ fn a_future_that_wakes_itself_is_polled_again() {
         }
     }
     let admission = one_turn();
-    assert!(run(pin!(admission.paced(Restless(10))), &Arc::default()).is_ready());
+    assert!(run(pin!(admission.paced(|| Restless(10))), &Arc::default()).is_ready());
 }
 
 #[test]
@@ -172,7 +172,7 @@ fn a_task_that_moves_is_woken_where_it_is() {
     let admission = one_turn();
     let (inner, peer) = handshake(&admission);
     let (before, after) = (Arc::default(), Arc::default());
-    let mut paced = pin!(admission.paced(inner));
+    let mut paced = pin!(admission.paced(|| inner));
     assert!(run(paced.as_mut(), &before).is_pending());
     assert!(run(paced.as_mut(), &after).is_pending(), "polled though nothing came");
     Peer::speak(&peer);
@@ -186,11 +186,11 @@ fn a_turn_comes_back_from_whoever_is_cancelled() {
     let admission = one_turn();
     let wakings = Arc::default();
     // While it yields with the turn.
-    let mut paced = Box::pin(admission.paced(handshake(&admission).0));
+    let mut paced = Box::pin(admission.paced(|| handshake(&admission).0));
     assert!(poll(paced.as_mut(), &wakings).is_pending());
     drop(paced);
     // While it waits for the peer.
-    let mut paced = Box::pin(admission.paced(handshake(&admission).0));
+    let mut paced = Box::pin(admission.paced(|| handshake(&admission).0));
     assert!(run(paced.as_mut(), &wakings).is_pending());
     drop(paced);
     // While it stands in the queue, and when its turn has come but it has not looked.
@@ -282,7 +282,7 @@ async fn many_paced_futures_on_many_threads_all_complete_and_never_more_at_once_
                 computing.fetch_sub(1, Ordering::SeqCst);
                 polled
             });
-            admission.paced(counted).await.unwrap();
+            admission.paced(|| counted).await.unwrap();
         });
         tasks.spawn(async move {
             tokio::task::yield_now().await;

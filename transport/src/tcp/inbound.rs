@@ -103,10 +103,9 @@ async fn establish(
     if !offers_alpn {
         return Err(refuse_alpn(&context, start.io.into_socket(), shared));
     }
-    // The largest step of all, key exchange and signature, is made here and not when the future is polled.
-    let begin = || meter.step(|| start.into_stream(context.config()).into_fallible());
-    let accepting = admission.compute(begin).await;
-    let tls = match admission.paced(meter.timed(accepting)).await {
+    // The largest step of all, key exchange and signature, is computed when the future is made and not when it is polled.
+    let begin = || meter.timed(meter.step(|| start.into_stream(context.config()).into_fallible()));
+    let tls = match admission.paced(begin).await {
         Ok(tls) => tls,
         Err((error, wire)) => {
             linger_over(&error, Some(wire), shared);
