@@ -15,7 +15,7 @@ use sealstream_client::{Client, Record};
 use sealstream_protocol::message::FaultCode;
 use sealstream_protocol::message::hello::SessionKind;
 use sealstream_transport::testing::pki::{Authority, Issued, Leaf};
-use sealstream_transport::tls::{ClientAuth, CrlSource, Material, Store};
+use sealstream_transport::tls::{ClientAuth, CrlSource, ExpiredClients, Material, Store};
 use sealstream_transport::{Connector, Endpoint, Expectation, QuicTransport, Scheme, Server, TcpTransport};
 use tokio::time::{Instant, timeout};
 
@@ -24,6 +24,9 @@ use crate::sealed::{SCHEMES, addr, anywhere, bind, transport_options};
 
 /// «Gone within a second», with a margin for a loaded machine.
 const PROMISE: Duration = Duration::from_secs(3);
+
+/// Of a certificate that is to expire: long enough for a handshake on a loaded machine.
+const LIFETIME: Duration = Duration::from_secs(3);
 
 /// A broker that trusts the clients of two authorities, and can be told otherwise.
 struct World {
@@ -131,6 +134,32 @@ async fn a_revoked_client_falls_and_so_does_one_without_a_certificate_once_they_
         falls(&mut nameless, "required").await;
         staying.assert_silent().await;
         world.publish(&world.material().with_client_auth(ClientAuth::Optional, [world.old.trust()]));
+    }
+    world.stop().await;
+}
+
+/// Time of its own passes: nothing is published when a certificate expires.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_whose_certificate_expires_falls_where_the_operator_says_so_and_stays_elsewhere() {
+    let world = World::new().await;
+    for policy in [ExpiredClients::Keep, ExpiredClients::Close] {
+        let mut material = world.material().with_client_auth(ClientAuth::Optional, [world.old.trust()]);
+        material.expired_clients = policy;
+        world.publish(&material);
+        for scheme in SCHEMES {
+            let brief = world.old.issue(&Leaf::new().dns("a").lasting(LIFETIME));
+            let mut expiring = world.wire(scheme, Some(&brief), SessionKind::Consume).await;
+            let mut staying = world.wire(scheme, None, SessionKind::Consume).await;
+            if policy == ExpiredClients::Close {
+                let fault = timeout(LIFETIME + PROMISE, expiring.recv_error()).await.unwrap();
+                assert_code(&fault, FaultCode::NoLongerTrusted);
+                assert!(fault.text.contains("expired"), "{fault}");
+            } else {
+                tokio::time::sleep(LIFETIME + Duration::from_secs(1)).await;
+                expiring.assert_silent().await;
+            }
+            staying.assert_silent().await;
+        }
     }
     world.stop().await;
 }
