@@ -1,0 +1,117 @@
+//! Both ends of one subject, each on a thread with a runtime of its own: what one of them costs is what its thread costs.
+//!
+//! The client's end runs on the calling thread. A runtime is driven only while its subject is measured, so that whatever one
+//! handshake leaves to be done, such as the last timers of a QUIC connection, is paid for by the next one of the same subject.
+
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread;
+
+use sealstream_transport::Scheme;
+use sealstream_transport::observe::Observers;
+use tokio::runtime::{Builder, Runtime};
+
+use crate::ends::{self, Accept, Dial, LANES};
+use crate::world::{Case, World};
+use crate::{bare_quic, bare_tls, ours};
+
+/// Whose code makes the handshakes.
+#[derive(Clone)]
+pub(crate) enum Maker {
+    /// Ours, and who is told of the server's handshakes.
+    Ours(Observers),
+    /// tokio-rustls, or quinn.
+    Bare,
+}
+
+impl Maker {
+    /// Its name, where it makes handshakes over this.
+    pub(crate) fn name(&self, scheme: Scheme) -> &'static str {
+        match (self, scheme) {
+            (Self::Ours(_), Scheme::Quic) => "ours, QUIC",
+            (Self::Ours(_), _) => "ours, TLS over TCP",
+            (Self::Bare, Scheme::Quic) => "quinn",
+            (Self::Bare, _) => "tokio-rustls",
+        }
+    }
+}
+
+type Job = Box<dyn FnOnce(&Runtime, &Arc<dyn Accept>) + Send>;
+
+/// A server and a client that dials it.
+pub(crate) struct Subject {
+    pub(crate) client: Runtime,
+    pub(crate) dialler: Arc<dyn Dial>,
+    pub(crate) port: u16,
+    jobs: SyncSender<Job>,
+}
+
+impl Subject {
+    /// A pair of ends that have already met: every lane has its tickets, and what is made once is made.
+    pub(crate) fn new(world: &World, maker: &Maker) -> Self {
+        let (server, client) = (runtime(), runtime());
+        let acceptor = server.block_on(listen(world, maker));
+        let port = acceptor.port();
+        let dialler: Arc<dyn Dial> = {
+            let _runtime = client.enter();
+            match (maker, world.case.scheme) {
+                (Maker::Ours(_), _) => Arc::new(ours::Dialler::new(world, port)),
+                (Maker::Bare, Scheme::Quic) => Arc::new(bare_quic::Dialler::new(world, port)),
+                (Maker::Bare, _) => Arc::new(bare_tls::Dialler::new(world, port)),
+            }
+        };
+        let (jobs, work) = sync_channel::<Job>(1);
+        // It ends with the subject, whose jobs it waits for.
+        thread::spawn(move || work.iter().for_each(|job| job(&server, &acceptor)));
+        let subject = Self { client, dialler, port, jobs };
+        subject.meet(world.case);
+        subject
+    }
+
+    /// Has the server do something in its own thread; the answer comes when it has.
+    pub(crate) fn server<T: Send + 'static>(
+        &self,
+        job: impl FnOnce(&Runtime, &Arc<dyn Accept>) -> T + Send + 'static,
+    ) -> Receiver<T> {
+        let (done, outcome) = sync_channel(1);
+        let job = move |runtime: &Runtime, acceptor: &Arc<dyn Accept>| {
+            // Nobody may want to know.
+            let _ = done.send(job(runtime, acceptor));
+        };
+        self.jobs.send(Box::new(job)).expect("a server");
+        outcome
+    }
+
+    /// Makes so many handshakes, and tells how many of them resumed a session.
+    pub(crate) fn converse(&self, count: usize) -> usize {
+        let served = self.server(move |runtime, acceptor| {
+            let before = acceptor.resumed();
+            runtime.block_on(ends::serve(&**acceptor, count));
+            acceptor.resumed() - before
+        });
+        self.client.block_on(ends::dial(&self.dialler, count));
+        served.recv().expect("a server")
+    }
+
+    fn meet(&self, case: Case) {
+        // Twice in each lane.
+        let count = usize::from(LANES) * 2;
+        self.converse(count);
+        let expected = if case.resumed { count } else { 0 };
+        assert_eq!(self.converse(count), expected, "handshakes that resume");
+    }
+}
+
+/// The listening end, in the runtime that drives it.
+pub(crate) async fn listen(world: &World, maker: &Maker) -> Arc<dyn Accept> {
+    match (maker, world.case.scheme) {
+        (Maker::Ours(observers), _) => Arc::new(ours::Acceptor::new(world, observers.clone()).await),
+        (Maker::Bare, Scheme::Quic) => Arc::new(bare_quic::Acceptor::new(world)),
+        (Maker::Bare, _) => Arc::new(bare_tls::Acceptor::new(world).await),
+    }
+}
+
+/// A runtime that is driven by one thread: the one that blocks on it.
+pub(crate) fn runtime() -> Runtime {
+    Builder::new_current_thread().enable_all().build().expect("a runtime")
+}
