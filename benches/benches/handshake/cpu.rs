@@ -7,11 +7,10 @@ use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
 use sealstream_transport::Scheme;
-use sealstream_transport::observe::Observers;
 
 use crate::ends;
 use crate::subject::{Maker, Subject};
-use crate::table::{Spread, microseconds, row};
+use crate::table::{Spread, row};
 use crate::world::{Case, Key, World};
 
 /// An odd number has a median; two minutes in all.
@@ -22,7 +21,7 @@ const HANDSHAKES: u32 = 100;
 
 /// What each end of a handshake took.
 #[derive(Clone, Copy)]
-pub(crate) struct Cost {
+struct Cost {
     server: Duration,
     client: Duration,
 }
@@ -31,107 +30,123 @@ impl Cost {
     fn both(self) -> Duration {
         self.server + self.client
     }
-
-    pub(crate) fn server(self) -> Duration {
-        self.server
-    }
 }
 
-/// Two subjects that do the same, and what they took, round by round.
-struct Pair {
+/// Those that make the same kind of handshake.
+struct Group {
     case: Case,
-    subjects: [Subject; 2],
-    costs: [Vec<Cost>; 2],
+    contestants: Vec<Contestant>,
 }
 
-/// Measures every kind of handshake and prints a table for each transport.
+struct Contestant {
+    maker: Maker,
+    subject: Subject,
+    /// Round by round.
+    costs: Vec<Cost>,
+}
+
+/// Measures every kind of handshake, and prints a table for each of ours.
 pub(crate) fn print() {
-    let schemes = [Scheme::Tls, Scheme::Quic];
-    let mut pairs: Vec<_> = schemes.into_iter().flat_map(cases).map(Pair::new).collect();
+    let mut groups: Vec<_> = cases().into_iter().map(Group::new).collect();
     // The first round warms up, and nobody counts it.
     for round in 0..=ROUNDS {
-        let count = pairs.len();
+        let count = groups.len();
         for turn in 0..count {
-            pairs[(turn + round) % count].measure(round);
+            groups[(turn + round) % count].measure(round);
         }
     }
-    for scheme in schemes {
-        let name = Maker::Bare.name(scheme);
-        println!(
-            "\nCPU time of a handshake, microseconds: {}\n",
-            Maker::Ours(Observers::default()).name(scheme)
-        );
-        let ours = ["certificates", "handshake", "ours, server + client"];
-        row(ours.into_iter().chain([name, "of both ends", "of the server", "of the client"]));
+    for (scheme, maker) in
+        [(Scheme::Tls, Maker::Ours), (Scheme::Quic, Maker::Ours), (Scheme::Quic, Maker::OursLikeQuinn)]
+    {
+        let [ours, bare] = [maker, Maker::Bare].map(|maker| maker.name(scheme));
+        println!("\nCPU time of a handshake, microseconds, server + client: {ours}\n");
+        row(["certificates", "handshake", "ours", bare, "of both ends", "of the server", "of the client"]);
         row(["---"; 7]);
-        for pair in pairs.iter().filter(|pair| pair.case.scheme == scheme) {
-            pair.print();
+        for group in groups.iter().filter(|group| group.case.scheme == scheme) {
+            group.print(maker);
         }
     }
 }
 
-fn cases(scheme: Scheme) -> impl Iterator<Item = Case> {
+/// Makes a few handshakes of every kind.
+pub(crate) fn try_out() {
+    for case in cases() {
+        // They assert that handshakes resume, or do not.
+        drop(Group::new(case));
+    }
+}
+
+fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
-    for key in [Key::EcdsaP256, Key::Rsa2048] {
-        for mutual in [false, true] {
-            cases.extend([false, true].map(|resumed| Case { scheme, key, mutual, resumed }));
+    for scheme in [Scheme::Tls, Scheme::Quic] {
+        for key in [Key::EcdsaP256, Key::Rsa2048] {
+            for mutual in [false, true] {
+                cases.extend([false, true].map(|resumed| Case { scheme, key, mutual, resumed }));
+            }
         }
     }
-    cases.into_iter()
+    cases
 }
 
-impl Pair {
+impl Group {
     fn new(case: Case) -> Self {
         let world = World::new(case);
-        let makers = [Maker::Ours(Observers::default()), Maker::Bare];
-        Self {
-            case,
-            subjects: makers.map(|maker| Subject::new(&world, &maker)),
-            costs: [Vec::new(), Vec::new()],
-        }
+        let makers: &[_] = match case.scheme {
+            Scheme::Quic => &[Maker::Ours, Maker::OursLikeQuinn, Maker::Bare],
+            _ => &[Maker::Ours, Maker::Bare],
+        };
+        let contestants = makers.iter().map(|&maker| Contestant {
+            maker,
+            subject: Subject::new(&world, maker),
+            costs: Vec::new(),
+        });
+        Self { case, contestants: contestants.collect() }
     }
 
     fn measure(&mut self, round: usize) {
-        for turn in 0..2 {
-            // Whoever comes first in one round comes second in the next.
-            let who = (turn + round) % 2;
-            let cost = cost(&self.subjects[who], HANDSHAKES);
+        let count = self.contestants.len();
+        for turn in 0..count {
+            // Whoever comes first in one round comes later in the next.
+            let contestant = &mut self.contestants[(turn + round) % count];
+            let cost = cost(&contestant.subject);
             if round > 0 {
-                self.costs[who].push(cost);
+                contestant.costs.push(cost);
             }
         }
     }
 
-    fn print(&self) {
-        let [ours, bare] = &self.costs;
-        let ratio = |of: fn(Cost) -> Duration| {
-            let ratios =
-                ours.iter().zip(bare).map(|(&ours, &bare)| of(ours).as_secs_f64() / of(bare).as_secs_f64());
-            Spread::of(ratios).to_string()
+    fn costs(&self, maker: Maker) -> &[Cost] {
+        &self.contestants.iter().find(|one| one.maker == maker).expect("a contestant").costs
+    }
+
+    fn print(&self, maker: Maker) {
+        let (ours, bare) = (self.costs(maker), self.costs(Maker::Bare));
+        let ratio = |which: fn(Cost) -> Duration| {
+            let pairs = ours.iter().zip(bare);
+            Spread::of(pairs.map(|(&ours, &bare)| which(ours).as_secs_f64() / which(bare).as_secs_f64()))
         };
-        let clients = if self.case.mutual { ", clients too" } else { "" };
         row([
-            format!("{}{clients}", self.case.key),
-            (if self.case.resumed { "resumed" } else { "full" }).to_owned(),
-            median(ours),
-            median(bare),
-            format!("**{}**", ratio(Cost::both)),
-            ratio(|cost| cost.server),
-            ratio(|cost| cost.client),
+            self.case.certificates(),
+            self.case.handshake().to_owned(),
+            medians(ours),
+            medians(bare),
+            format!("**{:.2}** {}", ratio(Cost::both).median, ratio(Cost::both).quarters()),
+            format!("{:.2}", ratio(|cost| cost.server).median),
+            format!("{:.2}", ratio(|cost| cost.client).median),
         ]);
     }
 }
 
-fn median(costs: &[Cost]) -> String {
-    let of = |which: fn(Cost) -> Duration| {
-        microseconds(Spread::of(costs.iter().map(|&cost| which(cost).as_secs_f64())).median)
+fn medians(costs: &[Cost]) -> String {
+    let median = |which: fn(Cost) -> Duration| {
+        Spread::of(costs.iter().map(|&cost| which(cost).as_secs_f64() * 1e6)).median
     };
-    format!("{} = {} + {}", of(Cost::both), of(|cost| cost.server), of(|cost| cost.client))
+    format!("{:.0} + {:.0}", median(|cost| cost.server), median(|cost| cost.client))
 }
 
-/// What one handshake of so many takes.
-pub(crate) fn cost(subject: &Subject, handshakes: u32) -> Cost {
-    let count = usize::try_from(handshakes).expect("a small number");
+/// What one handshake of many takes.
+fn cost(subject: &Subject) -> Cost {
+    let count = usize::try_from(HANDSHAKES).expect("a small number");
     let measured = subject.server(move |runtime, acceptor| {
         let before = thread_time();
         runtime.block_on(ends::serve(&**acceptor, count));
@@ -141,7 +156,7 @@ pub(crate) fn cost(subject: &Subject, handshakes: u32) -> Cost {
     subject.client.block_on(ends::dial(&subject.dialler, count));
     let client = thread_time().saturating_sub(before);
     let server = measured.recv().expect("a server");
-    Cost { server: server / handshakes, client: client / handshakes }
+    Cost { server: server / HANDSHAKES, client: client / HANDSHAKES }
 }
 
 fn thread_time() -> Duration {

@@ -15,15 +15,34 @@ mod bare_quic;
 mod bare_tls;
 mod cpu;
 mod ends;
+mod heap;
+mod observers;
 mod ours;
+mod silent;
 mod subject;
 mod table;
 mod world;
 
+/// A part of the tables, and how to print it.
+type Part = (&'static str, fn());
+
+const PARTS: [Part; 4] =
+    [("cpu", cpu::print), ("heap", heap::print), ("silent", silent::print), ("observers", observers::print)];
+
 fn main() {
+    if silent::served_as_child() {
+        return;
+    }
     let asked = |flag: &str| std::env::args().any(|argument| argument == flag);
     if asked("--list") {
         return;
     }
-    cpu::print();
+    if !asked("--table") {
+        return cpu::try_out();
+    }
+    silent::raise_limit();
+    let named: Vec<_> = PARTS.into_iter().filter(|(name, _)| asked(name)).collect();
+    for (_, print) in if named.is_empty() { PARTS.to_vec() } else { named } {
+        print();
+    }
 }

@@ -3,16 +3,15 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use sealstream_transport::observe::Observers;
 use sealstream_transport::tls::{Receiver, SessionKey, Store};
 use sealstream_transport::{
     BoxFuture, Endpoint, Expectation, Handshake, Inbound, Listener, Outbound, QuicTransport, Scheme, Server,
-    Stream, TcpTransport, Transport,
+    Stream, TcpTransport, Transport, TransportOptions,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::ends::{Accept, Conversation, Dial, Held, Lane, WORD, anywhere};
-use crate::world::{Case, NAME, World, options};
+use crate::world::{Case, NAME, World};
 
 /// Listens.
 pub(crate) struct Acceptor {
@@ -22,11 +21,10 @@ pub(crate) struct Acceptor {
 }
 
 impl Acceptor {
-    /// `observers` are told of every handshake.
-    pub(crate) async fn new(world: &World, observers: Observers) -> Self {
+    pub(crate) async fn new(world: &World, options: TransportOptions) -> Self {
         let store = Store::new(&world.serving()).expect("good material");
         let scheme = world.case.scheme;
-        let transport = transport(scheme, store.receiver(), observers);
+        let transport = transport(scheme, store.receiver(), options);
         let listener = transport.listen(anywhere()).await.expect("a free port");
         Self { listener, scheme, resumed: Arc::default() }
     }
@@ -110,11 +108,11 @@ pub(crate) struct Dialler {
 }
 
 impl Dialler {
-    pub(crate) fn new(world: &World, port: u16) -> Self {
+    pub(crate) fn new(world: &World, port: u16, options: TransportOptions) -> Self {
         let store = Store::new(&world.dialling()).expect("good material");
-        let receiver = store.receiver();
-        let transport = transport(world.case.scheme, receiver.clone(), Observers::default());
-        Self { transport, receiver, alpn: options().alpn, case: world.case, port }
+        let (receiver, alpn) = (store.receiver(), options.alpn.clone());
+        let transport = transport(world.case.scheme, receiver.clone(), options);
+        Self { transport, receiver, alpn, case: world.case, port }
     }
 
     /// Without tickets a handshake is a full one.
@@ -175,9 +173,7 @@ impl Held for Dialled {
     }
 }
 
-fn transport(scheme: Scheme, receiver: Receiver, observers: Observers) -> Arc<dyn Transport> {
-    let mut options = options();
-    options.observers = observers;
+fn transport(scheme: Scheme, receiver: Receiver, options: TransportOptions) -> Arc<dyn Transport> {
     match scheme {
         Scheme::Quic => Arc::new(QuicTransport::new(receiver, options)),
         _ => Arc::new(TcpTransport::new(receiver, options)),

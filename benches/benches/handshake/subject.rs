@@ -7,32 +7,45 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 
-use sealstream_transport::Scheme;
-use sealstream_transport::observe::Observers;
+use sealstream_transport::{Scheme, TransportOptions};
 use tokio::runtime::{Builder, Runtime};
 
 use crate::ends::{self, Accept, Dial, LANES};
-use crate::world::{Case, World};
+use crate::world::{Case, World, options};
 use crate::{bare_quic, bare_tls, ours};
 
 /// Whose code makes the handshakes.
-#[derive(Clone)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Maker {
-    /// Ours, and who is told of the server's handshakes.
-    Ours(Observers),
+    /// Ours.
+    Ours,
+    /// Ours over QUIC, in search of no larger MTU than quinn is by itself.
+    OursLikeQuinn,
     /// tokio-rustls, or quinn.
     Bare,
 }
 
+/// The largest UDP payload that quinn looks for by itself.
+const MTU_OF_QUINN: u16 = 1452;
+
 impl Maker {
     /// Its name, where it makes handshakes over this.
-    pub(crate) fn name(&self, scheme: Scheme) -> &'static str {
+    pub(crate) fn name(self, scheme: Scheme) -> &'static str {
         match (self, scheme) {
-            (Self::Ours(_), Scheme::Quic) => "ours, QUIC",
-            (Self::Ours(_), _) => "ours, TLS over TCP",
             (Self::Bare, Scheme::Quic) => "quinn",
             (Self::Bare, _) => "tokio-rustls",
+            (Self::Ours, Scheme::Quic) => "ours, QUIC",
+            (Self::OursLikeQuinn, Scheme::Quic) => "ours, QUIC, no larger MTU than quinn's",
+            (Self::Ours | Self::OursLikeQuinn, _) => "ours, TLS over TCP",
         }
+    }
+
+    fn options(self) -> TransportOptions {
+        let mut options = options();
+        if self == Self::OursLikeQuinn {
+            options.quic.max_mtu = MTU_OF_QUINN;
+        }
+        options
     }
 }
 
@@ -48,16 +61,16 @@ pub(crate) struct Subject {
 
 impl Subject {
     /// A pair of ends that have already met: every lane has its tickets, and what is made once is made.
-    pub(crate) fn new(world: &World, maker: &Maker) -> Self {
+    pub(crate) fn new(world: &World, maker: Maker) -> Self {
         let (server, client) = (runtime(), runtime());
         let acceptor = server.block_on(listen(world, maker));
         let port = acceptor.port();
         let dialler: Arc<dyn Dial> = {
             let _runtime = client.enter();
             match (maker, world.case.scheme) {
-                (Maker::Ours(_), _) => Arc::new(ours::Dialler::new(world, port)),
                 (Maker::Bare, Scheme::Quic) => Arc::new(bare_quic::Dialler::new(world, port)),
                 (Maker::Bare, _) => Arc::new(bare_tls::Dialler::new(world, port)),
+                _ => Arc::new(ours::Dialler::new(world, port, maker.options())),
             }
         };
         let (jobs, work) = sync_channel::<Job>(1);
@@ -103,11 +116,11 @@ impl Subject {
 }
 
 /// The listening end, in the runtime that drives it.
-pub(crate) async fn listen(world: &World, maker: &Maker) -> Arc<dyn Accept> {
+async fn listen(world: &World, maker: Maker) -> Arc<dyn Accept> {
     match (maker, world.case.scheme) {
-        (Maker::Ours(observers), _) => Arc::new(ours::Acceptor::new(world, observers.clone()).await),
         (Maker::Bare, Scheme::Quic) => Arc::new(bare_quic::Acceptor::new(world)),
         (Maker::Bare, _) => Arc::new(bare_tls::Acceptor::new(world).await),
+        _ => Arc::new(ours::Acceptor::new(world, maker.options()).await),
     }
 }
 

@@ -1,4 +1,4 @@
-//! What the tables are made of: medians with their quarters, and rows of Markdown.
+//! What the tables are made of: medians with their quarters, sizes, and rows of Markdown.
 
 use std::fmt;
 
@@ -17,17 +17,34 @@ impl Spread {
         let at = |quarter: usize| values[(values.len() - 1) * quarter / 4];
         Self { low: at(1), median: at(2), high: at(3) }
     }
-}
 
-impl fmt::Display for Spread {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:.2} ({:.2} to {:.2})", self.median, self.low, self.high)
+    pub(crate) fn quarters(&self) -> String {
+        format!("({:.2} to {:.2})", self.low, self.high)
     }
 }
 
-/// A time in seconds, as microseconds.
-pub(crate) fn microseconds(seconds: f64) -> String {
-    format!("{:.0}", seconds * 1e6)
+/// What so many cost together, for each of them.
+#[derive(Clone, Copy)]
+pub(crate) struct Share {
+    bytes: f64,
+}
+
+impl Share {
+    /// Of less than 2 GiB.
+    pub(crate) fn of(bytes: i64, count: usize) -> Self {
+        let small = |number| f64::from(i32::try_from(number).expect("a small number"));
+        Self { bytes: small(bytes) / small(i64::try_from(count).expect("a small number")) }
+    }
+
+    pub(crate) fn ratio(self, of: Self) -> String {
+        format!("{:.2}", self.bytes / of.bytes)
+    }
+}
+
+impl fmt::Display for Share {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:.1} KiB", self.bytes / 1024.0)
+    }
 }
 
 /// Prints one row.

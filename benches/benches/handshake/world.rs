@@ -19,7 +19,8 @@ use sealstream_transport::testing::pki::{Authority, Issued, Leaf};
 use sealstream_transport::tls::{self, ClientAuth, Material};
 use sealstream_transport::{Scheme, TransportOptions};
 
-const ALPN: &[u8] = b"sealstream-bench/1";
+/// The application protocol.
+pub(crate) const ALPN: &[u8] = b"sealstream-bench/1";
 
 /// The name that every server is certified for, and expected to have.
 pub(crate) const NAME: &str = "localhost";
@@ -32,7 +33,7 @@ const TICKETS_AT_MOST: usize = 16;
 const TICKETS_ASKED: TicketRequest = TicketRequest { new_session_count: 16, resumption_count: 1 };
 
 /// Far more than a handshake takes on a machine that does something else as well.
-const PATIENCE: Duration = Duration::from_mins(1);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Sessions that a bare client remembers: as many servers as ours.
 const SESSIONS: usize = 256 * 8;
@@ -61,6 +62,16 @@ pub(crate) struct Case {
     /// Clients show certificates, with ECDSA keys.
     pub(crate) mutual: bool,
     pub(crate) resumed: bool,
+}
+
+impl Case {
+    pub(crate) fn certificates(self) -> String {
+        format!("{}{}", self.key, if self.mutual { ", clients too" } else { "" })
+    }
+
+    pub(crate) fn handshake(self) -> &'static str {
+        if self.resumed { "resumed" } else { "full" }
+    }
 }
 
 /// Certificates that one authority has issued for one case.
