@@ -6,6 +6,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use sealstream_transport::admission::{Admission, AdmissionLimits};
 use sealstream_transport::testing::pki::{Authority, Leaf};
 use sealstream_transport::testing::run;
 use sealstream_transport::tls::{ClientAuth, Material, Store};
@@ -14,6 +15,7 @@ use sealstream_transport::{
     Server, Stream, StreamError, TcpTransport, Transport, TransportOptions,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
 struct World {
@@ -28,6 +30,15 @@ impl World {
         policy: ClientAuth,
         client: impl FnOnce(&Authority, Material) -> Material,
     ) -> Self {
+        Self::with(TransportOptions::new("test/1", 9), addr, policy, client).await
+    }
+
+    async fn with(
+        options: TransportOptions,
+        addr: &str,
+        policy: ClientAuth,
+        client: impl FnOnce(&Authority, Material) -> Material,
+    ) -> Self {
         let authority = Authority::new("Test CA");
         let serving = Material::new()
             .with_server_identity(authority.issue(&Leaf::localhost()).identity())
@@ -35,7 +46,7 @@ impl World {
         let dialling = client(&authority, Material::new().with_roots([authority.trust()]));
         let transport = |material| {
             let store = Store::new(&material).unwrap();
-            TcpTransport::new(store.receiver(), TransportOptions::new("test/1", 9))
+            TcpTransport::new(store.receiver(), options.clone())
         };
         let listener = transport(serving).listen(addr.parse().unwrap()).await.unwrap();
         let server = localhost(listener.local_addr());
@@ -102,6 +113,28 @@ fn sixteen_streams_opened_at_once_all_resume_after_the_first_reply() {
         for stream in opens.join_all().await {
             assert_eq!(stream.peer.handshake, Handshake::Resumed);
         }
+    });
+}
+
+/// tokio takes a socket that was just accepted for readable, whatever its peer has said.
+#[test]
+fn silent_peers_take_no_place_among_the_handshakes() {
+    run("silent", async {
+        let limits = AdmissionLimits { handshakes: 1, ..AdmissionLimits::default() };
+        let mut options = TransportOptions::new("test/1", 9);
+        options.admission = Admission::new(limits).unwrap();
+        let world = World::with(options, "127.0.0.1:0", ClientAuth::None, |_, material| material).await;
+        let (mut silent, mut waiting) = (Vec::new(), JoinSet::new());
+        for _ in 0..8 {
+            let connecting = TcpStream::connect(world.listener.local_addr());
+            let (peer, incoming) = tokio::join!(connecting, world.listener.accept());
+            silent.push(peer.unwrap());
+            waiting.spawn(incoming.unwrap().handshake());
+        }
+        let (outbound, inbound) = tokio::join!(world.client.connect(&world.server), world.inbound());
+        outbound.unwrap();
+        inbound.unwrap();
+        assert!(waiting.try_join_next().is_none(), "a silent peer was given up before its deadline");
     });
 }
 

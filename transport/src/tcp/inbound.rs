@@ -47,8 +47,9 @@ impl TcpIncoming {
     async fn complete(self, probe: &mut Probe) -> Result<(TcpInbound, Verified), HandshakeError> {
         let Self { socket, remote_addr, place, shared } = self;
         socket::prepare(&socket, &shared.options).map_err(|error| broken(&error))?;
-        // Costs no memory, and no place among the handshakes, until the peer has said something.
-        socket.readable().await.map_err(|error| broken(&error))?;
+        // Costs no memory, and no place among the handshakes, until the peer has said something. `readable` would not wait for
+        // that: tokio takes a socket that was just accepted for readable until it has been tried.
+        socket.peek(&mut [0]).await.map_err(|error| broken(&error))?;
         let in_flight = place.handshake_place().await;
         let (tls, verified) = establish(Wire::new(socket, probe.meter()), &shared, probe).await?;
         drop(in_flight);
