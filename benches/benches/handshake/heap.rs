@@ -6,6 +6,7 @@
 use std::io::Write;
 use std::net::{Ipv4Addr, TcpStream};
 use std::sync::Arc;
+use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
 use allocation_counter::measure;
@@ -13,9 +14,9 @@ use rustls::ClientConnection;
 use rustls::pki_types::ServerName;
 use sealstream_transport::Scheme;
 use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 
-use crate::ends::Lane;
+use crate::ends::{Held, Lane};
 use crate::subject::{Maker, Subject};
 use crate::table::{Share, row};
 use crate::world::{Case, Key, NAME, World};
@@ -130,15 +131,8 @@ fn idle(subject: &Subject) -> (Share, Share) {
 /// What a peer costs the server that gets so far and no further.
 fn in_flight(subject: &Subject, case: Case, said: Said) -> Share {
     if case.scheme == Scheme::Quic {
-        let mut peers = JoinSet::new();
-        subject.client.block_on(async {
-            for _ in 0..HELD_QUIC {
-                peers.spawn(subject.dialler.dial(Lane(0)));
-            }
-            sleep(SETTLED).await;
-        });
-        // Nobody drives the clients any more: what the server answers is not read.
-        return begun(subject, HELD_QUIC);
+        let _peers = say_hello(subject, HELD_QUIC);
+        return shared(&begun(subject, HELD_QUIC), HELD_QUIC);
     }
     let hello = client_hello(case);
     let words = match said {
@@ -146,18 +140,33 @@ fn in_flight(subject: &Subject, case: Case, said: Said) -> Share {
         Said::HalfOfHello => &hello[..hello.len() / 2],
         Said::Hello => &hello[..],
     };
+    let server = begun(subject, HELD);
     let peer = |_| {
         let mut peer = TcpStream::connect((Ipv4Addr::LOCALHOST, subject.port)).expect("a connection");
         peer.write_all(words).expect("a server that listens");
         peer
     };
     let _peers: Vec<_> = (0..HELD).map(peer).collect();
-    begun(subject, HELD)
+    shared(&server, HELD)
 }
 
-/// What the handshakes cost that the server has begun with so many.
-fn begun(subject: &Subject, count: usize) -> Share {
-    let server = subject.server(move |runtime, acceptor| {
+/// QUIC peers that have sent their first datagrams. Nobody drives them any more: what the server answers is not read.
+fn say_hello(subject: &Subject, count: usize) -> JoinSet<Box<dyn Held>> {
+    let mut peers = JoinSet::new();
+    subject.client.block_on(async {
+        for _ in 0..count {
+            peers.spawn(subject.dialler.dial(Lane(0)));
+        }
+        sleep(SETTLED).await;
+    });
+    peers
+}
+
+type Begun = (i64, JoinSet<Box<dyn Held>>);
+
+/// Has the server begin with so many, and wait for what else they say: what that costs, and the handshakes.
+fn begun(subject: &Subject, count: usize) -> Receiver<Begun> {
+    subject.server(move |runtime, acceptor| {
         let mut tasks = JoinSet::new();
         let counted = measure(|| {
             runtime.block_on(async {
@@ -168,7 +177,10 @@ fn begun(subject: &Subject, count: usize) -> Share {
             });
         });
         (counted.bytes_current, tasks)
-    });
+    })
+}
+
+fn shared(server: &Receiver<Begun>, count: usize) -> Share {
     let (bytes, _tasks) = server.recv().expect("a server");
     Share::of(bytes, count)
 }
@@ -184,13 +196,9 @@ fn client_hello(case: Case) -> Vec<u8> {
 }
 
 fn size_of_future(subject: &Subject, case: Case) -> String {
+    let _peers = (case.scheme == Scheme::Quic).then(|| say_hello(subject, 1));
     let size = subject.server(|runtime, acceptor| runtime.block_on(acceptor.size_of_handshake()).to_string());
     let _peer = TcpStream::connect((Ipv4Addr::LOCALHOST, subject.port));
-    if case.scheme == Scheme::Quic {
-        let dialled = subject.dialler.dial(Lane(0));
-        // It ends without a handshake.
-        drop(subject.client.block_on(async { timeout(SETTLED, dialled).await }));
-    }
     size.recv().expect("a server")
 }
 
