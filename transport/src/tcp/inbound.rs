@@ -51,7 +51,8 @@ impl TcpIncoming {
         // that: tokio takes a socket that was just accepted for readable until it has been tried.
         socket.peek(&mut [0]).await.map_err(|error| broken(&error))?;
         let in_flight = place.handshake_place().await;
-        let (tls, verified) = establish(Wire::new(socket, probe.meter()), &shared, probe).await?;
+        // A box for what a silent peer does not need: most of this future.
+        let (tls, verified) = Box::pin(establish(Wire::new(socket, probe.meter()), &shared, probe)).await?;
         drop(in_flight);
         let connection = Connection::new(
             TlsStream::Server(tls),
