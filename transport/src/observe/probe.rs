@@ -2,8 +2,8 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -25,12 +25,11 @@ struct Watched {
     start: HandshakeStart,
     begun: Instant,
     meter: Meter,
-    server_name: Option<String>,
     server: Option<ServerHandshake>,
     ended: AtomicBool,
 }
 
-/// Counts what a handshake costs, wherever it is spent. Cheap to clone: clones share the counts. Off, it counts nothing.
+/// Notes what a handshake costs, wherever it is spent, and what it is about. Cheap to clone: clones share the counts. Off, it counts nothing.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Meter(Option<Arc<Counts>>);
 
@@ -39,6 +38,7 @@ struct Counts {
     cpu_nanos: AtomicU64,
     received: AtomicU64,
     sent: AtomicU64,
+    server_name: OnceLock<String>,
 }
 
 impl Meter {
@@ -57,6 +57,13 @@ impl Meter {
         if let Some(counts) = &self.0 {
             counts.received.fetch_add(received, Ordering::Relaxed);
             counts.sent.fetch_add(sent, Ordering::Relaxed);
+        }
+    }
+
+    /// Keeps the name that the client asked for.
+    pub(crate) fn asked_for(&self, server_name: Option<&str>) {
+        if let (Some(counts), Some(name)) = (&self.0, server_name) {
+            counts.server_name.get_or_init(|| name.to_owned());
         }
     }
 
@@ -100,7 +107,6 @@ impl Probe {
             start,
             begun: Instant::now(),
             meter: Meter(Some(Arc::default())),
-            server_name: None,
             server: None,
             ended: AtomicBool::new(false),
         })))
@@ -114,7 +120,7 @@ impl Probe {
     /// A client said what it wants.
     pub(crate) fn client_hello(&mut self, hello: &ClientHelloSeen<'_>) {
         if let Some(watched) = &mut self.0 {
-            watched.server_name = hello.server_name.map(str::to_owned);
+            watched.meter.asked_for(hello.server_name);
             watched.observers.each(|observer| observer.client_hello(&watched.start, hello));
         }
     }
@@ -174,11 +180,11 @@ impl Watched {
             end.cpu = Duration::from_nanos(counts.cpu_nanos.load(Ordering::Relaxed));
             end.received = counts.received.load(Ordering::Relaxed);
             end.sent = counts.sent.load(Ordering::Relaxed);
+            end.server_name = counts.server_name.get().map(String::as_str);
         }
         if let Some(context) = &self.server {
             (end.ticket, end.tickets_issued) = (context.ticket(), context.tickets_issued());
         }
-        end.server_name = self.server_name.as_deref();
         end
     }
 

@@ -285,6 +285,9 @@ impl Session for TlsSession {
             meter.step(|| self.judge())?;
         }
         let known = self.tls.alpn_protocol().is_some() || !self.tls.is_handshaking();
+        if let (true, false, quic::Connection::Server(server)) = (known, self.told, &self.tls) {
+            meter.asked_for(server.server_name());
+        }
         Ok(known && !mem::replace(&mut self.told, known))
     }
 
