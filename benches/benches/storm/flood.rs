@@ -13,6 +13,7 @@ use sealstream_protocol::ALPN;
 use sealstream_transport::Scheme;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpSocket;
+use tokio::time::timeout;
 
 use super::server::Server;
 
@@ -21,6 +22,10 @@ pub(crate) const ROLE: &str = "--be-the-flood";
 
 /// Attempts under way at once over TCP.
 const CONCURRENT: usize = 512;
+
+/// An attempt over TCP is given up when it has not been answered by then: by impatient clients, of whom the broker is not rid
+/// before it has worked for them.
+const PATIENCE: Duration = Duration::from_millis(20);
 
 /// Initial packets made beforehand, each with a connection ID of its own.
 const INITIALS: usize = 20_000;
@@ -120,7 +125,7 @@ fn connections(target: SocketAddr, rate: f64, attempts: &Arc<AtomicU64>, over: &
                     }
                     attempts.fetch_add(1, Relaxed);
                     // Turned away is an attempt too.
-                    drop(attempt(target, lane, &hello).await);
+                    drop(timeout(PATIENCE, attempt(target, lane, &hello)).await);
                 }
             });
         }

@@ -4,6 +4,7 @@
 //! resumes a task that yields after it has polled its driver and emptied its run queue (after 61 tasks at the latest), so that
 //! between two steps everything that was ready on an established stream has gone first.
 
+use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::task::Poll;
@@ -43,11 +44,23 @@ impl Admission {
     ///
     /// Cancellation safe where the future is.
     pub async fn paced<F: Future + Unpin>(&self, begin: impl FnOnce() -> F) -> F::Output {
+        match self.paced_unless(|| Ok::<_, Infallible>(begin())).await {
+            Ok(output) => output,
+            Err(never) => match never {},
+        }
+    }
+
+    /// The same where it may have become pointless while its turn was waited for: then `begin` says why, and nothing more is
+    /// computed.
+    pub async fn paced_unless<F: Future + Unpin, E>(
+        &self,
+        begin: impl FnOnce() -> Result<F, E>,
+    ) -> Result<F::Output, E> {
         let mut turn = self.turn().await;
-        let mut future = begin();
+        let mut future = begin()?;
         loop {
             if let Poll::Ready(output) = poll_once(&mut future).await {
-                return output;
+                return Ok(output);
             }
             drop(turn);
             // Nothing was awaited since the future was polled, so the task waits for what the future waits for; and whatever

@@ -105,9 +105,13 @@ async fn establish(
     if !offers_alpn {
         return Err(refuse_alpn(&context, start.io.into_socket(), shared));
     }
-    // The largest step of all, key exchange and signature, is computed when the future is made and not when it is polled.
-    let begin = || meter.timed(meter.step(|| start.into_stream(context.config()).into_fallible()));
-    let tls = match admission.paced(begin).await {
+    // The largest step of all, key exchange and signature, is computed when the future is made and not when it is polled. In a
+    // storm many have given up before their turn comes: nothing is computed for them.
+    let begin = || match socket::gone(&start.io) {
+        Some(error) => Err(broken(&error)),
+        None => Ok(meter.timed(meter.step(|| start.into_stream(context.config()).into_fallible()))),
+    };
+    let tls = match admission.paced_unless(begin).await? {
         Ok(tls) => tls,
         Err((error, wire)) => {
             linger_over(&error, Some(wire), shared);

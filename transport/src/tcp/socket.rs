@@ -1,6 +1,7 @@
 //! The options of a TCP socket, and its states that the standard library has no call for.
 
 use std::io;
+use std::mem::MaybeUninit;
 use std::net::{Shutdown, SocketAddr};
 
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
@@ -47,6 +48,15 @@ pub(super) fn prepare(stream: &TcpStream, options: &TransportOptions) -> io::Res
         socket.set_tcp_user_timeout(Some(timeout))?;
     }
     Ok(())
+}
+
+/// Why the peer is not there any more, as far as the kernel knows; bytes that were not read hide it.
+pub(super) fn gone(stream: &TcpStream) -> Option<io::Error> {
+    match SockRef::from(stream).peek(&mut [MaybeUninit::uninit()]) {
+        Ok(0) => Some(io::ErrorKind::UnexpectedEof.into()),
+        Ok(_) => None,
+        Err(error) => (error.kind() != io::ErrorKind::WouldBlock).then_some(error),
+    }
 }
 
 /// Sends FIN: nothing more will be written. The other direction goes on.
