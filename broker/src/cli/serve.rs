@@ -223,9 +223,11 @@ fn options(config: &Config, tls: Arc<ServedTls>) -> BrokerOptions {
             Anonymous::Loopback => server::Anonymous::OnLoopback,
             Anonymous::Always => server::Anonymous::Everywhere,
         },
+        // Each connection may say Hello: none is told to come again for the others' sake.
         max_greetings: limits.connections,
         max_sessions: limits.sessions,
         first_frame_deadline: limits.first_frame.0,
+        idle_default: server::IDLE_DEFAULT.min(limits.idle.0),
         idle_max: limits.idle.0,
         produce_window: bytes(limits.session_window),
         produce_budget: bytes(limits.in_flight),

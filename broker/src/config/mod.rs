@@ -29,7 +29,7 @@ use crate::server;
 /// The most that a limit by number can be.
 const MANY: usize = 1_000_000;
 
-/// 1,024 connections: up to 36 KiB of heap each over QUIC, 36 MiB.
+/// 1,024 connections: up to 42 KiB of heap each, over QUIC with a client certificate: 42 MiB.
 const CONNECTIONS: usize = 1024;
 
 /// The most handshakes a second that a limit can be; beyond it 0 says the same.
@@ -254,6 +254,9 @@ impl Config {
 
     /// What the types cannot say: bounds, and keys that need each other.
     pub(crate) fn check(&self) -> Result<(), String> {
+        for (key, text) in [("name", &self.name), ("cluster", &self.cluster)] {
+            within(&format!("the length of {key}"), text.len(), 0, 255)?;
+        }
         within("log.shards", self.log.shards, 1, 64)?;
         within("log.segment_bytes", self.log.segment_bytes, Size::mib(1), Size::mib(1024))?;
         within("topics.partitions", self.topics.partitions, 1, 1024)?;
@@ -263,6 +266,11 @@ impl Config {
         within("limits.session_window", self.limits.session_window, Size(64 << 10), Size::mib(1024))?;
         within("limits.in_flight", self.limits.in_flight, self.limits.frame, Size::mib(4095))?;
         self.limits.check_handshakes()?;
+        for (key, span) in
+            [("limits.handshake", self.limits.handshake), ("limits.first_frame", self.limits.first_frame)]
+        {
+            within(key, span, Span(Duration::from_millis(1)), Span::secs(24 * 3600))?;
+        }
         within("limits.idle", self.limits.idle, Span::secs(1), Span::secs(24 * 3600))?;
         if self.listen.is_empty() || self.transports.is_empty() {
             return Err("listen and transports must name at least one address and one transport".into());

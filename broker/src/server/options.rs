@@ -228,12 +228,12 @@ impl BrokerOptions {
             within(option, bytes, 1, u32::MAX)?;
         }
         let moment = Duration::from_millis(1);
-        within_time("first_frame_deadline", self.first_frame_deadline, moment, LONGEST)?;
-        within_time("idle_min", self.idle_min, moment, LONGEST)?;
-        within_time("idle_max", self.idle_max, self.idle_min, LONGEST)?;
-        within_time("idle_default", self.idle_default, self.idle_min, self.idle_max)?;
-        within_time("produce_patience", self.produce_patience, Duration::ZERO, LONGEST)?;
-        within_time("retention_interval", self.retention_interval, moment, LONGEST)?;
+        within("first_frame_deadline", self.first_frame_deadline, moment, LONGEST)?;
+        within("idle_min", self.idle_min, moment, LONGEST)?;
+        within("idle_max", self.idle_max, self.idle_min, LONGEST)?;
+        within("idle_default", self.idle_default, self.idle_min, self.idle_max)?;
+        within("produce_patience", self.produce_patience, Duration::ZERO, LONGEST)?;
+        within("retention_interval", self.retention_interval, moment, LONGEST)?;
         within("max_partitions_per_topic", self.max_partitions_per_topic, 1, limits::MAX_PARTITIONS)?;
         within("max_partitions", self.max_partitions, 1, u32::MAX)?;
         within("topic_defaults.partitions", self.topic_defaults.partitions, 1, self.max_partitions_per_topic)
@@ -242,20 +242,8 @@ impl BrokerOptions {
 
 fn within<T>(option: &'static str, value: T, low: T, high: T) -> Result<(), InvalidOption>
 where
-    T: Copy + PartialOrd + fmt::Display,
+    T: Copy + PartialOrd + fmt::Debug,
 {
-    if (low..=high).contains(&value) {
-        return Ok(());
-    }
-    Err(InvalidOption { option, value: value.to_string(), expected: format!("from {low} to {high}") })
-}
-
-fn within_time(
-    option: &'static str,
-    value: Duration,
-    low: Duration,
-    high: Duration,
-) -> Result<(), InvalidOption> {
     if (low..=high).contains(&value) {
         return Ok(());
     }

@@ -1,6 +1,6 @@
 //! What is wrong gives one clear error that names the thing and the remedy.
 
-use crate::harness::{House, feed};
+use crate::harness::{House, Process, feed};
 
 #[test]
 fn a_data_directory_has_one_broker() {
@@ -43,6 +43,29 @@ fn an_unknown_key_in_the_configuration_names_the_nearest() {
         assert!(error.contains("limits.sesions") && error.contains("limits.sessions"), "{error}");
         assert!(!house.path("sealstream-data").exists(), "nothing was made");
     }
+}
+
+/// What the configuration's check lets pass, the broker takes.
+#[test]
+fn the_least_and_the_most_that_the_configuration_allows_are_served() {
+    let least = "[limits]\nidle = \"1s\"\nfirst_frame = \"1ms\"\nframe = \"64KiB\"\ndecompressed_batch = \"64KiB\"\n\
+        session_window = \"64KiB\"\nin_flight = \"64KiB\"\nconnections = 1\nsessions = 1\n[topics]\npartitions = 1\n";
+    let most = "[limits]\nidle = \"24h\"\nfirst_frame = \"24h\"\nsession_window = \"1GiB\"\nin_flight = \"4095MiB\"\n\
+        connections = 1000000\nsessions = 1000000\n[topics]\npartitions = 1024\n";
+    for config in [least, most] {
+        let house = House::new();
+        house.write("s.toml", config);
+        house.run(["config", "check", "--config", "s.toml"]).ok();
+        let mut broker =
+            Process::start(&mut house.command(["serve", "--config", "s.toml", "--listen", "127.0.0.1:0"]));
+        broker.wait_for("ready");
+        broker.signal("TERM");
+        assert!(broker.wait().success(), "{}", broker.said);
+    }
+    let house = House::new();
+    house.write("s.toml", "[limits]\nfirst_frame = \"0s\"\n");
+    let error = house.run(["config", "check", "--config", "s.toml"]).failed();
+    assert!(error.contains("limits.first_frame"), "{error}");
 }
 
 #[test]
