@@ -25,8 +25,8 @@ const RESET_SALT: &[u8] = b"sealstream quic stateless reset";
 const TOKEN_SALT: &[u8] = b"sealstream quic address token";
 const CONNECTION_ID_SALT: &[u8] = b"sealstream quic connection id";
 
-/// Between two stateless resets of an endpoint: ten thousand clients of a restarted server learn within a second that their
-/// connections are gone. A reset is shorter than the packet that asks for it, costs some microseconds, and answers only
+/// Between two stateless resets of an endpoint: ten thousand clients of a restarted server can be told within a second that their
+/// connections are gone; a client that is missed asks again with its next packet. A reset is shorter than the packet that asks for it, costs some microseconds, and answers only
 /// connection IDs that were made with our key.
 const RESET_INTERVAL: Duration = Duration::from_micros(100);
 
