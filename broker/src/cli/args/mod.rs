@@ -1,0 +1,136 @@
+//! What the command line takes, and the help that says so: one file for each group of commands.
+
+mod bench;
+mod log;
+mod records;
+mod serve;
+mod tls;
+mod topic;
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+pub use self::bench::{Bench, BenchCommand};
+pub use self::log::{LogCommand, LogVerify};
+pub use self::records::{Compression, Consume, Format, From, Produce};
+pub use self::serve::{ConfigArgs, ConfigCommand, ConfigSource, Serve};
+pub use self::tls::{TlsArgs, TlsCommand};
+pub use self::topic::{
+    TopicAlter, TopicCommand, TopicCreate, TopicDelete, TopicDescribe, TopicList, TopicOptions,
+};
+use crate::config::Span;
+
+/// A message-streaming broker whose every byte on the wire is sealed: TLS 1.3 over TCP, or QUIC.
+#[derive(Debug, Parser)]
+#[command(name = "sealstream", version, arg_required_else_help = true, max_term_width = 110)]
+#[command(after_help = "Start a broker on this machine, and use it from a second terminal:
+
+  sealstream serve
+  sealstream topic create greetings
+  echo hello | sealstream produce greetings
+  sealstream consume greetings
+
+Data goes to stdout, all else to stderr. Exit codes: 0 done, 1 failed, 2 usage.
+SEALSTREAM_LOG sets what is logged (error, warn, info, debug, or a filter such as info,sealstream_transport=debug).")]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run a broker
+    Serve(Serve),
+    /// Check or show the configuration
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Create, list, describe, alter and delete topics
+    #[command(subcommand)]
+    Topic(TopicCommand),
+    /// Write lines to a topic, one record a line
+    Produce(Produce),
+    /// Read a topic's records
+    Consume(Consume),
+    /// Ask a broker whether it is there and well
+    Health(Health),
+    /// Show what certificates a broker serves and whom it trusts, or have it load them anew
+    #[command(subcommand)]
+    Tls(TlsCommand),
+    /// Examine a data directory on this machine
+    #[command(subcommand)]
+    Log(LogCommand),
+    /// Load a broker and measure it
+    #[command(subcommand)]
+    Bench(BenchCommand),
+}
+
+/// How to reach a broker: every client command takes these.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Connection")]
+pub struct Connection {
+    /// The broker: tls://, quic:// or auto://, a host and a port
+    #[arg(long, value_name = "URL", env = "SEALSTREAM_URL", default_value = "tls://localhost:7420")]
+    pub url: String,
+    /// CA file (PEM) to trust [default: for localhost the development CA of ./sealstream-data, else the public roots]
+    #[arg(long, value_name = "FILE", env = "SEALSTREAM_CA")]
+    pub ca: Option<PathBuf>,
+    /// Client certificate (PEM)
+    #[arg(long, value_name = "FILE", env = "SEALSTREAM_CERT", requires = "key")]
+    pub cert: Option<PathBuf>,
+    /// Key of the client certificate (PEM)
+    #[arg(long, value_name = "FILE", env = "SEALSTREAM_KEY", requires = "cert")]
+    pub key: Option<PathBuf>,
+    /// File that holds a bearer token [or the token itself in `SEALSTREAM_TOKEN`]
+    #[arg(long, value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
+    /// Give up after so long without the broker [default: 120s for produce, consume and bench; 10s otherwise]
+    #[arg(long, value_name = "TIME")]
+    pub timeout: Option<Span>,
+    /// Machine-readable output
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `health`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Connects, verifies the certificate, and completes a session's Hello: all that a client needs. Exit code 0 means
+that it answered, 1 that it did not."
+)]
+pub struct Health {
+    /// The broker.
+    #[command(flatten)]
+    pub connection: Connection,
+}
+
+impl Command {
+    /// Whether the command was asked for machine-readable output, which errors are then too.
+    pub fn wants_json(&self) -> bool {
+        match self {
+            Self::Serve(_) => false,
+            Self::Config(ConfigCommand::Check(args) | ConfigCommand::Show(args)) => args.json,
+            Self::Topic(command) => command.connection().json,
+            Self::Produce(args) => args.connection.json,
+            Self::Consume(args) => args.connection.json,
+            Self::Health(args) => args.connection.json,
+            Self::Tls(TlsCommand::Show(args) | TlsCommand::Reload(args)) => args.connection.json,
+            Self::Log(LogCommand::Verify(args)) => args.json,
+            Self::Bench(BenchCommand::Produce(args) | BenchCommand::Consume(args)) => args.connection.json,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_arguments_fit_together() {
+        Cli::command().debug_assert();
+    }
+}

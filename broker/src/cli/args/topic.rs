@@ -1,0 +1,128 @@
+//! `topic`.
+
+use bytesize::ByteSize;
+use clap::{Args, Subcommand};
+
+use super::Connection;
+use crate::config::{DurabilityName, Span};
+
+/// `topic`.
+#[derive(Debug, Subcommand)]
+pub enum TopicCommand {
+    /// Make a topic
+    #[command(after_help = "Examples:
+  sealstream topic create orders --partitions 8
+  sealstream topic create metrics --durability memory --retention 12h --if-not-exists")]
+    Create(TopicCreate),
+    /// List all topics
+    List(TopicList),
+    /// Show a topic and its partitions
+    Describe(TopicDescribe),
+    /// Change how a topic is kept
+    Alter(TopicAlter),
+    /// Delete a topic and its records
+    Delete(TopicDelete),
+}
+
+/// How a topic is kept; what is not given stays as it is.
+#[derive(Debug, Args)]
+pub struct TopicOptions {
+    /// What an acknowledgement promises: disk survives power loss, memory the end of the broker's process
+    #[arg(long, value_name = "KIND")]
+    pub durability: Option<DurabilityName>,
+    /// Delete records older than this, such as 12h or 7days; 0s keeps them for ever
+    #[arg(long, value_name = "TIME")]
+    pub retention: Option<Span>,
+    /// Delete the oldest records of a partition beyond this, such as 10GiB; 0 keeps all
+    #[arg(long, value_name = "SIZE")]
+    pub retention_bytes: Option<ByteSize>,
+}
+
+/// `topic create`.
+#[derive(Debug, Args)]
+pub struct TopicCreate {
+    /// 1 to 255 of: letters, digits, `.`, `_`, `-`
+    pub name: String,
+    /// How many partitions [default: the broker's, usually 1]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub partitions: Option<u32>,
+    /// Leave a topic that is there as it is, and succeed
+    #[arg(long)]
+    pub if_not_exists: bool,
+    /// How it is kept.
+    #[command(flatten)]
+    pub options: TopicOptions,
+    /// The broker.
+    #[command(flatten)]
+    pub connection: Connection,
+}
+
+/// `topic list`.
+#[derive(Debug, Args)]
+pub struct TopicList {
+    /// The broker.
+    #[command(flatten)]
+    pub connection: Connection,
+}
+
+/// `topic describe`.
+#[derive(Debug, Args)]
+pub struct TopicDescribe {
+    /// The topic
+    pub name: String,
+    /// The broker.
+    #[command(flatten)]
+    pub connection: Connection,
+}
+
+/// `topic alter`.
+#[derive(Debug, Args)]
+pub struct TopicAlter {
+    /// The topic
+    pub name: String,
+    /// What to change.
+    #[command(flatten)]
+    pub options: TopicOptions,
+    /// The broker.
+    #[command(flatten)]
+    pub connection: Connection,
+}
+
+/// `topic delete`.
+#[derive(Debug, Args)]
+pub struct TopicDelete {
+    /// The topic
+    pub name: String,
+    /// Yes, delete all of its records
+    #[arg(long, required = true)]
+    pub yes: bool,
+    /// The broker.
+    #[command(flatten)]
+    pub connection: Connection,
+}
+
+impl TopicCommand {
+    /// The broker that the command is for.
+    pub fn connection(&self) -> &Connection {
+        match self {
+            Self::Create(args) => &args.connection,
+            Self::List(args) => &args.connection,
+            Self::Describe(args) => &args.connection,
+            Self::Alter(args) => &args.connection,
+            Self::Delete(args) => &args.connection,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use crate::cli::args::Cli;
+
+    #[test]
+    fn deleting_a_topic_takes_a_yes() {
+        assert!(Cli::try_parse_from(["sealstream", "topic", "delete", "t"]).is_err());
+        assert!(Cli::try_parse_from(["sealstream", "topic", "delete", "t", "--yes"]).is_ok());
+    }
+}
