@@ -1,0 +1,24 @@
+//! What clients did and saw, held against what the broker promises.
+//!
+//! ```text
+//! clients (tasks on an engine, or processes on a broker) ──► History ──► check() ──► Vec<Violation>
+//!                                                                ▲
+//!                                     the log as it is read in the end
+//! ```
+//!
+//! [`checker`] knows nothing of engines and brokers: [`planted`] shows that it finds each kind of fault in the history of a
+//! run with that fault in it. [`disk`] runs clients over a disk that fails at every point in turn, [`process`] over real
+//! brokers that are killed and stopped.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod checker;
+mod checker_tests;
+mod disk;
+#[path = "../process/harness.rs"]
+#[expect(dead_code, reason = "the tests of the process need more of it")]
+mod harness;
+mod planted;
+mod process;
+mod record;
+mod workload;
