@@ -14,15 +14,12 @@ use sealstream_protocol::message::{FaultClass, FaultCode, Message};
 use tokio::io::AsyncWriteExt as _;
 use uuid::Uuid;
 
-use crate::harness::{TestBroker, Wire, assert_code, batch, greeting};
+use crate::harness::{Bystander, TestBroker, Wire, assert_code, batch, greeting};
 
-/// A broker, and sessions of somebody who does nothing wrong.
+/// A broker, and somebody who does nothing wrong.
 struct Scene {
     broker: TestBroker,
-    producer: Wire,
-    consumer: Wire,
-    id: Uuid,
-    written: u64,
+    bystander: Bystander,
 }
 
 impl Scene {
@@ -32,20 +29,14 @@ impl Scene {
 
     async fn with(options: BrokerOptions) -> Self {
         let broker = TestBroker::with(options).await;
-        broker.create("innocent", 1).await;
         broker.create("events", 1).await;
-        let producer = broker.producer("innocent").await;
-        let mut consumer = broker.consumer().await;
-        consumer.subscribe(1, "innocent", 0, Position::Beginning).await;
-        Self { broker, producer, consumer, id: Uuid::new_v4(), written: 0 }
+        let bystander = Bystander::beside(&broker).await;
+        Self { broker, bystander }
     }
 
     /// The bystanders go on in the sessions that they have had all along.
     async fn assert_others_are_served(&mut self) {
-        self.producer.produce(self.written, 0, batch(self.id, self.written, "fine")).await;
-        assert_eq!(self.producer.recv_ack().await.base_offset, self.written);
-        assert_eq!(self.consumer.recv_values(1).await, ["fine"]);
-        self.written += 1;
+        self.bystander.assert_served().await;
     }
 
     /// Bytes instead of frames, in the middle of a session of each kind: the fault that ends it.

@@ -103,6 +103,40 @@ impl<E: LogEngine + 'static> TestBroker<E> {
     }
 }
 
+/// Somebody who does nothing wrong, in sessions that last as long as the test.
+pub(crate) struct Bystander {
+    producer: Wire,
+    consumer: Wire,
+    id: Uuid,
+    written: u64,
+}
+
+impl Bystander {
+    /// One with a topic of its own.
+    pub(crate) async fn beside<E: LogEngine + 'static>(broker: &TestBroker<E>) -> Self {
+        broker.create("innocent", 1).await;
+        let producer = broker.producer("innocent").await;
+        let mut consumer = broker.consumer().await;
+        consumer.subscribe(1, "innocent", 0, Position::Beginning).await;
+        Self { producer, consumer, id: Uuid::new_v4(), written: 0 }
+    }
+
+    /// It writes a record and reads it.
+    pub(crate) async fn assert_served(&mut self) {
+        self.producer.produce(self.written, 0, batch(self.id, self.written, "fine")).await;
+        assert_eq!(self.producer.recv_ack().await.base_offset, self.written);
+        assert_eq!(self.consumer.recv_values(1).await, ["fine"]);
+        self.written += 1;
+    }
+
+    /// What it wrote last comes back: it reads, though it may not be able to write.
+    pub(crate) async fn assert_reads<E: LogEngine + 'static>(&self, broker: &TestBroker<E>) {
+        let mut consumer = broker.consumer().await;
+        consumer.subscribe(1, "innocent", 0, Position::Offset(self.written - 1)).await;
+        assert_eq!(consumer.recv_values(1).await, ["fine"]);
+    }
+}
+
 pub(crate) fn server(addr: SocketAddr) -> Server {
     Server {
         endpoint: Endpoint { scheme: Scheme::Tls, host: addr.ip().to_string(), port: addr.port() },

@@ -13,3 +13,4 @@ mod shutdown;
 mod standing;
 mod tls;
 mod topics;
+mod weather;
