@@ -1,5 +1,7 @@
 //! Admin sessions: one request, one response, in order.
 
+mod tokens;
+
 use std::future::Future;
 use std::sync::Arc;
 
@@ -11,9 +13,11 @@ use tokio::sync::mpsc;
 
 use super::broker::Core;
 use super::options::TlsControl;
+use super::rights::Rights;
 use super::session::heart::Heart;
 use super::session::{End, LAST_WORDS, Session, shutting_down, side_by_side, unexpected};
 use super::writing::{Item, Outgoing};
+use crate::access::{ALL_TOPICS, Action};
 use crate::topics::TopicError;
 
 /// 16 answers that the client has not taken yet: each of 60 KiB at most, but for lists of topics (330 KB).
@@ -21,11 +25,11 @@ const ANSWERS: usize = 16;
 
 /// Serves requests until the session ends.
 pub(super) async fn serve(session: &mut Session) -> End {
-    let Session { core, reader, writer, heart, standing, identity } = session;
+    let Session { core, reader, writer, heart, standing, rights } = session;
     let heart = &*heart;
     let (answers, items) = mpsc::channel(ANSWERS);
     let pings = answers.downgrade();
-    let incoming = answer_all(core, heart, identity, reader, answers);
+    let incoming = answer_all(core, heart, rights, reader, answers);
     let ping = |ping| {
         if let Some(answers) = pings.upgrade() {
             // Full: there is something to be written already, which is as good as a ping.
@@ -39,7 +43,7 @@ pub(super) async fn serve(session: &mut Session) -> End {
 async fn answer_all(
     core: &Arc<Core>,
     heart: &Heart,
-    identity: &str,
+    rights: &Rights,
     reader: &mut FrameReader,
     answers: mpsc::Sender<Item>,
 ) -> End {
@@ -56,7 +60,7 @@ async fn answer_all(
         let answer = match next {
             Ok(Message::Ping(ping)) => Message::Pong(Pong { nonce: ping.nonce }),
             Ok(Message::Pong(_)) => continue,
-            Ok(request) => match carry_out(core, heart, identity, request).await {
+            Ok(request) => match carry_out(core, heart, rights, request).await {
                 Ok(answer) => answer,
                 Err(fault) => return End::Failed(fault),
             },
@@ -72,42 +76,72 @@ async fn answer_all(
 async fn carry_out(
     core: &Arc<Core>,
     heart: &Heart,
-    identity: &str,
+    rights: &Rights,
     request: Message,
 ) -> Result<Message, Fault> {
-    let topics = Arc::clone(&core.topics);
     let answer = match request {
-        Message::CreateTopic(request) => {
-            let create = async move { topics.create(request).await };
-            finish(core, heart, create).await.map(|topic| Message::Topic(topic.to_message()))
+        Message::CreateTopic(_) | Message::AlterTopic(_) | Message::DeleteTopic(_) => {
+            change_topic(core, heart, rights, request).await
         }
-        Message::AlterTopic(request) => {
-            let alter = async move { topics.alter(request).await };
-            finish(core, heart, alter).await.map(|topic| Message::Topic(topic.to_message()))
+        Message::ListTopics(request) => {
+            Ok(Message::TopicList(core.topics.list(&request, |name| rights.shows(name))))
         }
-        Message::DeleteTopic(request) => {
-            tracing::info!(identity, topic = request.name, "asked to delete a topic");
-            let delete = async move { topics.delete(&request.name).await };
-            finish(core, heart, delete).await.map(|id| Message::TopicDeleted(TopicDeleted { id }))
-        }
-        Message::ListTopics(request) => Ok(Message::TopicList(topics.list(&request))),
-        Message::DescribeTopic(request) => topics
-            .describe(&request.name)
-            .map(Message::TopicDescription)
-            .map_err(TopicError::from)
-            .map_err(Fault::from),
-        Message::ShowTls(_) => tls_of(core).map(|tls| Message::TlsStatus(tls.status().into())),
-        Message::ReloadTls(_) => match tls_of(core) {
-            Ok(tls) => {
-                tracing::info!(identity, "asked to load the TLS files anew");
-                let reload = async move { Ok::<_, Fault>(tls.reload().await) };
-                finish(core, heart, reload).await.map(Message::TlsReloaded)
-            }
-            Err(fault) => Err(fault),
-        },
+        Message::DescribeTopic(request) => rights.demand_sight(&request.name).and_then(|()| {
+            let described = core.topics.describe(&request.name).map_err(TopicError::from)?;
+            Ok(Message::TopicDescription(described))
+        }),
+        Message::ShowTls(_) => rights
+            .demand(Action::Admin, ALL_TOPICS)
+            .and_then(|()| tls_of(core))
+            .map(|tls| Message::TlsStatus(tls.status().into())),
+        Message::ReloadTls(_) => reload(core, heart, rights).await,
+        Message::CreateToken(request) => tokens::create(core, heart, rights, request).await,
+        Message::ListTokens(_) => tokens::list(core, rights),
+        Message::RevokeToken(request) => tokens::revoke(core, heart, rights, request).await,
+        Message::CheckAccess(request) => tokens::check(rights, &request),
         other => return Err(unexpected(&other, "Admin")),
     };
     Ok(answer.unwrap_or_else(Message::RequestRefused))
+}
+
+/// Makes, alters or deletes a topic.
+async fn change_topic(
+    core: &Arc<Core>,
+    heart: &Heart,
+    rights: &Rights,
+    request: Message,
+) -> Result<Message, Fault> {
+    let topics = Arc::clone(&core.topics);
+    let (what, name) = match &request {
+        Message::CreateTopic(request) => ("create topic", request.name.clone()),
+        Message::AlterTopic(request) => ("alter topic", request.name.clone()),
+        Message::DeleteTopic(request) => ("delete topic", request.name.clone()),
+        other => return Err(unexpected(other, "Admin")),
+    };
+    rights.demand(Action::Admin, &name)?;
+    let change = async move {
+        match request {
+            Message::CreateTopic(request) => {
+                topics.create(request).await.map(|topic| Message::Topic(topic.to_message()))
+            }
+            Message::AlterTopic(request) => {
+                topics.alter(request).await.map(|topic| Message::Topic(topic.to_message()))
+            }
+            Message::DeleteTopic(request) => {
+                topics.delete(&request.name).await.map(|id| Message::TopicDeleted(TopicDeleted { id }))
+            }
+            other => unreachable!("{:?} changes no topic", other.kind()),
+        }
+    };
+    recorded(core, heart, rights, what, name, change).await
+}
+
+/// Has the TLS files and the rules loaded anew.
+async fn reload(core: &Arc<Core>, heart: &Heart, rights: &Rights) -> Result<Message, Fault> {
+    rights.demand(Action::Admin, ALL_TOPICS)?;
+    let tls = tls_of(core)?;
+    let reload = async move { Ok::<_, Fault>(Message::TlsReloaded(tls.reload().await)) };
+    recorded(core, heart, rights, "reload TLS", "tls".to_owned(), reload).await
 }
 
 fn tls_of(core: &Core) -> Result<Arc<dyn TlsControl>, Fault> {
@@ -115,6 +149,29 @@ fn tls_of(core: &Core) -> Result<Arc<dyn TlsControl>, Fault> {
         let text = "this broker tells nothing of its certificates, and does not load them anew";
         Fault::new(FaultCode::Unsupported, text)
     })
+}
+
+/// Like [`finish`], with an audit line about what came of it, also if the client is gone by then.
+async fn recorded<T, E>(
+    core: &Arc<Core>,
+    heart: &Heart,
+    rights: &Rights,
+    what: &'static str,
+    thing: String,
+    change: impl Future<Output = Result<T, E>> + Send + 'static,
+) -> Result<T, Fault>
+where
+    T: Send + 'static,
+    E: std::fmt::Display + Send + 'static,
+    Fault: From<E>,
+{
+    let rights = rights.clone();
+    let change = async move {
+        let outcome = change.await;
+        rights.record(what, &thing, &outcome);
+        outcome
+    };
+    finish(core, heart, change).await
 }
 
 /// Carries a change out in a task of its own: a client that goes away does not leave it half done.
