@@ -159,9 +159,8 @@ mod tests {
 
     #[test]
     fn what_is_shown_reads_back_as_the_same() {
-        let mut config = Config::default();
-        config.auth =
-            parse(&format!("[auth]\ntoken_identities = [\"dns:*\"]\n{RULE}effect = \"deny\"\n")).unwrap();
+        let section = format!("[auth]\ntoken_identities = [\"dns:*\"]\n{RULE}effect = \"deny\"\n");
+        let config = Config { auth: parse(&section).unwrap(), ..Config::default() };
         let text = toml::to_string(&config).unwrap();
         assert_eq!(toml::from_str::<Config>(&text).unwrap(), config);
     }

@@ -213,6 +213,12 @@ impl<'a> Incoming<'a> {
         else {
             return Stage::Refused(faults::place(&self.core.topics, topic, id).no_memory());
         };
+        // It may have waited for seconds, and what is forbidden is not to be stored.
+        if self.rules.has_changed().unwrap_or(false)
+            && let Err(fault) = self.rights.demand(Action::Produce, &topic.name)
+        {
+            return Stage::Refused(fault);
+        }
         let op = Op::Append { partition: id, at: At::Next, batch, source: self.source };
         Stage::Committing { commit: self.core.topics.shards().of(&id).commit(vec![op]), share }
     }

@@ -1,6 +1,7 @@
 //! What rules let clients do, and how a change of them reaches open sessions.
 
-use sealstream_broker::access::Action;
+use sealstream_broker::access::{Action, RuleBook, Rules};
+use sealstream_broker::server::BrokerOptions;
 use sealstream_client::admin::NewTopic;
 use sealstream_client::{Client, ConsumeError, Record};
 use sealstream_protocol::message::admin::{
@@ -15,7 +16,7 @@ use tokio::time::timeout;
 use uuid::Uuid;
 
 use super::{EVERY, PROMISE, World, allow, assert_forbidden, deny};
-use crate::harness::{Wire, assert_code, batch, subscription_to};
+use crate::harness::{PATIENCE, TestBroker, Wire, assert_code, batch, subscription_to};
 
 async fn open(wire: &mut Wire, handle: u32, name: &str) -> Result<(), Fault> {
     wire.send(Message::OpenTopic(OpenTopic { handle, name: name.into(), id: None })).await;
@@ -226,6 +227,39 @@ async fn a_permission_taken_away_ends_what_rested_on_it_at_once_and_nothing_else
     consumer.subscribe(7, "lost", 0, Position::Beginning).await;
     assert_eq!(consumer.recv_values(2).await, ["a", "b"]);
     world.broker.stop().await;
+}
+
+#[tokio::test]
+async fn a_batch_that_waits_for_memory_when_its_permission_goes_is_not_stored() {
+    let book = RuleBook::default();
+    let options = BrokerOptions {
+        rules: book.clone(),
+        produce_budget: 1 << 10,
+        produce_patience: PATIENCE,
+        ..BrokerOptions::default()
+    };
+    let broker = TestBroker::with(options).await;
+    broker.create("events", 2).await;
+    let mut greedy = broker.producer("events").await;
+    let mut waiting = broker.producer("events").await;
+    let hold = broker.engine.hold_durability();
+    let large = "x".repeat(2 << 10);
+    greedy.produce(1, 0, batch(Uuid::new_v4(), 0, &large)).await;
+    greedy.assert_silent().await;
+    waiting.produce(1, 1, batch(Uuid::new_v4(), 0, &large)).await;
+    // By then it has been read, and waits: were it not, it would be refused all the same.
+    for _ in 0..10 {
+        greedy.assert_silent().await;
+    }
+    book.publish(Rules::new([allow("dns:a", &EVERY, &["*"])], [""; 0]).unwrap());
+    hold.release();
+    // It was stored before.
+    greedy.recv_ack().await;
+    assert_forbidden(&waiting.recv_refusal().await.fault, "anonymous", "events");
+    book.publish(Rules::default());
+    let mut consumer = broker.consumer().await;
+    assert_eq!(consumer.subscribe(1, "events", 1, Position::Beginning).await.end, 0);
+    broker.stop().await;
 }
 
 #[tokio::test]

@@ -77,12 +77,12 @@ impl World {
     }
 }
 
-fn writer() -> Option<Leaf> {
-    Some(Leaf::new().uri(WRITER))
+fn writer() -> Leaf {
+    Leaf::new().uri(WRITER)
 }
 
-fn ops() -> Option<Leaf> {
-    Some(Leaf::new().dns("ops.example.org"))
+fn ops() -> Leaf {
+    Leaf::new().dns("ops.example.org")
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -92,7 +92,7 @@ async fn a_certificate_may_do_what_the_rules_let_it_until_they_do_not_any_more()
     for scheme in SCHEMES {
         // With no rules, whoever has a certificate may do everything.
         let topic = format!("orders.{scheme}");
-        let mut first = world.wire(scheme, writer(), greeting(SessionKind::Admin)).await;
+        let mut first = world.wire(scheme, Some(writer()), greeting(SessionKind::Admin)).await;
         first.create(&topic, 1).await;
         world.book.publish(
             Rules::new(
@@ -101,7 +101,7 @@ async fn a_certificate_may_do_what_the_rules_let_it_until_they_do_not_any_more()
             )
             .unwrap(),
         );
-        let mut producer = world.wire(scheme, writer(), greeting(SessionKind::Produce)).await;
+        let mut producer = world.wire(scheme, Some(writer()), greeting(SessionKind::Produce)).await;
         producer.open_topic(1, &topic).await;
         let id = Uuid::new_v4();
         producer.produce(1, 0, batch(id, 0, "a")).await;
@@ -109,7 +109,7 @@ async fn a_certificate_may_do_what_the_rules_let_it_until_they_do_not_any_more()
         producer.send(Message::OpenTopic(OpenTopic { handle: 2, name: "payments".into(), id: None })).await;
         let Message::OpenRefused(refused) = producer.recv().await else { panic!() };
         assert_forbidden(&refused.fault, WRITER, "payments");
-        let mut consumer = world.wire(scheme, ops(), greeting(SessionKind::Consume)).await;
+        let mut consumer = world.wire(scheme, Some(ops()), greeting(SessionKind::Consume)).await;
         consumer.subscribe(1, &topic, 0, Position::Beginning).await;
         consumer.recv_values(1).await;
 
@@ -130,16 +130,16 @@ async fn a_certificate_may_do_what_the_rules_let_it_until_they_do_not_any_more()
 async fn a_token_outranks_the_certificate_and_falls_without_it() {
     let world = World::new().await;
     for scheme in SCHEMES {
-        let mut admin = world.wire(scheme, ops(), greeting(SessionKind::Admin)).await;
+        let mut admin = world.wire(scheme, Some(ops()), greeting(SessionKind::Admin)).await;
         let name = format!("billing-{scheme}");
         let token = create_token(&mut admin, &name).await;
         let identity = format!("token:{name}");
         // Without a certificate, and over one that names somebody else.
-        for leaf in [None, writer()] {
+        for leaf in [None, Some(writer())] {
             let wire = world.wire(scheme, leaf, bearing(SessionKind::Admin, &token)).await;
             assert_eq!(wire.welcome.as_ref().unwrap().identity, identity);
         }
-        let connection = world.connect(scheme, writer()).await;
+        let connection = world.connect(scheme, Some(writer())).await;
         let mut with_token =
             Wire::open(connection.open().await.unwrap(), bearing(SessionKind::Consume, &token))
                 .await
