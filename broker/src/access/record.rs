@@ -1,11 +1,12 @@
 //! A token as the metadata shard keeps it: JSON, with a version of its own, as topics are.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::secret::TokenHash;
-use crate::tls::hex;
 
 /// The version that is written. A newer one is refused; an older one is read.
 const VERSION: u32 = 1;
@@ -65,6 +66,7 @@ struct Kept {
     name: String,
     id: Uuid,
     identity: String,
+    /// In base64url.
     sha256: String,
     created_by: String,
     created_ms: i64,
@@ -89,7 +91,7 @@ impl TokenRecord {
             name: self.name.clone(),
             id: self.id,
             identity: self.identity.clone(),
-            sha256: hex(self.hash.as_bytes()),
+            sha256: URL_SAFE_NO_PAD.encode(self.hash.as_bytes()),
             created_by: self.created_by.clone(),
             created_ms: self.created_ms,
             expires_ms: self.expires_ms,
@@ -106,7 +108,8 @@ impl TokenRecord {
             return Err(LoadTokensError::Newer { key: key.to_owned(), version, newest: VERSION });
         }
         let Envelope { token, .. } = serde_json::from_slice(value).map_err(of_json)?;
-        let hash = unhex(&token.sha256).ok_or_else(|| unreadable("sha256 is no hash".into()))?;
+        let hash = URL_SAFE_NO_PAD.decode(&token.sha256).ok().and_then(|bytes| bytes.try_into().ok());
+        let hash = hash.ok_or_else(|| unreadable("sha256 is no hash".into()))?;
         Ok(Self {
             name: token.name,
             id: token.id,
@@ -122,17 +125,6 @@ impl TokenRecord {
     pub(super) fn has_ended(&self, now: i64) -> bool {
         self.expires_ms.is_some_and(|end| end <= now)
     }
-}
-
-fn unhex(text: &str) -> Option<[u8; 32]> {
-    if text.len() != 64 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-        return None;
-    }
-    let mut bytes = [0; 32];
-    for (byte, pair) in bytes.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
-        *byte = u8::from_str_radix(str::from_utf8(pair).ok()?, 16).ok()?;
-    }
-    Some(bytes)
 }
 
 #[cfg(test)]
@@ -167,7 +159,7 @@ mod tests {
 
     #[test]
     fn noise_is_refused_by_the_name_of_its_key() {
-        let cut = String::from_utf8(record().encode().to_vec()).unwrap().replace("a5a5", "a5");
+        let cut = String::from_utf8(record().encode().to_vec()).unwrap().replace("paWlpaWl", "");
         for noise in [&b"\xff\x00"[..], cut.as_bytes()] {
             let error = TokenRecord::decode("token/x", noise).unwrap_err();
             assert!(error.to_string().starts_with("the record token/x cannot be read"), "{error}");

@@ -19,6 +19,7 @@ use super::args::{ConfigSource, Serve};
 use super::signals::{Signals, Told};
 use super::{Failure, config, descriptors, logging};
 use crate::access::RuleBook;
+use crate::access::audit::AUDIT;
 use crate::config::{Anonymous, Auth, Config, DurabilityName, TransportName};
 use crate::devca::{self, DevCertificate, Made};
 use crate::log::segmented::{SegmentedEngine, SegmentedOptions};
@@ -97,7 +98,10 @@ async fn obey(signals: &mut Signals, tls: &ServedTls) -> &'static str {
         match signals.next().await {
             Told::Stop(name) => return name,
             Told::Reload => tokio::select! {
-                _ = tls.reload(Trigger::Signal) => {}
+                reloaded = tls.reload(Trigger::Signal) => {
+                    let outcome = reloaded.reload.outcome.name();
+                    tracing::info!(target: AUDIT, what = "reload TLS", trigger = "signal", outcome, "done");
+                }
                 name = signals.stop() => return name,
             },
         }

@@ -68,6 +68,9 @@ impl Rights {
     }
 }
 
+/// Of an identity, in what a client is told: a SPIFFE ID may be so long that no room would be left for the remedy.
+const SHOWN: usize = 300;
+
 fn forbidden(identity: &str, action: Action, topic: &str, decision: &Decision) -> Fault {
     let thing =
         if topic == ALL_TOPICS { "the broker itself (*)".to_owned() } else { format!("topic {topic:?}") };
@@ -81,9 +84,28 @@ fn forbidden(identity: &str, action: Action, topic: &str, decision: &Decision) -
         Some(_) => "a rule denies it",
         None => "no rule allows it",
     };
+    let shown = &identity[..identity.floor_char_boundary(SHOWN)];
+    let cut = if shown.len() < identity.len() { "…" } else { "" };
     let text = format!(
-        "{identity} may not {verb} {thing}: {why}; ask the broker's operator for a rule (auth.rule), or come with another \
+        "{shown}{cut} may not {verb} {thing}: {why}; ask the broker's operator for a rule (auth.rule), or come with another \
          certificate or token"
     );
     Fault::new(FaultCode::Forbidden, text)
+}
+
+#[cfg(test)]
+mod tests {
+    use sealstream_protocol::limits::MAX_TEXT;
+
+    use super::*;
+    use crate::access::Because;
+
+    #[test]
+    fn the_remedy_fits_behind_the_longest_identity_and_topic() {
+        let identity = format!("spiffe://example.org/{}", "é".repeat(1000));
+        let decision = Decision { allowed: false, because: Because::NoRule };
+        let fault = forbidden(&identity, Action::Consume, &"t".repeat(255), &decision);
+        assert!(fault.text.len() < MAX_TEXT && fault.text.contains("auth.rule"), "{fault}");
+        assert!(fault.text.contains("é… may not consume"), "{fault}");
+    }
 }

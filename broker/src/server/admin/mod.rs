@@ -6,7 +6,7 @@ use std::future::Future;
 use std::sync::Arc;
 
 use sealstream_client::wire::FrameReader;
-use sealstream_protocol::message::admin::TopicDeleted;
+use sealstream_protocol::message::admin::{ReloadOutcome, TopicDeleted};
 use sealstream_protocol::message::hello::Pong;
 use sealstream_protocol::message::{Fault, FaultCode, Message};
 use tokio::sync::mpsc;
@@ -140,8 +140,17 @@ async fn change_topic(
 async fn reload(core: &Arc<Core>, heart: &Heart, rights: &Rights) -> Result<Message, Fault> {
     rights.demand(Action::Admin, ALL_TOPICS)?;
     let tls = tls_of(core)?;
-    let reload = async move { Ok::<_, Fault>(Message::TlsReloaded(tls.reload().await)) };
-    recorded(core, heart, rights, "reload TLS", "tls".to_owned(), reload).await
+    let rights = rights.clone();
+    let reload = async move {
+        let reloaded = tls.reload().await;
+        let outcome = match reloaded.reload.outcome {
+            ReloadOutcome::Refused => Err(&reloaded.reload.text),
+            ReloadOutcome::Changed | ReloadOutcome::Unchanged => Ok(()),
+        };
+        rights.record("reload TLS", "tls", &outcome);
+        Ok::<_, Fault>(Message::TlsReloaded(reloaded))
+    };
+    finish(core, heart, reload).await
 }
 
 fn tls_of(core: &Core) -> Result<Arc<dyn TlsControl>, Fault> {
