@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use sealstream_protocol::limits::MAX_NAME;
 use sealstream_transport::gcra::{Limit, Tat};
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -52,6 +53,11 @@ pub(crate) struct Asker<'a> {
     pub(crate) remote: SocketAddr,
 }
 
+/// As much of a name as a topic can have: a request may hold up to 64 KiB of anything in its place.
+pub(crate) fn cut(name: &str) -> &str {
+    &name[..name.floor_char_boundary(MAX_NAME)]
+}
+
 /// Writes audit lines. Denials are limited by cause and identity, and a line says how many were held back before it;
 /// changes are all written.
 #[derive(Debug)]
@@ -95,7 +101,7 @@ impl Audit {
         };
         let Some(held_back) = self.pass(cause, asker.identity) else { return };
         let Asker { identity, remote } = asker;
-        let (action, rule) = (action.name(), &decision.because);
+        let (action, topic, rule) = (action.name(), cut(topic), &decision.because);
         tracing::warn!(target: AUDIT, identity, action, topic, %rule, %remote, held_back, "denied");
     }
 
@@ -113,7 +119,7 @@ impl Audit {
         thing: &str,
         outcome: Result<(), E>,
     ) {
-        let Asker { identity, remote } = asker;
+        let (Asker { identity, remote }, thing) = (asker, cut(thing));
         match outcome {
             Ok(()) => tracing::info!(target: AUDIT, identity, what, thing, %remote, "done"),
             Err(error) => tracing::info!(target: AUDIT, identity, what, thing, %error, %remote, "not done"),

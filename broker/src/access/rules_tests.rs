@@ -1,5 +1,7 @@
 //! What rules say, and which texts are rules.
 
+use proptest::prelude::*;
+
 use super::{
     ALL_TOPICS, Action, Because, Effect, Emptied, MAX_RULES, Pattern, Rule, RuleBook, RuleError, Rules,
 };
@@ -186,4 +188,56 @@ fn a_reason_is_the_rule_as_it_was_written() {
     assert_eq!(decision.because.to_string(), "rule 1: deny dns:a to produce, admin x, y.*");
     let shown = decision.because.rule().unwrap();
     assert_eq!((shown.number, shown.topics), (1, vec!["x".to_owned(), "y.*".to_owned()]));
+}
+
+/// Rules of a small world, so that they often meet.
+fn any_rules() -> impl Strategy<Value = Vec<(bool, String, Vec<Action>, String)>> {
+    let identity = prop_oneof![Just("*"), Just("dns:*"), Just("dns:a"), Just("dns:ab"), Just("cn:a")];
+    let topic = prop_oneof![Just("*"), Just("x*"), Just("x"), Just("xy"), Just("y")];
+    let actions = prop::sample::subsequence(EVERY.to_vec(), 1..=3);
+    let rule = (any::<bool>(), identity.prop_map(str::to_owned), actions, topic.prop_map(str::to_owned));
+    prop::collection::vec(rule, 1..8)
+}
+
+/// As the page for operators says it, word by word.
+fn by_the_page(
+    rules: &[(bool, String, Vec<Action>, String)],
+    who: &str,
+    action: Action,
+    topic: &str,
+) -> bool {
+    let fits = |pattern: &str, text: &str| match pattern.strip_suffix('*') {
+        Some(beginning) => text.len() >= beginning.len() && &text[..beginning.len()] == beginning,
+        None => pattern == text,
+    };
+    let fitting: Vec<_> = rules
+        .iter()
+        .filter(|(_, identity, actions, topics)| {
+            fits(identity, who) && actions.contains(&action) && fits(topics, topic)
+        })
+        .collect();
+    !fitting.is_empty() && fitting.iter().all(|(allows, ..)| *allows)
+}
+
+proptest! {
+    #[test]
+    fn what_rules_say_is_what_the_page_says_and_their_order_does_not_matter(rules in any_rules()) {
+        let built = |rules: &[(bool, String, Vec<Action>, String)]| {
+            let build = |(allows, identity, actions, topic): &(bool, String, Vec<Action>, String)| {
+                let effect = if *allows { Effect::Allow } else { Effect::Deny };
+                rule(effect, identity, actions, &[topic])
+            };
+            self::rules(rules.iter().map(build))
+        };
+        let reversed: Vec<_> = rules.iter().rev().cloned().collect();
+        for who in ["dns:a", "dns:ab", "cn:a", "anonymous"] {
+            for topic in ["x", "xy", "y", ALL_TOPICS] {
+                for action in EVERY {
+                    let expected = by_the_page(&rules, who, action, topic);
+                    prop_assert_eq!(built(&rules).decide(who, action, topic).allowed, expected);
+                    prop_assert_eq!(built(&reversed).decide(who, action, topic).allowed, expected);
+                }
+            }
+        }
+    }
 }

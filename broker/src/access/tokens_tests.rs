@@ -14,7 +14,7 @@ use super::tokens::{TokenError, TokenRefused, Tokens};
 use super::{MAX_TOKENS, RuleBook, Rules};
 use crate::log::clock::ManualClock;
 use crate::log::memory::{MemoryEngine, MemoryStore};
-use crate::log::{LogEngine, ShardId};
+use crate::log::{CommitError, LogEngine, ShardId};
 
 const START: i64 = 1_000_000;
 
@@ -225,4 +225,41 @@ fn a_list_of_as_many_tokens_as_there_may_be_fits_a_frame() {
     let mut frame = bytes::BytesMut::new();
     Message::TokenList(TokenList { tokens: vec![token; MAX_TOKENS] }).encode(&mut frame);
     assert!(frame.len() < MAX_CONTROL_FRAME as usize, "{}", frame.len());
+}
+
+/// What the log does not keep is told, and errs on the side of nobody getting in.
+#[tokio::test]
+async fn a_token_that_is_not_durable_was_not_made_and_a_revocation_that_is_not_holds_all_the_same() {
+    let world = World::new();
+    let engine = MemoryEngine::over(&world.store, world.clock.clone());
+    let shard = engine.open_shard(ShardId::METADATA, 1).await.unwrap();
+    let tokens = Tokens::load(shard, world.clock.clone(), world.rules.clone()).unwrap();
+    let tokens = Arc::new(tokens);
+    let secret = made(&tokens, named("kept")).await;
+
+    let hold = engine.hold_durability();
+    let (created, ()) = tokio::join!(tokens.create(named("a"), "dns:ops"), async {
+        tokio::task::yield_now().await;
+        assert_eq!(tokens.list().len(), 1, "it is not there before it is durable");
+        hold.fail("the disk is gone");
+    });
+    let error = created.unwrap_err();
+    assert!(matches!(&error, TokenError::NotMade { .. }), "{error}");
+    assert!(error.to_string().contains("the disk is gone"), "{error}");
+    assert_eq!(tokens.list().len(), 1);
+    // Its name is not lost.
+    made(&tokens, named("a")).await;
+
+    let badge = tokens.find(&secret).unwrap();
+    let hold = engine.hold_durability();
+    let (revoked, ()) = tokio::join!(tokens.revoke("kept"), async {
+        assert!(badge.lost().await.contains("was revoked"), "at once");
+        hold.fail("the disk is gone");
+    });
+    assert!(matches!(revoked, Err(TokenError::NotForGood { .. })));
+    assert_eq!(refused(&tokens, &secret), TokenRefused::Unknown);
+
+    engine.fail_next_commit(CommitError::DiskFull);
+    assert!(matches!(tokens.revoke("a").await, Err(TokenError::Log { .. })));
+    assert_eq!(tokens.list().len(), 1, "what the log did not take has not happened");
 }

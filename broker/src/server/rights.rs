@@ -7,7 +7,7 @@ use std::sync::Arc;
 use sealstream_protocol::message::{Fault, FaultCode};
 use tokio::sync::watch;
 
-use crate::access::audit::{Asker, Audit};
+use crate::access::audit::{Asker, Audit, cut};
 use crate::access::{ALL_TOPICS, Access, Action, Decision, Rules};
 
 /// A client's rights, for as long as its session lasts.
@@ -72,8 +72,11 @@ impl Rights {
 const SHOWN: usize = 300;
 
 fn forbidden(identity: &str, action: Action, topic: &str, decision: &Decision) -> Fault {
-    let thing =
-        if topic == ALL_TOPICS { "the broker itself (*)".to_owned() } else { format!("topic {topic:?}") };
+    let thing = if topic == ALL_TOPICS {
+        "the broker itself (*)".to_owned()
+    } else {
+        format!("topic {:?}", cut(topic))
+    };
     let verb = match action {
         Action::Produce => "produce to",
         Action::Consume => "consume",
@@ -104,7 +107,7 @@ mod tests {
     fn the_remedy_fits_behind_the_longest_identity_and_topic() {
         let identity = format!("spiffe://example.org/{}", "é".repeat(1000));
         let decision = Decision { allowed: false, because: Because::NoRule };
-        let fault = forbidden(&identity, Action::Consume, &"t".repeat(255), &decision);
+        let fault = forbidden(&identity, Action::Consume, &"t".repeat(60_000), &decision);
         assert!(fault.text.len() < MAX_TEXT && fault.text.contains("auth.rule"), "{fault}");
         assert!(fault.text.contains("é… may not consume"), "{fault}");
     }
