@@ -191,7 +191,8 @@ fn tokens_are_made_used_listed_and_revoked_by_the_command_line() {
     assert!(gone.contains("revoked writer"), "{gone}");
     let error = house.run(write).failed();
     assert!(error.contains("unauthenticated") && error.contains("revoked"), "{error}");
-    let mistyped = token.replacen(&token[20..21], if &token[20..21] == "x" { "y" } else { "x" }, 1);
+    let mut mistyped = token.clone();
+    mistyped.replace_range(20..21, if &token[20..21] == "x" { "y" } else { "x" });
     house.write("token", mistyped);
     let error = house.run(write).failed();
     assert!(error.contains("mistyped"), "{error}");
