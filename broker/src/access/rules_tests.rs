@@ -232,6 +232,8 @@ proptest! {
         let reversed: Vec<_> = rules.iter().rev().cloned().collect();
         for who in ["dns:a", "dns:ab", "cn:a", "anonymous"] {
             for topic in ["x", "xy", "y", ALL_TOPICS] {
+                let any = EVERY.iter().any(|action| by_the_page(&rules, who, *action, topic));
+                prop_assert_eq!(built(&rules).shows(who, topic), any);
                 for action in EVERY {
                     let expected = by_the_page(&rules, who, action, topic);
                     prop_assert_eq!(built(&rules).decide(who, action, topic).allowed, expected);
