@@ -1,5 +1,6 @@
 //! The broker of Sealstream, as a library: the durable log, and the server in front of it.
 
+pub mod access;
 pub mod cli;
 pub mod config;
 pub mod devca;

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use sealstream_protocol::limits::DEFAULT_PORT;
-use sealstream_protocol::message::hello::{Hello, Secret, SessionKind};
+use sealstream_protocol::message::hello::{Hello, SessionKind};
 use sealstream_transport::{
     ConnectError, Connector, Endpoint, Expectation, OpenError, Outbound, Server, Stream, Transport,
 };
@@ -15,6 +15,7 @@ use tracing::{debug, warn};
 
 use crate::backoff::{Retries, RetryPolicy};
 use crate::error::SessionError;
+use crate::token::TokenSource;
 use crate::wire::{OpenSessionError, Session, session};
 
 /// Servers that one client keeps connections to: brokers of a large cluster. Beyond it idle ones are forgotten.
@@ -55,7 +56,7 @@ pub(crate) enum Place {
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
     pub(crate) name: String,
-    pub(crate) token: Option<Secret>,
+    pub(crate) token: Option<TokenSource>,
     pub(crate) cluster: Option<String>,
     pub(crate) idle: Duration,
     pub(crate) hello_timeout: Duration,
@@ -218,8 +219,13 @@ impl Connections {
     async fn session(&self, endpoint: &Endpoint, kind: SessionKind) -> Result<Session, SessionError> {
         let stream = self.stream(endpoint).await?;
         let settings = &self.settings;
+        // As late as can be: it may have been replaced.
+        let token = match &settings.token {
+            Some(source) => Some(source.token().await.map_err(|error| SessionError::Token(Arc::new(error)))?),
+            None => None,
+        };
         let hello = Hello {
-            token: settings.token.clone(),
+            token,
             cluster: settings.cluster.clone(),
             ..session::hello(kind, settings.name.clone(), settings.idle)
         };

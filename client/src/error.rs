@@ -6,6 +6,7 @@ use std::time::Duration;
 use sealstream_protocol::message::{Fault, FaultClass, FaultCode};
 use sealstream_transport::{ConnectError, OpenError};
 
+use crate::token::TokenError;
 use crate::wire::{OpenSessionError, WireError};
 
 /// Why there is no session with the broker. Cheap to clone: every record of a batch may carry it.
@@ -23,6 +24,9 @@ pub enum SessionError {
         /// Why.
         source: Arc<OpenError>,
     },
+    /// The token could not be read from its file: nothing was sent.
+    #[error("{0}")]
+    Token(Arc<TokenError>),
     /// The broker did not welcome the session.
     #[error("{target}: {source}")]
     Hello {
@@ -115,9 +119,13 @@ impl SessionError {
             Self::Hello { source, .. } => source.is_retryable(),
             Self::Broken { source, .. } => !source.is_permanent(),
             Self::Ended { fault, .. } => fault.class != FaultClass::Caller,
-            Self::Closed { .. } | Self::Silent { .. } | Self::Protocol { .. } | Self::TooManyHops { .. } => {
-                true
-            }
+            // The token's file may be in the middle of being replaced: one that was never there is found when the client is
+            // built.
+            Self::Token(_)
+            | Self::Closed { .. }
+            | Self::Silent { .. }
+            | Self::Protocol { .. }
+            | Self::TooManyHops { .. } => true,
             Self::BadRedirect { .. } => false,
             Self::GaveUp { last, .. } => last.is_retryable(),
         }
@@ -136,7 +144,7 @@ impl SessionError {
         }
     }
 
-    /// Whether the broker had let us in and no longer trusts the certificate that we had shown.
+    /// Whether the broker had let us in and no longer trusts the certificate or the token that we had shown.
     pub(crate) fn is_loss_of_trust(&self) -> bool {
         self.fault().and_then(Fault::code_known) == Some(FaultCode::NoLongerTrusted)
     }

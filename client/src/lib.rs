@@ -48,6 +48,7 @@ pub mod error;
 pub mod options;
 pub mod producer;
 mod routes;
+pub mod token;
 pub mod wire;
 
 pub use admin::{Admin, AdminError};

@@ -15,6 +15,7 @@ use sealstream_transport::{Connector, Endpoint, Expectation, Transport, Transpor
 use crate::backoff::{FOR_EVER, RetryPolicy};
 use crate::client::{Client, ClientError};
 use crate::connection::{Connections, Dial, Settings};
+use crate::token::{TokenError, TokenSource};
 
 /// The idle deadline that a client asks for. A broker whose machine is gone without a word is noticed after it: 15 s is
 /// three pings 5 s apart, longer than any pause that a broker in good health makes, and keeps a NAT's memory of a flow
@@ -46,6 +47,9 @@ pub enum BuildError {
     /// A certificate or key cannot be used.
     #[error(transparent)]
     Material(#[from] MaterialError),
+    /// The token cannot be had.
+    #[error(transparent)]
+    Token(#[from] TokenError),
 }
 
 /// Builds a [`Client`].
@@ -147,7 +151,15 @@ impl ClientBuilder {
 
     /// Authenticates by a bearer token, which outranks the certificate.
     pub fn token(mut self, token: impl Into<String>) -> Self {
-        self.settings.token = Some(Secret(token.into()));
+        self.settings.token = Some(TokenSource::Text(Secret(token.into())));
+        self
+    }
+
+    /// Authenticates by the bearer token in this file, where it stands alone. The file is read for each session anew: a
+    /// token that is replaced there, by an atomic rename, serves from the next session on. When the broker ends a session
+    /// because the old one was revoked or has ended, the next one is opened at once.
+    pub fn token_file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.settings.token = Some(TokenSource::File(path.into()));
         self
     }
 
@@ -221,6 +233,9 @@ impl ClientBuilder {
         }
         if !self.settings.name.is_empty() {
             check_name(&self.settings.name).map_err(BuildError::Name)?;
+        }
+        if let Some(token) = &self.settings.token {
+            token.check()?;
         }
         let dial = match self.transport {
             Some(transport) => Dial::By(transport),

@@ -3,6 +3,8 @@
 //! Run it after a change of the protocol, and look at the difference: version 1 is frozen once groups work.
 #![expect(clippy::unwrap_used, reason = "a tool of the tests")]
 
+#[path = "../tests/page/access.rs"]
+mod access;
 #[path = "../tests/page/bad.rs"]
 mod bad;
 #[path = "../tests/page/json.rs"]

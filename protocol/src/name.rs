@@ -27,7 +27,7 @@ pub enum NameError {
         allowed: &'static str,
     },
     /// It is `.` or `..`, which name directories.
-    #[error("a topic cannot be named . or ..")]
+    #[error("nothing can be named . or ..")]
     Dots,
 }
 
@@ -46,6 +46,15 @@ impl From<&NameError> for Fault {
 /// assert_eq!(error.to_string(), r"the name has '\n' at byte 6: allowed are a-z A-Z 0-9 . _ -");
 /// ```
 pub fn check_topic(name: &str) -> Result<(), NameError> {
+    check_portable(name)
+}
+
+/// Checks a token's name: the same as a topic's.
+pub fn check_token(name: &str) -> Result<(), NameError> {
+    check_portable(name)
+}
+
+fn check_portable(name: &str) -> Result<(), NameError> {
     let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
     check(name, allowed, "allowed are a-z A-Z 0-9 . _ -")?;
     if matches!(name, "." | "..") { Err(NameError::Dots) } else { Ok(()) }

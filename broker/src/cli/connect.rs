@@ -51,7 +51,9 @@ fn client(connection: &Connection, retry_for: Duration) -> Result<Client, Failur
     if let (Some(cert), Some(key)) = (&connection.cert, &connection.key) {
         builder = builder.identity_files(cert, key);
     }
-    if let Some(token) = token(connection)? {
+    if let Some(file) = &connection.token_file {
+        builder = builder.token_file(file);
+    } else if let Some(token) = std::env::var("SEALSTREAM_TOKEN").ok().filter(|token| !token.is_empty()) {
         builder = builder.token(token);
     }
     Ok(builder.build()?)
@@ -64,18 +66,4 @@ fn ca(connection: &Connection, endpoint: &Endpoint) -> Option<PathBuf> {
     let loopback =
         endpoint.host.parse().map_or(endpoint.host == "localhost", |ip: std::net::IpAddr| ip.is_loopback());
     Some(devca::ca_path(Path::new(DEFAULT_DATA_DIR))).filter(|path| loopback && path.exists())
-}
-
-/// The token in the file, else the one in the environment. An editor's newline at the end is not part of it.
-fn token(connection: &Connection) -> Result<Option<String>, Failure> {
-    let Some(path) = &connection.token_file else {
-        return Ok(std::env::var("SEALSTREAM_TOKEN").ok().filter(|token| !token.is_empty()));
-    };
-    let text = std::fs::read_to_string(path)
-        .map_err(|error| Failure::new(format!("cannot read the token file {}: {error}", path.display())))?;
-    let token = text.trim_end_matches(['\r', '\n']);
-    if token.is_empty() {
-        return Err(Failure::new(format!("the token file {} is empty", path.display())));
-    }
-    Ok(Some(token.to_owned()))
 }

@@ -3,6 +3,7 @@
 //! Data goes to stdout, all else to stderr. A command that fails says one sentence that names the thing and the remedy.
 
 pub mod args;
+mod auth;
 mod baseline;
 mod bench;
 mod config;
@@ -20,11 +21,12 @@ mod progress;
 mod serve;
 mod signals;
 mod tls;
+mod token;
 mod topic;
 
 use std::process::ExitCode;
 
-use args::{Cli, Command, ConfigCommand, LogCommand, TlsCommand};
+use args::{AuthCommand, Cli, Command, ConfigCommand, LogCommand, TlsCommand};
 pub use failure::Failure;
 
 /// Carries out what the command line says.
@@ -39,6 +41,8 @@ pub fn run(cli: &Cli) -> ExitCode {
         Command::Health(args) => health::run(args),
         Command::Tls(TlsCommand::Show(args)) => tls::show(args),
         Command::Tls(TlsCommand::Reload(args)) => tls::reload(args),
+        Command::Token(command) => token::run(command),
+        Command::Auth(AuthCommand::Check(args)) => auth::check(args),
         Command::Log(LogCommand::Verify(args)) => log::verify(args),
         Command::Bench(command) => bench::run(command),
     };

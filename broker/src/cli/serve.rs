@@ -11,14 +11,16 @@ use sealstream_transport::admission::Admission;
 use sealstream_transport::observe::{HandshakeLog, HandshakeObserver, Observers};
 use sealstream_transport::quic::QuicTransport;
 use sealstream_transport::tcp::TcpTransport;
-use sealstream_transport::tls::{Material, Receiver, Trigger, create_secret_file};
+use sealstream_transport::tls::{Receiver, Sourced, Trigger, create_secret_file};
 use sealstream_transport::{Listener, Transport, TransportOptions};
 use tokio::time::sleep;
 
 use super::args::{ConfigSource, Serve};
 use super::signals::{Signals, Told};
 use super::{Failure, config, descriptors, logging};
-use crate::config::{Anonymous, Config, DurabilityName, TransportName};
+use crate::access::RuleBook;
+use crate::access::audit::AUDIT;
+use crate::config::{Anonymous, Auth, Config, DurabilityName, TransportName};
 use crate::devca::{self, DevCertificate, Made};
 use crate::log::segmented::{SegmentedEngine, SegmentedOptions};
 use crate::log::{Durability, LogEngine};
@@ -62,12 +64,13 @@ async fn run(source: Configuration, config: Config) -> Result<(), Failure> {
     let engine = open_log(&config).await?;
     let development = development(&config)?;
     let admission = Admission::new(config.limits.admission())?;
-    let source = tls_source(source, config.data_dir.clone(), admission.clone());
+    let rules = RuleBook::new(config.auth.rules().map_err(Failure::Message)?);
+    let source = tls_source(source, config.data_dir.clone(), admission.clone(), rules.clone());
     let tls = Arc::new(ServedTls::load(source).map_err(Failure::Message)?);
     let transports = Transports::new(&config, &tls.receiver(), admission);
     let listeners = transports.listen(&config).await?;
     let addresses = addresses(&config, &listeners);
-    let broker = Broker::start(options(&config, Arc::clone(&tls)), engine, listeners).await?;
+    let broker = Broker::start(options(&config, Arc::clone(&tls), rules), engine, listeners).await?;
     announce(&config, &addresses, development.as_ref());
 
     let name = tokio::select! {
@@ -95,28 +98,47 @@ async fn obey(signals: &mut Signals, tls: &ServedTls) -> &'static str {
         match signals.next().await {
             Told::Stop(name) => return name,
             Told::Reload => tokio::select! {
-                _ = tls.reload(Trigger::Signal) => {}
+                reloaded = tls.reload(Trigger::Signal) => {
+                    let outcome = reloaded.reload.outcome.name();
+                    tracing::info!(target: AUDIT, what = "reload TLS", trigger = "signal", outcome, "done");
+                }
                 name = signals.stop() => return name,
             },
         }
     }
 }
 
-/// What the configuration says about TLS and about whom to let in, read anew each time; of the rest a change waits for the next
-/// start.
+/// What the configuration says about TLS, about whom to let in and about who may do what, read anew each time; of the rest a
+/// change waits for the next start.
 fn tls_source(
     source: Configuration,
     data_dir: PathBuf,
     admission: Admission,
-) -> impl Fn() -> Result<Material, String> + Send + Sync + 'static {
+    rules: RuleBook,
+) -> impl Fn() -> Result<Sourced, String> + Send + Sync + 'static {
     move || {
-        let read = || -> Result<Material, Failure> {
+        let read = || -> Result<Sourced, Failure> {
             let config = Config { data_dir: data_dir.clone(), ..source.read()? };
             let development = development(&config)?;
             make_secret(&config)?;
-            admission.set_limits(config.limits.admission())?;
+            let limits = config.limits.admission();
+            limits.validate()?;
+            let next = config.auth.rules().map_err(Failure::Message)?;
+            rules.check(&next)?;
             let fallback = development.as_ref().map(|made| (&*made.cert, &*made.key));
-            Ok(material(&config, fallback))
+            let material = material(&config, fallback);
+            let material = match &source.source.config {
+                Some(file) => material.with_watched(file),
+                None => material,
+            };
+            // Only with the material: a reload that is refused for a file changes nobody's permissions.
+            let (admission, rules) = (admission.clone(), rules.clone());
+            Ok(Sourced::along(material, move || {
+                if let Err(error) = admission.set_limits(limits) {
+                    tracing::error!(%error, "limits that are valid were refused");
+                }
+                rules.publish(next)
+            }))
         };
         read().map_err(|failure| failure.to_string())
     }
@@ -207,7 +229,7 @@ fn addresses(config: &Config, listeners: &[Box<dyn Listener>]) -> Vec<(Transport
     names.zip(listeners.iter().map(|listener| listener.local_addr())).collect()
 }
 
-fn options(config: &Config, tls: Arc<ServedTls>) -> BrokerOptions {
+fn options(config: &Config, tls: Arc<ServedTls>, rules: RuleBook) -> BrokerOptions {
     let limits = &config.limits;
     // Bounded by the configuration's check to what the protocol can say.
     let bytes = |size: crate::config::Size| u32::try_from(size.0).unwrap_or(u32::MAX);
@@ -223,6 +245,7 @@ fn options(config: &Config, tls: Arc<ServedTls>) -> BrokerOptions {
             Anonymous::Loopback => server::Anonymous::OnLoopback,
             Anonymous::Always => server::Anonymous::Everywhere,
         },
+        rules,
         // Each connection may say Hello: none is told to come again for the others' sake.
         max_greetings: limits.connections,
         max_sessions: limits.sessions,
@@ -265,11 +288,7 @@ fn announce(
         let scheme = scheme(*name);
         tracing::info!("listening on {scheme}://{addr}");
     }
-    if config.auth.anonymous != Anonymous::Never {
-        let whom =
-            if config.auth.anonymous == Anonymous::Always { "anybody" } else { "clients on this machine" };
-        tracing::info!("no permissions are configured: {whom} may do everything (auth.anonymous)");
-    }
+    announce_permissions(&config.auth, addresses);
     let Some(((name, addr), certificate)) = addresses.first().zip(development) else { return };
     let ca = std::path::absolute(&certificate.ca).unwrap_or_else(|_| certificate.ca.clone());
     let line = format!(
@@ -282,6 +301,28 @@ fn announce(
         eprintln!("\nReady. For a client, paste this into another terminal:\n\n  {line}\n");
     } else {
         tracing::info!("ready; for a client: {line}");
+    }
+}
+
+/// Says who may do everything, where that is somebody.
+fn announce_permissions(auth: &Auth, addresses: &[(TransportName, SocketAddr)]) {
+    if !auth.rule.is_empty() {
+        return tracing::info!(
+            rules = auth.rule.len(),
+            "permissions are configured: what no rule allows is denied"
+        );
+    }
+    let whom = match auth.anonymous {
+        Anonymous::Always => "anybody",
+        Anonymous::Loopback => "clients on this machine, and whoever has a certificate or token,",
+        Anonymous::Never => "whoever has a certificate or token",
+    };
+    let text = format!("no permissions are configured: {whom} may do everything (auth.anonymous, auth.rule)");
+    // Others than this machine can come.
+    if addresses.iter().any(|(_, addr)| !addr.ip().is_loopback()) {
+        tracing::warn!("{text}");
+    } else {
+        tracing::info!("{text}");
     }
 }
 

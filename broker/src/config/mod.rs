@@ -3,6 +3,7 @@
 //! Every key has a default, so that an empty configuration is a broker that works on this machine. Unknown keys are
 //! errors that name the nearest known one; [`load`] says which layer a bad value came from.
 
+mod auth;
 mod layers;
 mod tls;
 mod units;
@@ -17,6 +18,7 @@ use sealstream_transport::admission::{
 use sealstream_transport::gcra::Limit;
 use serde::{Deserialize, Serialize};
 
+pub use auth::{ActionName, Anonymous, Auth, AuthRule, EffectName};
 pub use layers::{ConfigError, Origin, Resolved, keys, load};
 pub use tls::{
     ClientCertificates, CrlExpired, CrlUnknown, ExpiredClients, MAX_IDENTITIES, Paths, Pin, Resumption, Tls,
@@ -51,7 +53,7 @@ pub struct Config {
     pub transports: Vec<TransportName>,
     /// Certificates.
     pub tls: Tls,
-    /// Who may connect.
+    /// Who may connect, and do what.
     pub auth: Auth,
     /// What a topic is made with where its creator does not say.
     pub topics: Topics,
@@ -71,26 +73,6 @@ pub enum TransportName {
     Tls,
     /// QUIC over UDP.
     Quic,
-}
-
-/// Who may connect.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Auth {
-    /// Where a client without a certificate is let in.
-    pub anonymous: Anonymous,
-}
-
-/// Where a client without credentials is let in, as `anonymous`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Anonymous {
-    /// Nowhere.
-    Never,
-    /// From this machine: when the client's address and the one it reached are loopback.
-    Loopback,
-    /// Everywhere.
-    Always,
 }
 
 /// What a topic is made with where its creator does not say.
@@ -193,12 +175,6 @@ impl Default for Config {
     }
 }
 
-impl Default for Auth {
-    fn default() -> Self {
-        Self { anonymous: Anonymous::Loopback }
-    }
-}
-
 impl Default for Topics {
     fn default() -> Self {
         Self {
@@ -276,6 +252,7 @@ impl Config {
             return Err("listen and transports must name at least one address and one transport".into());
         }
         self.tls.check()?;
+        self.auth.rules()?;
         if let (None, Some(addr)) = (&self.tls.cert, self.listen.iter().find(|a| !a.ip().is_loopback())) {
             return Err(format!(
                 "listening on {addr} needs tls.cert and tls.key: the development certificate is for localhost only"

@@ -14,6 +14,7 @@ use uuid::Uuid;
 use super::accept;
 use super::admission::{ByteBudget, Places};
 use super::options::{BrokerOptions, InvalidOption};
+use crate::access::{Access, LoadTokensError};
 use crate::log::clock::{Clock, SystemClock};
 use crate::log::{LogEngine, OpenShardError};
 use crate::topics::{LoadTopicsError, Shards, TopicRules, Topics, housekeeping};
@@ -26,6 +27,7 @@ const MAX_DECOMPRESSIONS: usize = 4;
 pub(crate) struct Core {
     pub(crate) options: BrokerOptions,
     pub(crate) topics: Arc<Topics>,
+    pub(crate) access: Arc<Access>,
     /// Random, new at every start.
     pub(crate) incarnation: Uuid,
     /// Streams whose Hello is awaited.
@@ -58,6 +60,9 @@ pub enum StartError {
     /// The topics could not be read.
     #[error(transparent)]
     Topics(#[from] LoadTopicsError),
+    /// The tokens could not be read.
+    #[error(transparent)]
+    Tokens(#[from] LoadTokensError),
 }
 
 /// The broker, before it runs.
@@ -85,9 +90,12 @@ impl Broker {
     ) -> Result<RunningBroker, StartError> {
         options.validate()?;
         let shards = Shards::open(&*engine).await?;
+        let metadata = Arc::clone(shards.metadata());
+        let access = Arc::new(Access::load(options.rules.clone(), metadata, Arc::clone(&clock))?);
         let topics = Arc::new(Topics::load(shards, TopicRules::of(&options), clock).await?);
         let core = Arc::new(Core {
             topics: Arc::clone(&topics),
+            access: Arc::clone(&access),
             greetings: Places::new(options.max_greetings),
             decompressions: Places::new(MAX_DECOMPRESSIONS),
             sessions: Places::new(options.max_sessions),
@@ -101,6 +109,8 @@ impl Broker {
         });
         let house = housekeeping::keep_house(topics, core.options.retention_interval, core.draining.clone());
         core.tasks.spawn(house);
+        let (tokens, draining) = (Arc::clone(access.tokens()), core.draining.clone());
+        core.tasks.spawn(async move { tokens.watch_over_ends(draining).await });
         let addresses = listeners.iter().map(|listener| listener.local_addr()).collect();
         for listener in listeners {
             core.tasks.spawn(accept::accept(Arc::clone(&core), listener));

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use sealstream_protocol::message::{Fault, FaultClass, FaultCode};
 
+use crate::access::TokenError;
 use crate::log::{CommitError, DurabilityError, PartitionId, ReadError, Refusal};
 use crate::topics::{FindTopicError, Topic, TopicError};
 
@@ -170,6 +171,34 @@ impl From<FindTopicError> for Fault {
     }
 }
 
+impl From<TokenError> for Fault {
+    fn from(error: TokenError) -> Self {
+        let text = error.to_string();
+        match error {
+            TokenError::BadName(_) | TokenError::BadIdentity(_) | TokenError::NoLife | TokenError::NoRoom => {
+                Self::new(FaultCode::InvalidRequest, text)
+            }
+            TokenError::Exists(_) => Self::new(FaultCode::TokenExists, text),
+            TokenError::Unknown(_) => Self::new(FaultCode::UnknownToken, text),
+            TokenError::Conflict(_) => Self::new(FaultCode::Busy, text).retry_after(BUSY_RETRY),
+            TokenError::NotMade { .. } | TokenError::NotForGood { .. } => Self::new(FaultCode::Storage, text),
+            TokenError::Log { source, .. } => of_commit(&source, text),
+        }
+    }
+}
+
+/// Why a change of metadata was not committed.
+fn of_commit(error: &CommitError, text: String) -> Fault {
+    match error {
+        CommitError::Busy => Fault::new(FaultCode::Busy, text).retry_after(BUSY_RETRY),
+        CommitError::DiskFull => Fault::new(FaultCode::DiskFull, text).retry_after(DISK_RETRY),
+        CommitError::Closed => super::session::shutting_down(),
+        CommitError::Storage(_) | CommitError::Fenced | CommitError::Refused { .. } => {
+            Fault::new(FaultCode::Storage, text)
+        }
+    }
+}
+
 impl From<TopicError> for Fault {
     fn from(error: TopicError) -> Self {
         let text = error.to_string();
@@ -181,14 +210,7 @@ impl From<TopicError> for Fault {
             TopicError::Exists { .. } => Self::new(FaultCode::TopicExists, text),
             TopicError::Conflict { .. } => Self::new(FaultCode::Busy, text).retry_after(BUSY_RETRY),
             TopicError::NotDurable { .. } => Self::new(FaultCode::Storage, text),
-            TopicError::Log { source, .. } => match source {
-                CommitError::Busy => Self::new(FaultCode::Busy, text).retry_after(BUSY_RETRY),
-                CommitError::DiskFull => Self::new(FaultCode::DiskFull, text).retry_after(DISK_RETRY),
-                CommitError::Closed => super::session::shutting_down(),
-                CommitError::Storage(_) | CommitError::Fenced | CommitError::Refused { .. } => {
-                    Self::new(FaultCode::Storage, text)
-                }
-            },
+            TopicError::Log { source, .. } => of_commit(&source, text),
         }
     }
 }

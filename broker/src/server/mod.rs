@@ -7,7 +7,8 @@
 //! ├─ accept loop       one a listener: takes a place for each connection, or turns it away; never runs a handshake
 //! ├─ connection        one a connection: handshake, then a task for each stream; ends when the last of them has
 //! │  └─ session        one a stream: Hello and Welcome, then one of the four kinds
-//! └─ housekeeping      retention, and deletions that were left over
+//! ├─ housekeeping      retention, and deletions that were left over
+//! └─ ends of tokens    tells the sessions whose token has ended
 //! ```
 //!
 //! A session is one task that runs two futures side by side, so that neither waits for the other: *in* reads frames,
@@ -44,6 +45,7 @@ mod consume;
 mod faults;
 mod options;
 mod produce;
+mod rights;
 mod session;
 mod standing;
 mod writing;

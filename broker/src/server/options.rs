@@ -9,6 +9,8 @@ use sealstream_protocol::limits::{self, MAX_HELLO};
 use sealstream_protocol::message::admin::{Durability, TlsReloaded, TlsStatus};
 use sealstream_transport::BoxFuture;
 
+use crate::access::RuleBook;
+
 /// 1,024 streams whose Hello is awaited, each with a first frame of at most 64 KiB: 64 MiB.
 pub const MAX_GREETINGS: usize = 1024;
 
@@ -123,8 +125,11 @@ pub struct BrokerOptions {
     pub cluster: String,
     /// The largest frame and batch that are accepted; at most the protocol's own limits.
     pub limits: Limits,
-    /// Who may come without a certificate.
+    /// Who may come without a certificate or token.
     pub anonymous: Anonymous,
+    /// Who may do what; whoever keeps a clone can publish other rules while the broker runs. Without rules everybody who
+    /// is let in may do everything.
+    pub rules: RuleBook,
     /// Streams at once whose Hello is awaited; beyond it a stream is answered by `Busy`. How many connections there are is
     /// for the listeners to bound ([`Admission`](sealstream_transport::admission::Admission)).
     pub max_greetings: usize,
@@ -169,6 +174,7 @@ impl Default for BrokerOptions {
             cluster: "sealstream".into(),
             limits: Limits::default(),
             anonymous: Anonymous::default(),
+            rules: RuleBook::default(),
             max_greetings: MAX_GREETINGS,
             max_sessions: MAX_SESSIONS,
             first_frame_deadline: FIRST_FRAME_DEADLINE,

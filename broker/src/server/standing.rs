@@ -1,4 +1,5 @@
-//! Whether the peer of a connection is still trusted. It is lost once, and for every session of the connection.
+//! Whether the peer of a connection is still trusted: lost once, and for every session of the connection. A session that was
+//! opened with a token stands by its token too.
 
 use std::fmt::Display;
 use std::sync::Arc;
@@ -6,21 +7,41 @@ use std::sync::Arc;
 use sealstream_protocol::message::{Fault, FaultCode};
 use tokio::sync::SetOnce;
 
-/// The standing of one connection, shared by its sessions. Cheap to clone.
+use crate::access::Badge;
+
+/// The standing of one connection, shared by its sessions, or that of one of them. Cheap to clone.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Standing(Arc<SetOnce<Fault>>);
+pub(crate) struct Standing {
+    connection: Arc<SetOnce<Fault>>,
+    badge: Option<Badge>,
+}
 
 impl Standing {
     /// Trust no longer covers the peer. The first reason counts.
     pub(crate) fn lose(&self, why: impl Display) {
         let text = format!("{why}: connect again with a certificate that this broker trusts");
         // Lost already.
-        let _ = self.0.set(Fault::new(FaultCode::NoLongerTrusted, text));
+        let _ = self.connection.set(Fault::new(FaultCode::NoLongerTrusted, text));
     }
 
     /// Resolves once it is lost, with what the peer is told. Cancellation safe.
     pub(crate) async fn lost(&self) -> Fault {
-        self.0.wait().await.clone()
+        match &self.badge {
+            None => self.connection.wait().await.clone(),
+            Some(badge) => tokio::select! {
+                biased;
+                fault = self.connection.wait() => fault.clone(),
+                why = badge.lost() => {
+                    let text = format!("{why}: open another session with a token that is good");
+                    Fault::new(FaultCode::NoLongerTrusted, text)
+                }
+            },
+        }
+    }
+
+    /// That of a session which was opened with a token, if it was.
+    pub(crate) fn with(self, badge: Option<Badge>) -> Self {
+        Self { badge, ..self }
     }
 }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use sealstream_protocol::message::admin::{TlsReloaded, TlsStatus};
 use sealstream_transport::BoxFuture;
-use sealstream_transport::tls::{Material, Receiver, Reloader, Store, Trigger};
+use sealstream_transport::tls::{Receiver, Reloader, Sourced, Store, Trigger};
 
 pub use material::material;
 
@@ -21,11 +21,12 @@ pub struct ServedTls {
 }
 
 impl ServedTls {
-    /// Loads what `source` says, which is asked again at each reload. Reads files.
+    /// Loads what `source` says, which is asked again at each reload; what goes along with the material is left to later
+    /// reloads. Reads files.
     pub fn load(
-        source: impl Fn() -> Result<Material, String> + Send + Sync + 'static,
+        source: impl Fn() -> Result<Sourced, String> + Send + Sync + 'static,
     ) -> Result<Self, String> {
-        let store = Arc::new(Store::new(&source()?).map_err(|fault| fault.to_string())?);
+        let store = Arc::new(Store::new(source()?.material()).map_err(|fault| fault.to_string())?);
         Ok(Self { reloader: Reloader::new(Arc::clone(&store), source), store })
     }
 

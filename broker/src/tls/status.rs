@@ -49,6 +49,10 @@ pub(super) fn status(snapshot: &Snapshot, reloader: &Reloader) -> TlsStatus {
 /// A reload, as clients are told of it.
 pub(super) fn told(reload: &Reload) -> TlsReload {
     let (outcome, text) = match &reload.outcome {
+        Ok(Published::Unchanged) if reload.along_changed => {
+            let text = "published: permissions have changed; the TLS files say what they said before";
+            (ReloadOutcome::Changed, text.into())
+        }
         Ok(Published::Unchanged) => (ReloadOutcome::Unchanged, "the files say what they said before".into()),
         Ok(Published::TrustChanged) => {
             (ReloadOutcome::Changed, "published; trust in clients has changed".into())

@@ -111,15 +111,15 @@ impl Topics {
         self.snapshot().get(&topic.name).is_some_and(|found| found.id == topic.id)
     }
 
-    /// A page of topics in the order of their names.
-    pub(crate) fn list(&self, request: &ListTopics) -> TopicList {
+    /// A page of those topics that `shown` shows, in the order of their names.
+    pub(crate) fn list(&self, request: &ListTopics, shown: impl Fn(&str) -> bool) -> TopicList {
         let limit = match request.limit {
             0 => MAX_TOPICS_IN_LIST,
             asked => asked.min(MAX_TOPICS_IN_LIST),
         };
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
         let snapshot = self.snapshot();
-        let mut after = snapshot.after(&request.after);
+        let mut after = snapshot.after(&request.after).filter(|topic| shown(&topic.name));
         let topics = after.by_ref().take(limit).map(|topic| topic.to_message()).collect();
         TopicList { topics, more: after.next().is_some() }
     }

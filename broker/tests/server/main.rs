@@ -1,5 +1,6 @@
 //! The broker's server, in process: sessions spoken frame by frame over the in-memory network.
 
+mod access;
 mod admission;
 mod bad_input;
 mod consume;

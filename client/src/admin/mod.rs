@@ -1,19 +1,22 @@
-//! Topics, and what certificates the broker serves: one request, one answer.
+//! Topics, tokens, and what certificates the broker serves: one request, one answer.
 
+mod access;
 mod error;
 mod session;
 
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use access::NewToken;
 pub use error::AdminError;
 use sealstream_protocol::message::Message;
+pub use sealstream_protocol::message::admin::{
+    AccessChecked, AccessRule, Action, Certificate, Durability, Effect, Partition, ReloadOutcome,
+    RevocationList, Staple, TlsReload, TlsReloaded, TlsStatus, Token, TokenCreated, Topic, TopicDescription,
+    TopicList, TopicOptions, TrustInClients,
+};
 use sealstream_protocol::message::admin::{
     AlterTopic, CreateTopic, DeleteTopic, DescribeTopic, ListTopics, ReloadTls, ShowTls,
-};
-pub use sealstream_protocol::message::admin::{
-    Certificate, Durability, Partition, ReloadOutcome, RevocationList, Staple, TlsReload, TlsReloaded,
-    TlsStatus, Topic, TopicDescription, TopicList, TopicOptions, TrustInClients,
 };
 use uuid::Uuid;
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use sealstream_client::wire::{OpenSessionError, WireError};
-use sealstream_client::{ClientError, SessionError};
+use sealstream_client::{ClientError, RetryPolicy, SessionError};
 use sealstream_protocol::message::{Fault, FaultCode, Message};
 use tokio::io::AsyncWriteExt as _;
 use tokio::time::Instant;
@@ -33,6 +33,33 @@ async fn a_client_says_who_it_is_and_hears_who_the_broker_is() {
     };
     let (welcome, ()) = tokio::join!(client.hello(), play);
     assert_eq!(welcome.unwrap().broker, "b-7");
+}
+
+#[tokio::test]
+async fn a_token_in_a_file_is_read_for_each_session_anew() {
+    let mut fake = Fake::start().await;
+    let file = std::env::temp_dir().join(format!("sealstream-token-{}", uuid::Uuid::new_v4()));
+    std::fs::write(&file, "first\n").unwrap();
+    let brief = RetryPolicy { retry_for: Duration::from_millis(200), ..RetryPolicy::default() };
+    let client = fake.builder().retry(brief).token_file(&file).build().unwrap();
+    for token in ["first", "second"] {
+        std::fs::write(&file, format!("{token}\n")).unwrap();
+        let play = async {
+            let mut peer = Peer::new(fake.stream().await);
+            let hello = peer.welcome(|_| {}).await;
+            assert_eq!(peer.hear_or_end().await, None);
+            hello.token.unwrap().0
+        };
+        let (welcome, sent) = tokio::join!(client.hello(), play);
+        welcome.unwrap();
+        assert_eq!(sent, token);
+    }
+    std::fs::remove_file(&file).unwrap();
+    // It may be on its way: tried again for as long as the policy has it.
+    let error = client.hello().await.unwrap_err();
+    assert!(error.is_retryable() && error.to_string().contains("cannot read the token file"), "{error}");
+    let error = fake.builder().token_file(&file).build().unwrap_err();
+    assert!(error.to_string().contains(file.to_str().unwrap()), "{error}");
 }
 
 #[tokio::test(start_paused = true)]

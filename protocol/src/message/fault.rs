@@ -54,8 +54,8 @@ pub enum FaultCode {
     Unsupported = 12,
     /// Our own failure.
     Internal = 13,
-    /// Trust no longer covers the peer, which had been let in: its certificate was revoked or has ended, or its issuer or key
-    /// is no longer accepted; ends every session of the connection.
+    /// Trust no longer covers the peer, which had been let in: its certificate or token was revoked or has ended, or the issuer
+    /// or key of its certificate is no longer accepted; ends every session of the connection, or with the token.
     NoLongerTrusted = 14,
 
     /// No topic of that name.
@@ -97,6 +97,11 @@ pub enum FaultCode {
     StaleEpoch = 51,
     /// No such group.
     UnknownGroup = 52,
+
+    /// No token of that name.
+    UnknownToken = 70,
+    /// A token of that name is there already.
+    TokenExists = 71,
 }
 
 /// An error as the wire carries it. Nested wherever a message says «fault»: class, code, text, tagged fields.
@@ -118,7 +123,7 @@ pub struct Fault {
 
 impl FaultCode {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Self; 32] = [
+    pub const ALL: [Self; 34] = [
         Self::Malformed,
         Self::TooLarge,
         Self::UnexpectedFrame,
@@ -151,6 +156,8 @@ impl FaultCode {
         Self::MemberFenced,
         Self::StaleEpoch,
         Self::UnknownGroup,
+        Self::UnknownToken,
+        Self::TokenExists,
     ];
 
     /// The number on the wire.
@@ -210,6 +217,8 @@ impl FaultCode {
             Self::MemberFenced => "member-fenced",
             Self::StaleEpoch => "stale-epoch",
             Self::UnknownGroup => "unknown-group",
+            Self::UnknownToken => "unknown-token",
+            Self::TokenExists => "token-exists",
         }
     }
 }

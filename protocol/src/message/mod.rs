@@ -101,6 +101,10 @@ messages! {
     DeleteTopic(admin::DeleteTopic) = 0x14,
     ShowTls(admin::ShowTls) = 0x15,
     ReloadTls(admin::ReloadTls) = 0x16,
+    CreateToken(admin::CreateToken) = 0x1b,
+    ListTokens(admin::ListTokens) = 0x1c,
+    RevokeToken(admin::RevokeToken) = 0x1d,
+    CheckAccess(admin::CheckAccess) = 0x1e,
     Topic(admin::Topic) = 0x20,
     TopicList(admin::TopicList) = 0x21,
     TopicDescription(admin::TopicDescription) = 0x22,
@@ -108,6 +112,10 @@ messages! {
     /// Boxed: it is the largest by far, and would make every message as large.
     TlsStatus(Box<admin::TlsStatus>) = 0x24,
     TlsReloaded(admin::TlsReloaded) = 0x25,
+    TokenCreated(admin::TokenCreated) = 0x2a,
+    TokenList(admin::TokenList) = 0x2b,
+    TokenRevoked(admin::TokenRevoked) = 0x2c,
+    AccessChecked(admin::AccessChecked) = 0x2d,
     /// The answer to a request that could not be carried out; the session goes on.
     RequestRefused(Fault) = 0x2f,
 

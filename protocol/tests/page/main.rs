@@ -1,6 +1,7 @@
 //! The page of the protocol, its vectors and the code say the same.
 #![expect(clippy::unwrap_used, reason = "a failed unwrap fails the test, as it should")]
 
+mod access;
 mod bad;
 mod json;
 mod layout;

@@ -35,6 +35,7 @@ pub(crate) fn messages() -> Vec<(&'static str, Message)> {
     let mut all = session();
     all.extend(administration());
     all.extend(crate::tls::messages());
+    all.extend(crate::access::messages());
     all.extend(production());
     all.extend(consumption());
     all.extend(groups());

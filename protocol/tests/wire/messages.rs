@@ -162,6 +162,55 @@ fn tls() -> impl Strategy<Value = Message> {
     ]
 }
 
+fn action() -> impl Strategy<Value = admin::Action> {
+    prop_oneof![Just(admin::Action::Produce), Just(admin::Action::Consume), Just(admin::Action::Admin)]
+}
+
+fn token() -> impl Strategy<Value = admin::Token> {
+    ((text(), text(), text()), uuid(), any::<i64>(), of(any::<i64>()), of(any::<i64>())).prop_map(
+        |((name, identity, created_by), id, created_ms, expires_ms, last_used_ms)| admin::Token {
+            name,
+            id,
+            identity,
+            created_by,
+            created_ms,
+            expires_ms,
+            last_used_ms,
+        },
+    )
+}
+
+fn access() -> impl Strategy<Value = Message> {
+    let effect = prop_oneof![Just(admin::Effect::Allow), Just(admin::Effect::Deny)];
+    let rule = (any::<u32>(), text(), vec(action(), 0..4), vec(text(), 0..3), effect).prop_map(
+        |(number, identity, actions, topics, effect)| admin::AccessRule {
+            number,
+            identity,
+            actions,
+            topics,
+            effect,
+        },
+    );
+    prop_oneof![
+        (text(), of(text()), of(any::<u64>())).prop_map(|(name, identity, lifetime_ms)| {
+            Message::CreateToken(admin::CreateToken { name, identity, lifetime_ms })
+        }),
+        Just(Message::ListTokens(admin::ListTokens {})),
+        text().prop_map(|name| Message::RevokeToken(admin::RevokeToken { name })),
+        (text(), action(), text()).prop_map(|(identity, action, topic)| {
+            Message::CheckAccess(admin::CheckAccess { identity, action, topic })
+        }),
+        (token(), text()).prop_map(|(token, secret)| {
+            Message::TokenCreated(admin::TokenCreated { token, secret: hello::Secret(secret) })
+        }),
+        vec(token(), 0..3).prop_map(|tokens| Message::TokenList(admin::TokenList { tokens })),
+        token().prop_map(|token| Message::TokenRevoked(admin::TokenRevoked { token })),
+        (any::<bool>(), text(), of(rule)).prop_map(|(allowed, reason, rule)| {
+            Message::AccessChecked(admin::AccessChecked { allowed, reason, rule })
+        }),
+    ]
+}
+
 fn place() -> impl Strategy<Value = group::TopicPartition> {
     (uuid(), any::<u32>()).prop_map(|(topic, partition)| group::TopicPartition { topic, partition })
 }
@@ -335,5 +384,5 @@ fn membership() -> impl Strategy<Value = Message> {
 
 /// Any of them.
 pub(crate) fn message() -> impl Strategy<Value = Message> {
-    prop_oneof![session(), administration(), tls(), production(), consumption(), membership()]
+    prop_oneof![session(), administration(), tls(), access(), production(), consumption(), membership()]
 }

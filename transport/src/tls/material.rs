@@ -277,6 +277,8 @@ pub struct Material {
     pub resumption: ServerResumption,
     /// What tickets, and what QUIC proves without a handshake, are sealed with.
     pub secret: SecretSource,
+    /// Files that are not read, but say what is.
+    watched: Vec<PathBuf>,
     /// The clock that identities are judged by at load, where it is not the machine's: for tests that serve what has expired.
     as_of: Option<i64>,
 }
@@ -350,11 +352,20 @@ impl Material {
         })
     }
 
-    /// Every file that is read.
+    /// Watches this file too, which says what the material is: a configuration.
+    #[must_use]
+    pub fn with_watched(mut self, path: impl Into<PathBuf>) -> Self {
+        self.watched.push(path.into());
+        self
+    }
+
+    /// Every file that is read, and those to be watched besides.
     pub fn paths(&self) -> Vec<PathBuf> {
         let identities = self.server_identities.iter().chain(&self.client_identity);
         let trust = self.servers.paths().chain(self.clients.paths());
         let secret = self.secret.path();
-        identities.flat_map(IdentitySource::paths).chain(trust).chain(secret).map(Path::to_owned).collect()
+        let watched = self.watched.iter().map(PathBuf::as_path);
+        let read = identities.flat_map(IdentitySource::paths).chain(trust).chain(secret);
+        read.chain(watched).map(Path::to_owned).collect()
     }
 }

@@ -61,7 +61,7 @@ pub use peer_chain::PeerChain;
 pub use pem::MaterialError;
 pub use registry::{FALLEN_GRACE, Fallen, Grounds};
 pub(crate) use registry::{Judged, Registration, Standing};
-pub use reload::{MaterialSource, Reload, ReloadCounts, Reloader, Trigger};
+pub use reload::{MaterialSource, Reload, ReloadCounts, Reloader, Sourced, Trigger};
 pub use resolver::ServedIdentity;
 pub use revocation::{CrlExpiry, CrlPolicy, CrlSource, CrlSummary, Revocations, UnknownStatus};
 #[cfg(feature = "metrics")]

@@ -23,6 +23,7 @@ use tokio::sync::{Mutex as AsyncMutex, Notify};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::material::Material;
+use super::pem::MaterialError;
 use super::store::{Published, Store};
 
 /// Events of one change come within this time of each other: a key is written a moment after its certificate.
@@ -36,7 +37,44 @@ const SETTLE_AT_MOST: Duration = Duration::from_secs(3);
 const TRY_AGAIN: Duration = Duration::from_secs(5);
 
 /// Says what to load: asked anew each time, so that a configuration can be read again too.
-pub type MaterialSource = dyn Fn() -> Result<Material, String> + Send + Sync;
+pub type MaterialSource = dyn Fn() -> Result<Sourced, String> + Send + Sync;
+
+/// What a source says is to be loaded.
+pub struct Sourced {
+    material: Material,
+    along: Option<Box<dyn FnOnce() -> bool + Send>>,
+}
+
+impl Sourced {
+    /// Material, and what is to be done once it has been published, and only then: whatever else of a configuration holds or does
+    /// not hold together with it. It must not fail or wait, and says whether it has changed anything.
+    pub fn along(material: Material, publish: impl FnOnce() -> bool + Send + 'static) -> Self {
+        Self { material, along: Some(Box::new(publish)) }
+    }
+
+    /// Publishes it. Says besides whether what goes along with the material has changed.
+    pub fn publish(self, store: &Store) -> Result<(Published, bool), MaterialError> {
+        let published = store.publish(&self.material)?;
+        Ok((published, self.along.is_some_and(|publish| publish())))
+    }
+
+    /// The material, and what goes along with it left undone.
+    pub fn material(&self) -> &Material {
+        &self.material
+    }
+}
+
+impl From<Material> for Sourced {
+    fn from(material: Material) -> Self {
+        Self { material, along: None }
+    }
+}
+
+impl fmt::Debug for Sourced {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sourced").field("material", &self.material).finish_non_exhaustive()
+    }
+}
 
 /// What asked for a reload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,6 +107,8 @@ pub struct Reload {
     pub trigger: Trigger,
     /// What was published, or the fault for which nothing was: the old state serves on.
     pub outcome: Result<Published, String>,
+    /// Whether something that goes along with the material ([`Sourced::along`]) has changed.
+    pub along_changed: bool,
 }
 
 /// How many reloads there were.
@@ -119,14 +159,14 @@ struct Shared {
 
 impl Reloader {
     /// A reloader of what `source` says into `store`.
-    pub fn new(
+    pub fn new<S: Into<Sourced>>(
         store: Arc<Store>,
-        source: impl Fn() -> Result<Material, String> + Send + Sync + 'static,
+        source: impl Fn() -> Result<S, String> + Send + Sync + 'static,
     ) -> Self {
         Self {
             shared: Arc::new(Shared {
                 store,
-                source: Box::new(source),
+                source: Box::new(move || source().map(Into::into)),
                 loading: AsyncMutex::new(()),
                 last: Mutex::new(None),
                 accepted: AtomicU64::new(0),
@@ -176,7 +216,7 @@ impl Reloader {
         let mut refused = false;
         loop {
             match (self.shared.source)() {
-                Ok(material) => watched.follow(&material.paths()),
+                Ok(sourced) => watched.follow(&sourced.material.paths()),
                 Err(error) => tracing::debug!(error, "still watching the files that were named last"),
             }
             tokio::select! {
@@ -198,21 +238,25 @@ impl fmt::Debug for Reloader {
 impl Shared {
     fn load(&self, trigger: Trigger) -> Reload {
         let loaded = (self.source)()
-            .and_then(|material| self.store.publish(&material).map_err(|fault| fault.to_string()));
+            .and_then(|sourced| sourced.publish(&self.store).map_err(|fault| fault.to_string()));
         self.keep(trigger, loaded)
     }
 
-    fn keep(&self, trigger: Trigger, outcome: Result<Published, String>) -> Reload {
+    fn keep(&self, trigger: Trigger, loaded: Result<(Published, bool), String>) -> Reload {
+        let along_changed = matches!(loaded, Ok((_, true)));
+        let outcome = loaded.map(|(published, _)| published);
         let repeated = {
             let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
             last.as_ref().is_some_and(|last| last.outcome == outcome)
         };
-        let reload = Reload { at: SystemTime::now(), trigger, outcome };
+        let reload = Reload { at: SystemTime::now(), trigger, outcome, along_changed };
         match &reload.outcome {
-            Ok(Published::Unchanged) if trigger == Trigger::Files => {
+            Ok(Published::Unchanged) if trigger == Trigger::Files && !along_changed => {
                 tracing::debug!("TLS files were touched and say what they said");
             }
-            Ok(published) => tracing::info!(%trigger, changed = published.name(), "TLS material reloaded"),
+            Ok(published) => {
+                tracing::info!(%trigger, changed = published.name(), along_changed, "TLS material reloaded");
+            }
             // A file that stays bad is tried again every few seconds: one line says it.
             Err(_) if repeated && trigger == Trigger::Files => {}
             Err(fault) => {

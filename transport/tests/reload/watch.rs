@@ -3,11 +3,11 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use sealstream_transport::testing::eventually;
 use sealstream_transport::testing::pki::{Authority, Issued, Leaf};
-use sealstream_transport::tls::{IdentitySource, Material, Published, Reloader, Store, Trigger};
+use sealstream_transport::tls::{IdentitySource, Material, Published, Reloader, Sourced, Store, Trigger};
 use tempfile::TempDir;
 use tokio::task::JoinSet;
 
@@ -160,4 +160,52 @@ async fn a_reload_by_request_says_what_changed_or_why_nothing_did() {
     assert!(reload(Trigger::Request).await.unwrap_err().contains("tls.key"));
     let counts = served.reloader.counts();
     assert_eq!((counts.accepted, counts.refused), (2, 1));
+}
+
+/// A configuration that names a certificate, and says something else besides.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_goes_along_with_the_material_is_published_with_it_and_not_without_it() {
+    let (authority, dir) = (Authority::new("CA"), TempDir::new().unwrap());
+    let folder = dir.path().join("certs");
+    write(&folder, &authority.issue(&Leaf::localhost()));
+    let config = dir.path().join("config");
+    fs::write(&config, "one").unwrap();
+    let (published, file) = (Arc::new(Mutex::new(String::new())), config.clone());
+    let along = Arc::clone(&published);
+    let source = move || {
+        let identity = IdentitySource::files(folder.join("tls.crt"), folder.join("tls.key"));
+        let said = fs::read_to_string(&file).map_err(|error| error.to_string())?;
+        let material = Material::new().with_server_identity(identity).with_watched(&file);
+        let along = Arc::clone(&along);
+        Ok(Sourced::along(material, move || {
+            std::mem::replace(&mut *along.lock().unwrap(), said.clone()) != said
+        }))
+    };
+    let store = Arc::new(Store::new(source().map_err(|fault: String| fault).unwrap().material()).unwrap());
+    let reloader = Reloader::new(store, source);
+    let said = || published.lock().unwrap().clone();
+    assert_eq!(said(), "", "what is only asked for is not published");
+    let first = reloader.reload(Trigger::Request).await;
+    assert_eq!((first.outcome, first.along_changed), (Ok(Published::Unchanged), true));
+    assert!(!reloader.reload(Trigger::Request).await.along_changed);
+    assert_eq!(said(), "one");
+
+    // Refused for a file, none of it is published.
+    let key = fs::read(dir.path().join("certs/tls.key")).unwrap();
+    fs::write(&config, "two").unwrap();
+    fs::write(dir.path().join("certs/tls.key"), "no key").unwrap();
+    let refused = reloader.reload(Trigger::Request).await;
+    assert!(refused.outcome.is_err() && !refused.along_changed);
+    assert_eq!(said(), "one");
+    fs::write(dir.path().join("certs/tls.key"), key).unwrap();
+
+    // The file that says it is watched as those are that it names.
+    let mut tasks = JoinSet::new();
+    let watching = reloader.clone();
+    tasks.spawn(async move { watching.watch().await });
+    eventually("a change of the configuration is noticed", || {
+        fs::write(&config, "three").unwrap();
+        said() == "three"
+    })
+    .await;
 }

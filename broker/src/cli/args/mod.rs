@@ -1,21 +1,25 @@
 //! What the command line takes, and the help that says so: one file for each group of commands.
 
+mod auth;
 mod bench;
 mod log;
 mod records;
 mod serve;
 mod tls;
+mod token;
 mod topic;
 
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+pub use self::auth::{AuthCheck, AuthCommand};
 pub use self::bench::{Bench, BenchCommand};
 pub use self::log::{LogCommand, LogVerify};
 pub use self::records::{Compression, Consume, Format, From, Produce};
 pub use self::serve::{ConfigArgs, ConfigCommand, ConfigSource, Serve};
 pub use self::tls::{TlsArgs, TlsCommand};
+pub use self::token::{TokenCommand, TokenCreate, TokenList, TokenRevoke};
 pub use self::topic::{
     TopicAlter, TopicCommand, TopicCreate, TopicDelete, TopicDescribe, TopicList, TopicOptions,
 };
@@ -59,6 +63,12 @@ pub enum Command {
     /// Show what certificates a broker serves and whom it trusts, or have it load them anew
     #[command(subcommand)]
     Tls(TlsCommand),
+    /// Make, list and revoke the bearer tokens that clients can come with
+    #[command(subcommand)]
+    Token(TokenCommand),
+    /// Ask who may do what
+    #[command(subcommand)]
+    Auth(AuthCommand),
     /// Examine a data directory on this machine
     #[command(subcommand)]
     Log(LogCommand),
@@ -83,7 +93,7 @@ pub struct Connection {
     /// Key of the client certificate (PEM)
     #[arg(long, value_name = "FILE", env = "SEALSTREAM_KEY", requires = "cert")]
     pub key: Option<PathBuf>,
-    /// File that holds a bearer token [or the token itself in `SEALSTREAM_TOKEN`]
+    /// File that holds a bearer token, read for each session anew [or the token itself in `SEALSTREAM_TOKEN`]
     #[arg(long, value_name = "FILE")]
     pub token_file: Option<PathBuf>,
     /// Give up after so long without the broker [default: 120s for produce, consume and bench; 10s otherwise]
@@ -117,6 +127,8 @@ impl Command {
             Self::Consume(args) => args.connection.json,
             Self::Health(args) => args.connection.json,
             Self::Tls(TlsCommand::Show(args) | TlsCommand::Reload(args)) => args.connection.json,
+            Self::Token(command) => command.connection().json,
+            Self::Auth(AuthCommand::Check(args)) => args.connection.json,
             Self::Log(LogCommand::Verify(args)) => args.json,
             Self::Bench(BenchCommand::Produce(args) | BenchCommand::Consume(args)) => args.connection.json,
         }

@@ -7,6 +7,7 @@
 //! ```
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 
 use futures_util::StreamExt as _;
 use futures_util::future::{AbortHandle, Abortable, Aborted};
@@ -15,6 +16,7 @@ use sealstream_transport::BoxFuture;
 use tokio::sync::watch;
 
 use super::subscribe::Subscription;
+use crate::topics::Topic;
 
 /// Tells a subscription from an earlier one of the same number.
 pub(super) type Key = u64;
@@ -68,6 +70,12 @@ impl Feed {
     pub(super) fn remove(&mut self, id: u32) -> Option<Subscription> {
         let key = self.keys.remove(&id)?;
         self.slots.remove(&key).map(|slot| slot.subscription)
+    }
+
+    /// All subscriptions by their numbers, and what they read.
+    pub(super) fn topics(&self) -> Vec<(u32, Arc<Topic>)> {
+        let subscriptions = self.slots.values().map(|slot| &slot.subscription);
+        subscriptions.map(|subscription| (subscription.id, Arc::clone(&subscription.topic))).collect()
     }
 
     /// Whose turn it is.

@@ -1,5 +1,6 @@
 //! The reading half: the client's frames, and the log.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use sealstream_client::wire::FrameReader;
@@ -11,10 +12,12 @@ use tokio::sync::mpsc;
 
 use super::feed::{Feed, Key};
 use super::subscribe::subscribe;
+use crate::access::Action;
 use crate::log::{ReadError, ReadOutcome};
 use crate::server::admission::{self, ByteBudget};
 use crate::server::broker::Core;
 use crate::server::options::CONSUME_FLOOR;
+use crate::server::rights::Rights;
 use crate::server::session::heart::Heart;
 use crate::server::session::{End, shutting_down, unexpected};
 use crate::server::writing::Item;
@@ -31,6 +34,7 @@ type Permits = [Option<admission::Bytes>; 2];
 pub(super) struct Incoming<'a> {
     core: &'a Core,
     heart: &'a Heart,
+    rights: &'a Rights,
     feed: Feed,
     window: ByteBudget,
     frames: mpsc::Sender<Item>,
@@ -40,10 +44,16 @@ pub(super) struct Incoming<'a> {
 struct Unheard;
 
 impl<'a> Incoming<'a> {
-    pub(super) fn new(core: &'a Core, heart: &'a Heart, frames: mpsc::Sender<Item>) -> Self {
+    pub(super) fn new(
+        core: &'a Core,
+        heart: &'a Heart,
+        rights: &'a Rights,
+        frames: mpsc::Sender<Item>,
+    ) -> Self {
         Self {
             core,
             heart,
+            rights,
             feed: Feed::default(),
             window: ByteBudget::new(core.options.consume_window),
             frames,
@@ -53,6 +63,7 @@ impl<'a> Incoming<'a> {
     /// Reads until the client ends its side or breaks a rule, or the broker goes.
     pub(super) async fn read(mut self, reader: &mut FrameReader) -> End {
         let mut reading: Option<Reading> = None;
+        let mut rules = self.rights.watch();
         loop {
             let turn = self.core.options.data_bytes;
             let taken = tokio::select! {
@@ -61,6 +72,8 @@ impl<'a> Incoming<'a> {
                     let _ = self.send(Item::Frame(Message::GoAway(shutting_down()))).await;
                     return End::Drained;
                 }
+                // Before anything that is read: the sender is the broker's, and outlives the session.
+                Ok(()) = rules.changed() => self.follow_the_rules().await,
                 next = self.heart.next(reader) => match next {
                     Ok(message) => match self.frame(message).await {
                         Ok(taken) => taken,
@@ -115,6 +128,10 @@ impl<'a> Incoming<'a> {
                 format!("a session holds at most {MAX_SUBSCRIPTIONS} subscriptions: open another session");
             return Ok(self.end(id, Some(Fault::new(FaultCode::InvalidRequest, text))).await);
         }
+        // Before it is looked for: who may not use it is not told whether it is there.
+        if let Err(fault) = self.rights.demand(Action::Consume, &request.topic) {
+            return Ok(self.end(id, Some(fault)).await);
+        }
         match self.heart.while_busy(subscribe(&self.core.topics, request)).await {
             Ok((subscription, subscribed)) => {
                 tracing::debug!(
@@ -128,6 +145,22 @@ impl<'a> Incoming<'a> {
             }
             Err(fault) => Ok(self.end(id, Some(fault)).await),
         }
+    }
+
+    /// Ends every subscription that the rules, which have changed, do not allow any more.
+    async fn follow_the_rules(&mut self) -> Result<(), Unheard> {
+        // Once for each topic: it may have a thousand partitions.
+        let mut decided = HashMap::new();
+        for (id, topic) in self.feed.topics() {
+            let answer =
+                decided.entry(topic.id).or_insert_with(|| self.rights.demand(Action::Consume, &topic.name));
+            if let Err(fault) = answer {
+                self.feed.remove(id);
+                let fault = fault.clone();
+                self.end(id, Some(fault)).await?;
+            }
+        }
+        Ok(())
     }
 
     /// Begins the turn of whoever is next, holding `window` of the session's.

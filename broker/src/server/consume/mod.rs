@@ -22,7 +22,7 @@ const FRAMES: usize = 64;
 
 /// Serves subscriptions until the session ends.
 pub(super) async fn serve(session: &mut Session) -> End {
-    let Session { core, reader, writer, heart, standing, .. } = session;
+    let Session { core, reader, writer, heart, standing, rights } = session;
     let heart = &*heart;
     let (frames, items) = mpsc::channel(FRAMES);
     let pings = frames.downgrade();
@@ -32,7 +32,7 @@ pub(super) async fn serve(session: &mut Session) -> End {
             let _ = frames.try_send(Item::Frame(Message::Ping(ping)));
         }
     };
-    let incoming = Incoming::new(core, heart, frames).read(reader);
+    let incoming = Incoming::new(core, heart, rights, frames).read(reader);
     let outgoing = Outgoing::new(writer, heart).write(items);
     side_by_side(heart, standing, ping, incoming, outgoing, Some(LAST_WORDS)).await
 }

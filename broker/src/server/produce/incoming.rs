@@ -10,14 +10,16 @@ use sealstream_protocol::batch::{Batch, BatchError, BatchHeader, Codec};
 use sealstream_protocol::message::hello::Pong;
 use sealstream_protocol::message::produce::{OpenRefused, OpenTopic, Produce, ProduceRefused, TopicOpened};
 use sealstream_protocol::message::{Fault, FaultCode, Message};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use super::lanes::{Pending, Stage};
 use super::outgoing::Item;
+use crate::access::{Action, Rules};
 use crate::log::{At, Op, PartitionId, Source};
 use crate::server::admission::{self, ByteBudget};
 use crate::server::broker::Core;
 use crate::server::faults;
+use crate::server::rights::Rights;
 use crate::server::session::heart::Heart;
 use crate::server::session::{End, unexpected};
 use crate::topics::Topic;
@@ -40,9 +42,20 @@ pub(super) struct Incoming<'a> {
     core: &'a Core,
     heart: &'a Heart,
     source: Source,
+    rights: &'a Rights,
+    /// Says that what was decided of the handles is to be decided again.
+    rules: watch::Receiver<Arc<Rules>>,
     window: ByteBudget,
-    handles: HashMap<u32, Arc<Topic>>,
+    handles: HashMap<u32, Handle>,
     answers: mpsc::Sender<Item>,
+}
+
+/// What a handle stands for.
+#[derive(Debug)]
+struct Handle {
+    topic: Arc<Topic>,
+    /// Why batches for it are refused, since the rules that let it be opened have changed.
+    forbidden: Option<Fault>,
 }
 
 /// The writing half is gone.
@@ -53,11 +66,13 @@ impl<'a> Incoming<'a> {
         core: &'a Core,
         heart: &'a Heart,
         identity: u64,
+        rights: &'a Rights,
         window: ByteBudget,
         answers: mpsc::Sender<Item>,
     ) -> Self {
         let source = Source::Producer { identity };
-        Self { core, heart, source, window, handles: HashMap::new(), answers }
+        let rules = rights.watch();
+        Self { core, heart, source, rights, rules, window, handles: HashMap::new(), answers }
     }
 
     /// Reads until the client ends its side, breaks a rule, or has fallen quiet after it was told that the broker goes.
@@ -100,7 +115,7 @@ impl<'a> Incoming<'a> {
         let answer = match self.topic_for(handle, &name, id) {
             Ok(topic) => {
                 let opened = TopicOpened { handle, id: topic.id, partitions: topic.partitions };
-                self.handles.insert(handle, topic);
+                self.handles.insert(handle, Handle { topic, forbidden: None });
                 Message::TopicOpened(opened)
             }
             Err(fault) => Message::OpenRefused(OpenRefused { handle, fault }),
@@ -110,21 +125,37 @@ impl<'a> Incoming<'a> {
 
     fn topic_for(&self, handle: u32, name: &str, id: Option<uuid::Uuid>) -> Result<Arc<Topic>, Fault> {
         if let Some(taken) = self.handles.get(&handle) {
-            let text = format!("handle {handle} stands for topic {:?} already: choose another", taken.name);
+            let text =
+                format!("handle {handle} stands for topic {:?} already: choose another", taken.topic.name);
             return Err(Fault::new(FaultCode::BadHandle, text));
         }
         if self.handles.len() >= MAX_HANDLES {
             let text = format!("a session opens at most {MAX_HANDLES} topics: open another session");
             return Err(Fault::new(FaultCode::InvalidRequest, text));
         }
+        // Before it is looked for: who may not use it is not told whether it is there.
+        self.rights.demand(Action::Produce, name)?;
         Ok(self.core.topics.find(name, id)?)
+    }
+
+    /// Decides of every handle again, if the rules have changed since: without a change one load of an atomic.
+    fn follow_the_rules(&mut self) {
+        if !self.rules.has_changed().unwrap_or(false) {
+            return;
+        }
+        self.rules.mark_unchanged();
+        for Handle { topic, forbidden } in self.handles.values_mut() {
+            *forbidden = self.rights.demand(Action::Produce, &topic.name).err();
+        }
     }
 
     async fn produce(&mut self, produce: Produce) -> Result<(), Unheard> {
         let Produce { request, handle, partition, batch } = produce;
         let bytes = u32::try_from(batch.len()).unwrap_or(u32::MAX);
         let share = self.heart.while_busy(self.window.take(bytes.saturating_add(ANSWER_BYTES))).await;
-        let (topic, id) = match self.target(handle, partition) {
+        // Behind the wait for the window, and so as late as can be.
+        self.follow_the_rules();
+        let (topic, id, forbidden) = match self.target(handle, partition) {
             Ok(target) => target,
             Err(fault) => {
                 let refused = Message::ProduceRefused(ProduceRefused { request, fault });
@@ -133,21 +164,25 @@ impl<'a> Incoming<'a> {
         };
         // Of a batch that fails validation the header is all there is to say whose sequence now has a gap.
         let sequence = BatchHeader::parse(&batch).ok().map(|header| (header.producer_id, header.sequence));
-        let stage = match self.validate(batch, &topic, partition).await {
-            Ok(batch) => self.commit(batch, bytes, &topic, id).await,
-            Err(fault) => Stage::Refused(fault),
+        let stage = match forbidden {
+            // In its lane as any other refusal: what comes behind it must not be stored before it.
+            Some(fault) => Stage::Refused(fault),
+            None => match self.validate(batch, &topic, partition).await {
+                Ok(batch) => self.commit(batch, bytes, &topic, id).await,
+                Err(fault) => Stage::Refused(fault),
+            },
         };
         let pending = Pending { request, topic, partition: id, sequence, stage, window: share };
         self.send(Item::Batch(Box::new(pending))).await
     }
 
-    fn target(&self, handle: u32, partition: u32) -> Result<(Arc<Topic>, PartitionId), Fault> {
-        let topic = self.handles.get(&handle).ok_or_else(|| {
+    fn target(&self, handle: u32, partition: u32) -> Result<(Arc<Topic>, PartitionId, Option<Fault>), Fault> {
+        let Handle { topic, forbidden } = self.handles.get(&handle).ok_or_else(|| {
             let text = format!("handle {handle} stands for no topic of this session: open one under it");
             Fault::new(FaultCode::BadHandle, text)
         })?;
         let id = topic.partition(partition).ok_or_else(|| faults::unknown_partition(topic, partition))?;
-        Ok((Arc::clone(topic), id))
+        Ok((Arc::clone(topic), id, forbidden.clone()))
     }
 
     async fn validate(&self, bytes: Bytes, topic: &Topic, partition: u32) -> Result<Batch, Fault> {
@@ -178,6 +213,12 @@ impl<'a> Incoming<'a> {
         else {
             return Stage::Refused(faults::place(&self.core.topics, topic, id).no_memory());
         };
+        // It may have waited for seconds, and what is forbidden is not to be stored.
+        if self.rules.has_changed().unwrap_or(false)
+            && let Err(fault) = self.rights.demand(Action::Produce, &topic.name)
+        {
+            return Stage::Refused(fault);
+        }
         let op = Op::Append { partition: id, at: At::Next, batch, source: self.source };
         Stage::Committing { commit: self.core.topics.shards().of(&id).commit(vec![op]), share }
     }

@@ -30,14 +30,14 @@ const ANSWERS: usize = 256;
 /// Serves batches until the session ends. What the log is not done with by then is to be settled afterwards.
 pub(super) async fn serve(session: &mut Session) -> (End, Unsettled) {
     let identity = session.identity_hash();
-    let Session { core, reader, writer, heart, standing, .. } = session;
+    let Session { core, reader, writer, heart, standing, rights } = session;
     let heart = &*heart;
     let (answers, mut items) = mpsc::channel(ANSWERS);
     let pings = answers.downgrade();
     let window = ByteBudget::new(core.options.produce_window);
     let mut lanes = Lanes::default();
 
-    let incoming = Incoming::new(core, heart, identity, window, answers).read(reader);
+    let incoming = Incoming::new(core, heart, identity, rights, window, answers).read(reader);
     let ping = |ping| {
         if let Some(answers) = pings.upgrade() {
             // Full: there is something to be written already, which is as good as a ping.

@@ -8,41 +8,32 @@ use sealstream_protocol::message::{Fault, FaultCode};
 use sealstream_protocol::name;
 use uuid::Uuid;
 
-use super::identity::ANONYMOUS;
+use super::identity::Identified;
 use crate::server::options::BrokerOptions;
 
 /// The oldest protocol version that is spoken.
 const OLDEST_VERSION: u16 = 1;
 
-/// Who says Hello, and where.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Caller<'a> {
-    /// As rules will see it.
-    pub(crate) identity: &'a str,
-    /// Whether this listener takes callers without an identity.
-    pub(crate) anonymous_allowed: bool,
-}
-
-/// The Welcome that `hello` deserves, or why it gets none.
-pub(crate) fn answer(
+/// The Welcome that `hello` deserves, or why it gets none. `who` is whom it comes from, or why that is nobody.
+pub(super) fn answer(
     hello: &Hello,
-    caller: Caller<'_>,
+    who: Result<Identified, Fault>,
     options: &BrokerOptions,
     incarnation: Uuid,
-) -> Result<Welcome, Fault> {
+) -> Result<(Welcome, Identified), Fault> {
     let version = negotiate(hello)?;
     check_cluster(hello, options)?;
     if !hello.client.is_empty() {
         // It goes into logs.
         name::check_name(&hello.client).map_err(|error| Fault::from(&error))?;
     }
-    authenticate(hello, caller)?;
+    let who = who?;
     if hello.session == SessionKind::Group {
         let text =
             "consumer groups are not served by this version: consume partitions with a Consume session";
         return Err(Fault::new(FaultCode::Unsupported, text));
     }
-    Ok(Welcome {
+    let welcome = Welcome {
         version,
         idle_ms: millis(idle_deadline(hello.idle_ms, options)),
         max_frame: options.limits.frame,
@@ -51,8 +42,9 @@ pub(crate) fn answer(
         broker: options.name.clone(),
         cluster: options.cluster.clone(),
         incarnation,
-        identity: caller.identity.to_owned(),
-    })
+        identity: who.identity.to_string(),
+    };
+    Ok((welcome, who))
 }
 
 /// The newest version that both speak.
@@ -82,20 +74,6 @@ fn check_cluster(hello: &Hello, options: &BrokerOptions) -> Result<(), Fault> {
     }
 }
 
-fn authenticate(hello: &Hello, caller: Caller<'_>) -> Result<(), Fault> {
-    let refuse = |text: &str| Err(Fault::new(FaultCode::Unauthenticated, text));
-    if hello.token.is_some() {
-        // A token outranks the certificate: letting its bearer in by the certificate would be another identity.
-        return refuse(
-            "bearer tokens are not served by this version: come without one, or with a certificate",
-        );
-    }
-    if caller.identity == ANONYMOUS && !caller.anonymous_allowed {
-        return refuse("this broker asks who you are: connect with a client certificate");
-    }
-    Ok(())
-}
-
 /// What the client asks for, within the broker's bounds.
 fn idle_deadline(asked_ms: u32, options: &BrokerOptions) -> Duration {
     let asked = match asked_ms {
@@ -111,11 +89,13 @@ fn millis(time: Duration) -> u32 {
 
 #[cfg(test)]
 mod tests {
-    use sealstream_protocol::message::hello::Secret;
-
     use super::*;
 
-    const GUEST: Caller<'_> = Caller { identity: ANONYMOUS, anonymous_allowed: true };
+    /// As whoever says Hello is taken for in most of these tests.
+    #[expect(clippy::unnecessary_wraps, reason = "as it is handed over")]
+    fn guest() -> Result<Identified, Fault> {
+        Ok(Identified { identity: "anonymous".into(), badge: None })
+    }
 
     fn hello() -> Hello {
         Hello {
@@ -129,33 +109,27 @@ mod tests {
         }
     }
 
-    fn refused(hello: &Hello, caller: Caller<'_>) -> FaultCode {
-        let fault = answer(hello, caller, &BrokerOptions::default(), Uuid::nil()).unwrap_err();
-        fault.code_known().unwrap()
+    fn welcomed(hello: &Hello) -> Result<Welcome, Fault> {
+        answer(hello, guest(), &BrokerOptions::default(), Uuid::nil()).map(|(welcome, _)| welcome)
+    }
+
+    fn refused(hello: &Hello) -> FaultCode {
+        welcomed(hello).unwrap_err().code_known().unwrap()
     }
 
     fn idle_granted(asked_ms: u32) -> u32 {
         let hello = Hello { idle_ms: asked_ms, ..hello() };
-        answer(&hello, GUEST, &BrokerOptions::default(), Uuid::nil()).unwrap().idle_ms
+        welcomed(&hello).unwrap().idle_ms
     }
 
     #[test]
     fn the_newest_common_version_is_chosen() {
         let newer = Hello { version_max: 9, ..hello() };
-        let welcome = answer(&newer, GUEST, &BrokerOptions::default(), Uuid::nil()).unwrap();
+        let welcome = welcomed(&newer).unwrap();
         assert_eq!(welcome.version, 1);
-        assert_eq!(
-            refused(&Hello { version_min: 2, version_max: 9, ..hello() }, GUEST),
-            FaultCode::VersionMismatch
-        );
-        assert_eq!(
-            refused(&Hello { version_min: 0, version_max: 0, ..hello() }, GUEST),
-            FaultCode::VersionMismatch
-        );
-        assert_eq!(
-            refused(&Hello { version_min: 2, version_max: 1, ..hello() }, GUEST),
-            FaultCode::VersionMismatch
-        );
+        assert_eq!(refused(&Hello { version_min: 2, version_max: 9, ..hello() }), FaultCode::VersionMismatch);
+        assert_eq!(refused(&Hello { version_min: 0, version_max: 0, ..hello() }), FaultCode::VersionMismatch);
+        assert_eq!(refused(&Hello { version_min: 2, version_max: 1, ..hello() }), FaultCode::VersionMismatch);
     }
 
     #[test]
@@ -168,36 +142,29 @@ mod tests {
 
     #[test]
     fn another_cluster_is_refused_and_the_right_one_is_not() {
-        assert_eq!(
-            refused(&Hello { cluster: Some("other".into()), ..hello() }, GUEST),
-            FaultCode::WrongCluster
-        );
+        assert_eq!(refused(&Hello { cluster: Some("other".into()), ..hello() }), FaultCode::WrongCluster);
         let right = Hello { cluster: Some("sealstream".into()), ..hello() };
-        assert!(answer(&right, GUEST, &BrokerOptions::default(), Uuid::nil()).is_ok());
+        assert!(welcomed(&right).is_ok());
     }
 
     #[test]
-    fn a_token_is_refused_even_from_whom_a_certificate_names() {
-        let named = Caller { identity: "dns:writer.example.org", anonymous_allowed: true };
-        let hello = Hello { token: Some(Secret("secret".into())), ..hello() };
-        assert_eq!(refused(&hello, named), FaultCode::Unauthenticated);
-    }
-
-    #[test]
-    fn nobody_is_anonymous_where_it_is_not_allowed() {
-        let stranger = Caller { identity: ANONYMOUS, anonymous_allowed: false };
-        assert_eq!(refused(&hello(), stranger), FaultCode::Unauthenticated);
-        let named = Caller { identity: "cn:writer", anonymous_allowed: false };
-        assert!(answer(&hello(), named, &BrokerOptions::default(), Uuid::nil()).is_ok());
+    fn who_is_nobody_is_told_why_but_not_before_what_version_is_spoken() {
+        let nobody = || Err(Fault::new(FaultCode::Unauthenticated, "who are you?"));
+        let refused = |hello: &Hello| {
+            let answer = answer(hello, nobody(), &BrokerOptions::default(), Uuid::nil());
+            answer.unwrap_err().code_known().unwrap()
+        };
+        assert_eq!(refused(&hello()), FaultCode::Unauthenticated);
+        assert_eq!(refused(&Hello { version_min: 2, version_max: 9, ..hello() }), FaultCode::VersionMismatch);
     }
 
     #[test]
     fn a_client_cannot_write_control_characters_into_the_log() {
-        assert_eq!(refused(&Hello { client: "a\nb".into(), ..hello() }, GUEST), FaultCode::InvalidRequest);
+        assert_eq!(refused(&Hello { client: "a\nb".into(), ..hello() }), FaultCode::InvalidRequest);
     }
 
     #[test]
     fn groups_are_named_as_what_is_not_served() {
-        assert_eq!(refused(&Hello { session: SessionKind::Group, ..hello() }, GUEST), FaultCode::Unsupported);
+        assert_eq!(refused(&Hello { session: SessionKind::Group, ..hello() }), FaultCode::Unsupported);
     }
 }

@@ -14,15 +14,18 @@ use sealstream_client::wire::{FrameReader, FrameWriter, WireError, fail};
 use sealstream_protocol::limits::MAX_HELLO;
 use sealstream_protocol::message::hello::{Hello, Ping, SessionKind, Welcome};
 use sealstream_protocol::message::{Fault, FaultCode, Message};
-use sealstream_transport::Stream;
+use sealstream_transport::{Peer, Stream};
 use tokio::time::timeout;
 use xxhash_rust::xxh3::xxh3_64;
 
 use self::heart::Heart;
+use self::identity::Identified;
 use super::broker::Core;
 use super::options::Anonymous;
+use super::rights::Rights;
 use super::standing::Standing;
 use super::{admin, consume, produce};
+use crate::access::Badge;
 
 /// 5 s: how long what was under way when a session ended may take.
 pub(super) const LAST_WORDS: Duration = Duration::from_secs(5);
@@ -59,13 +62,13 @@ pub(crate) struct Session {
     pub(crate) writer: FrameWriter,
     pub(crate) heart: Heart,
     pub(crate) standing: Standing,
-    pub(crate) identity: Arc<str>,
+    pub(crate) rights: Rights,
 }
 
 impl Session {
     /// The identity as the log keeps it for producers.
     pub(crate) fn identity_hash(&self) -> u64 {
-        xxh3_64(self.identity.as_bytes())
+        xxh3_64(self.rights.identity().as_bytes())
     }
 }
 
@@ -86,13 +89,12 @@ async fn converse(core: Arc<Core>, stream: Stream, local: SocketAddr, standing: 
         let fault = Fault::new(FaultCode::Busy, text).retry_after(PLACE_RETRY);
         return say_goodbye(reader, writer, End::Failed(fault)).await;
     };
-    let identity = identity::text_of(peer.identity.as_deref());
     let greeted = tokio::select! {
         biased;
         fault = standing.lost() => Err(End::Fallen(fault)),
-        greeted = greet(&core, &mut reader, &identity, local) => greeted,
+        greeted = greet(&core, &mut reader, &peer, local) => greeted,
     };
-    let (hello, welcome, _place) = match greeted {
+    let Greeted { hello, welcome, who, _place } = match greeted {
         Ok(greeted) => greeted,
         Err(end) => return say_goodbye(reader, writer, end).await,
     };
@@ -100,8 +102,12 @@ async fn converse(core: Arc<Core>, stream: Stream, local: SocketAddr, standing: 
     reader.set_max_frame(core.options.limits.frame);
     let heart = Heart::new(Duration::from_millis(u64::from(welcome.idle_ms)));
     writer.feed(&Message::Welcome(welcome));
-    tracing::debug!(kind = ?hello.session, client = hello.client, identity, "session opened");
-    let mut session = Session { core, reader, writer, heart, standing, identity: identity.into() };
+    let Identified { identity, badge } = who;
+    let token = badge.as_ref().map(Badge::name);
+    tracing::debug!(kind = ?hello.session, client = hello.client, %identity, token, "session opened");
+    let rights = Rights::new(Arc::clone(&core.access), identity, peer.remote_addr);
+    let standing = standing.with(badge);
+    let mut session = Session { core, reader, writer, heart, standing, rights };
     let (end, unsettled) = match hello.session {
         SessionKind::Admin => (Box::pin(admin::serve(&mut session)).await, None),
         SessionKind::Consume => (Box::pin(consume::serve(&mut session)).await, None),
@@ -120,13 +126,22 @@ async fn converse(core: Arc<Core>, stream: Stream, local: SocketAddr, standing: 
     }
 }
 
+/// A client that was let in.
+struct Greeted {
+    hello: Hello,
+    welcome: Welcome,
+    who: Identified,
+    /// Held while the session lasts.
+    _place: super::admission::Place,
+}
+
 /// Reads the Hello and finds its answer, and a place under the limit of sessions.
 async fn greet(
     core: &Core,
     reader: &mut FrameReader,
-    identity: &str,
+    peer: &Peer,
     local: SocketAddr,
-) -> Result<(Hello, Welcome, super::admission::Place), End> {
+) -> Result<Greeted, End> {
     let deadline = core.options.first_frame_deadline;
     let first = tokio::select! {
         first = timeout(deadline, reader.next()) => first,
@@ -146,15 +161,20 @@ async fn greet(
             return Err(End::Failed(Fault::new(FaultCode::Idle, text)));
         }
     };
-    let caller =
-        hello::Caller { identity, anonymous_allowed: anonymous_allowed(core.options.anonymous, local) };
-    let welcome = hello::answer(&hello, caller, &core.options, core.incarnation).map_err(End::Failed)?;
+    let who = identity::identify(
+        &core.access,
+        hello.token.as_ref(),
+        peer.identity.as_deref(),
+        anonymous_allowed(core.options.anonymous, local),
+        peer.remote_addr,
+    );
+    let (welcome, who) = hello::answer(&hello, who, &core.options, core.incarnation).map_err(End::Failed)?;
     let Some(place) = core.sessions.take() else {
         let text =
             format!("the broker holds {} sessions, its limit: try again later", core.options.max_sessions);
         return Err(End::Failed(Fault::new(FaultCode::Busy, text).retry_after(PLACE_RETRY)));
     };
-    Ok((hello, welcome, place))
+    Ok(Greeted { hello, welcome, who, _place: place })
 }
 
 fn anonymous_allowed(rule: Anonymous, local: SocketAddr) -> bool {

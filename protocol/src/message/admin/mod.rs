@@ -1,8 +1,13 @@
 //! Admin sessions: one request, one response, in order. What cannot be done is answered by `RequestRefused`.
 
+mod access;
 mod tls;
 mod topics;
 
+pub use access::{
+    AccessChecked, AccessRule, Action, CheckAccess, CreateToken, Effect, ListTokens, RevokeToken, Token,
+    TokenCreated, TokenList, TokenRevoked,
+};
 pub use tls::{
     Certificate, ReloadOutcome, ReloadTls, RevocationList, ShowTls, Staple, TlsReload, TlsReloaded,
     TlsStatus, TrustInClients,
