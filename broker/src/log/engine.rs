@@ -129,13 +129,6 @@ pub enum Op {
     },
     /// Records a group's progress.
     CommitOffset(OffsetCommit),
-    /// Forgets a group's progress, in one partition or in all. What is not there is forgotten already.
-    ForgetOffsets {
-        /// The group.
-        group: String,
-        /// The partition; `None`: all.
-        partition: Option<PartitionId>,
-    },
     /// Writes, or with `None` removes, a value, if its version is still `expected` (0: there is none).
     PutMeta {
         /// The key, at most 1 KiB.
@@ -166,8 +159,6 @@ pub enum Outcome {
     },
     /// The progress is recorded.
     OffsetCommitted,
-    /// The progress is forgotten.
-    OffsetsForgotten,
     /// The value is written under this version (0: removed).
     MetaPut {
         /// The new version.
@@ -405,7 +396,4 @@ pub trait Shard: Send + Sync + fmt::Debug {
 
     /// A group's progress in a partition: the next offset and its log epoch.
     fn committed_offset(&self, group: &str, partition: PartitionId) -> Option<(u64, u32)>;
-
-    /// A group's progress in every partition that it has committed in, in the order of partitions.
-    fn committed_offsets(&self, group: &str) -> Vec<(PartitionId, (u64, u32))>;
 }

@@ -139,7 +139,6 @@ macro_rules! log_conformance {
                     one_commit_may_put_a_key_twice
                     keys_are_listed_by_prefix_and_in_order
                     an_offset_is_the_last_one_committed
-                    what_is_forgotten_of_a_group_stays_forgotten_and_nothing_else
                     values_and_offsets_are_kept_over_a_clean_reopen
                     values_and_offsets_are_kept_over_a_crash
                     a_large_value_is_kept_whole

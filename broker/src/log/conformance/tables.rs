@@ -101,23 +101,6 @@ pub async fn an_offset_is_the_last_one_committed(fixture: &dyn Fixture) {
     assert_eq!(life.shard.committed_offset("h", other), None);
 }
 
-pub async fn what_is_forgotten_of_a_group_stays_forgotten_and_nothing_else(fixture: &dyn Fixture) {
-    let mut life = Life::begin(fixture).await;
-    let [id, other, _] = life.ids;
-    let forget = |group: &str, partition| Op::ForgetOffsets { group: group.into(), partition };
-    let all = vec![progress("g", id, 5), progress("g", other, 7), progress("h", id, 6), progress("i", id, 1)];
-    life.commit_durably(all).await;
-    assert_eq!(life.shard.committed_offsets("g"), [(id, (5, 3)), (other, (7, 3))]);
-    let outcomes = life.commit_durably(vec![forget("g", Some(id)), forget("h", None), forget("nobody", None)]).await;
-    assert_eq!(outcomes, [const { Outcome::OffsetsForgotten }; 3]);
-    for _ in 0..2 {
-        assert_eq!(life.shard.committed_offsets("g"), [(other, (7, 3))]);
-        assert_eq!(life.shard.committed_offset("h", id), None);
-        assert_eq!(life.shard.committed_offset("i", id), Some((1, 3)));
-        life = life.crash(fixture).await;
-    }
-}
-
 /// Writes enough that an engine has reason to compact, and gives the last version of each key.
 async fn fill(life: &Life) -> Vec<u64> {
     let mut versions = vec![0; 5];

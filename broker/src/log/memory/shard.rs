@@ -140,12 +140,4 @@ impl Shard for MemoryShard {
     fn committed_offset(&self, group: &str, partition: PartitionId) -> Option<(u64, u32)> {
         self.state().ok()?.table.offsets.get(&(group.to_owned(), partition)).copied()
     }
-
-    fn committed_offsets(&self, group: &str) -> Vec<(PartitionId, (u64, u32))> {
-        let Ok(state) = self.state() else { return Vec::new() };
-        let of_group = state.table.offsets.iter().filter(|((other, _), _)| other == group);
-        let mut offsets: Vec<_> = of_group.map(|((_, id), offset)| (*id, *offset)).collect();
-        offsets.sort_unstable();
-        offsets
-    }
 }

@@ -135,8 +135,4 @@ impl Shard for SegmentedShard {
     fn committed_offset(&self, group: &str, partition: PartitionId) -> Option<(u64, u32)> {
         self.shared.look(|state| state.offset(group, partition))?
     }
-
-    fn committed_offsets(&self, group: &str) -> Vec<(PartitionId, (u64, u32))> {
-        self.shared.look(|state| state.offsets(group)).unwrap_or_default()
-    }
 }

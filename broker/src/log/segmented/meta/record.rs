@@ -31,8 +31,6 @@ pub(in super::super) enum MetaRecord {
     Remove { key: String, version: u64 },
     /// A group's progress.
     Offset(OffsetCommit),
-    /// A group's progress is forgotten, in one partition or in all.
-    Forget { group: String, partition: Option<PartitionId> },
     /// A partition is there.
     Partition(PartitionId, PartitionState),
     /// A partition is no longer there, but some of its files may be.
@@ -56,7 +54,6 @@ const DELETED: u8 = 6;
 const OWNER: u8 = 7;
 const VERSIONS: u8 = 8;
 const REPLAYED: u8 = 9;
-const FORGET: u8 = 10;
 
 impl MetaRecord {
     pub(in super::super) fn encode(&self, out: &mut Vec<u8>) {
@@ -79,14 +76,6 @@ impl MetaRecord {
                 put_partition(out, commit.partition);
                 out.put_u64_le(commit.offset);
                 out.put_u32_le(commit.log_epoch);
-            }
-            Self::Forget { group, partition } => {
-                out.put_u8(FORGET);
-                put_text(out, group);
-                out.put_u8(u8::from(partition.is_some()));
-                if let Some(partition) = partition {
-                    put_partition(out, *partition);
-                }
             }
             Self::Partition(id, state) => {
                 out.put_u8(PARTITION);
@@ -125,15 +114,6 @@ impl MetaRecord {
                 offset: long(bytes)?,
                 log_epoch: bytes.try_get_u32_le().ok()?,
             }),
-            FORGET => {
-                let group = text(bytes)?;
-                let partition = match bytes.try_get_u8().ok()? {
-                    0 => None,
-                    1 => Some(partition(bytes)?),
-                    _ => return None,
-                };
-                Self::Forget { group, partition }
-            }
             PARTITION => Self::Partition(partition(bytes)?, state(bytes)?),
             DELETING => Self::Deleting(partition(bytes)?),
             DELETED => Self::Deleted(partition(bytes)?),
@@ -224,8 +204,6 @@ mod tests {
             MetaRecord::Put { key: "k".into(), version: 1, value: Bytes::from_static(b"value") },
             MetaRecord::Remove { key: "k".into(), version: 2 },
             MetaRecord::Offset(offset),
-            MetaRecord::Forget { group: "g".into(), partition: Some(id) },
-            MetaRecord::Forget { group: "g".into(), partition: None },
             MetaRecord::Partition(id, state),
             MetaRecord::Partition(id, PartitionState::default()),
             MetaRecord::Deleting(id),

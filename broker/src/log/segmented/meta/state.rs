@@ -34,15 +34,6 @@ impl MetaState {
                 let group = self.offsets.entry(commit.group.clone()).or_default();
                 group.insert(commit.partition, (commit.offset, commit.log_epoch));
             }
-            MetaRecord::Forget { group, partition: Some(partition) } => {
-                if let Some(offsets) = self.offsets.get_mut(group) {
-                    offsets.remove(partition);
-                }
-                self.offsets.retain(|_, offsets| !offsets.is_empty());
-            }
-            MetaRecord::Forget { group, partition: None } => {
-                self.offsets.remove(group);
-            }
             MetaRecord::Partition(id, state) => {
                 self.partitions.insert(*id, state.clone());
             }
@@ -103,14 +94,6 @@ impl MetaState {
         self.offsets.get(group)?.get(&partition).copied()
     }
 
-    /// A group's progress, in the order of partitions.
-    pub(in super::super) fn offsets(&self, group: &str) -> Vec<(PartitionId, (u64, u32))> {
-        let mut offsets: Vec<_> =
-            self.offsets.get(group).into_iter().flatten().map(|(id, offset)| (*id, *offset)).collect();
-        offsets.sort_unstable();
-        offsets
-    }
-
     pub(in super::super) fn partition(&self, id: PartitionId) -> Option<&PartitionState> {
         self.partitions.get(&id)
     }
@@ -165,8 +148,6 @@ mod tests {
             offset(id),
             offset(gone),
             MetaRecord::Deleting(gone),
-            MetaRecord::Offset(OffsetCommit { group: "h".into(), partition: id, offset: 3, log_epoch: 4 }),
-            MetaRecord::Forget { group: "h".into(), partition: Some(id) },
         ] {
             state.apply(&record);
         }
