@@ -46,7 +46,7 @@ impl Log {
         let id = PartitionId { topic: Uuid::from_u128(1), index: 0 };
         let shard = runtime.block_on(async {
             let shard = engine.open_shard(ShardId(0), 1).await.expect("the shard opens");
-            shard.open_partition(id, PartitionOptions { durability }).await.expect("the partition opens");
+            shard.open_partition(id, PartitionOptions::new(durability)).await.expect("the partition opens");
             shard
         });
         Self { runtime, engine, shard, id, _dir: dir }

@@ -32,7 +32,7 @@ impl Memory {
         let engine = MemoryEngine::over(&self.store, self.clock());
         let shard = engine.open_shard(ShardId(0), 1).await.expect("the shard opens");
         for id in life.ids {
-            let options = PartitionOptions { durability: Durability::Disk };
+            let options = PartitionOptions::new(Durability::Disk);
             shard.open_partition(id, options).await.expect("the partition opens");
         }
         (engine, shard)

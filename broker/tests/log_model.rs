@@ -28,6 +28,8 @@ impl Rig for Segmented {
             open_segments: 16,
             checkpoint_bytes: 64 << 10,
             journal_bytes: 64 << 10,
+            // Where the disk fills up, some have a reserve to give up.
+            reserve_bytes: if seed.is_multiple_of(2) { 128 << 10 } else { 0 },
         };
         Box::pin(async move {
             let open = move || SegmentedEngine::open_on(disk, clock, "data".into(), options);

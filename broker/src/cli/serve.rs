@@ -148,6 +148,7 @@ async fn open_log(config: &Config) -> Result<Arc<dyn LogEngine>, Failure> {
     let options = SegmentedOptions {
         shards: config.log.shards,
         segment_bytes: config.log.segment_bytes.0,
+        reserve_bytes: config.log.reserve.0,
         // The cache is kept by shard.
         cache_bytes: usize::try_from(config.log.tail_cache.0 / u64::from(config.log.shards))?,
         ..SegmentedOptions::default()
@@ -259,6 +260,8 @@ fn options(config: &Config, tls: Arc<ServedTls>, rules: RuleBook) -> BrokerOptio
             durability: durability(config.topics.durability),
             retention_ms: config.topics.retention.millis(),
             retention_bytes: config.topics.retention_bytes.0,
+            segment_bytes: 0,
+            segment_ms: config.topics.segment_age.millis(),
         },
         tls: Some(tls),
         ..BrokerOptions::default()

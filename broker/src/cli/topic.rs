@@ -24,10 +24,11 @@ async fn carry_out(client: Client, command: &TopicCommand, json: bool) -> Result
         TopicCommand::List(_) => list(&admin.list_topics().await?, json),
         TopicCommand::Describe(args) => describe(&admin.describe_topic(&args.name).await?, json),
         TopicCommand::Alter(args) => {
-            let options = options(&args.options);
+            let options = TopicOptions { partitions: args.partitions, ..options(&args.options) };
             if options == TopicOptions::default() {
                 return Err(Failure::new(
-                    "nothing to alter: give --durability, --retention or --retention-bytes",
+                    "nothing to alter: give --partitions, --durability, --retention, --retention-bytes, --segment-bytes or \
+                     --segment-age",
                 ));
             }
             show(&admin.alter_topic(&args.name, options).await?, json)
@@ -53,6 +54,12 @@ fn new_topic(args: &TopicCreate) -> NewTopic {
     if let Some(size) = args.options.retention_bytes {
         topic = topic.retention_bytes(size.as_u64());
     }
+    if let Some(size) = args.options.segment_bytes {
+        topic = topic.segment_bytes(size.as_u64());
+    }
+    if let Some(age) = args.options.segment_age {
+        topic = topic.segment_age(age.0);
+    }
     if args.if_not_exists { topic.if_not_exists() } else { topic }
 }
 
@@ -61,6 +68,9 @@ fn options(args: &args::TopicOptions) -> TopicOptions {
         durability: args.durability.map(durability),
         retention_ms: args.retention.map(Span::millis),
         retention_bytes: args.retention_bytes.map(|size| size.as_u64()),
+        segment_bytes: args.segment_bytes.map(|size| size.as_u64()),
+        segment_ms: args.segment_age.map(Span::millis),
+        partitions: None,
     }
 }
 
@@ -108,6 +118,7 @@ fn describe(description: &TopicDescription, json: bool) -> Result<(), Failure> {
     output::line(format_args!("id          {}", topic.id))?;
     output::line(format_args!("durability  {}", durability_name(topic.durability)))?;
     output::line(format_args!("retention   {}", retention(topic)))?;
+    output::line(format_args!("segments    {}", segments(topic)))?;
     output::line(format_args!("created     {}\n", output::time(topic.created_ms)))?;
     let heading = ["PARTITION", "START", "END", "EPOCH", "SIZE", "STATE"].map(str::to_owned).to_vec();
     let rows = partitions.iter().map(|p| {
@@ -127,7 +138,8 @@ fn as_json(topic: &Topic) -> Value {
     json!({
         "topic": topic.name, "id": topic.id.to_string(), "partitions": topic.partitions,
         "durability": durability_name(topic.durability), "retention_ms": topic.retention_ms,
-        "retention_bytes": topic.retention_bytes, "created_ms": topic.created_ms,
+        "retention_bytes": topic.retention_bytes, "segment_bytes": topic.segment_bytes,
+        "segment_ms": topic.segment_ms, "created_ms": topic.created_ms,
     })
 }
 
@@ -135,6 +147,17 @@ fn durability_name(durability: Durability) -> &'static str {
     match durability {
         Durability::Disk => "disk",
         Durability::Memory => "memory",
+    }
+}
+
+fn segments(topic: &Topic) -> String {
+    let size = match topic.segment_bytes {
+        0 => "as large as log.segment_bytes".to_owned(),
+        bytes => format!("up to {}", output::bytes(bytes)),
+    };
+    match topic.segment_ms {
+        0 => format!("{size}, of any age"),
+        age => format!("{size}, for {}", Span(std::time::Duration::from_millis(age))),
     }
 }
 

@@ -87,6 +87,9 @@ pub struct Topics {
     pub retention: Span,
     /// The oldest records of a partition beyond this may be deleted; `0` keeps all.
     pub retention_bytes: Size,
+    /// How long a segment takes appends before the next one begins, however few there are; `0s` is for ever. Retention lets go of whole
+    /// segments.
+    pub segment_age: Span,
 }
 
 /// What an acknowledgement promises, as the configuration and the command line name it.
@@ -107,6 +110,8 @@ pub struct Log {
     pub shards: u32,
     /// When a segment is full and the next one begins: 1 MiB to 1 GiB.
     pub segment_bytes: Size,
+    /// Room on the disk that is kept for deletions and commits when it is full: 0, or 1 MiB to 64 GiB.
+    pub reserve: Size,
     /// How much of the newest batches is kept in memory for readers at the end, over all shards.
     pub tail_cache: Size,
 }
@@ -182,13 +187,14 @@ impl Default for Topics {
             durability: DurabilityName::Disk,
             retention: Span::secs(7 * 24 * 3600),
             retention_bytes: Size(0),
+            segment_age: Span::secs(24 * 3600),
         }
     }
 }
 
 impl Default for Log {
     fn default() -> Self {
-        Self { shards: 4, segment_bytes: Size::mib(256), tail_cache: Size::mib(64) }
+        Self { shards: 4, segment_bytes: Size::mib(256), reserve: Size::mib(64), tail_cache: Size::mib(64) }
     }
 }
 
@@ -235,6 +241,9 @@ impl Config {
         }
         within("log.shards", self.log.shards, 1, 64)?;
         within("log.segment_bytes", self.log.segment_bytes, Size::mib(1), Size::mib(1024))?;
+        if self.log.reserve != Size(0) {
+            within("log.reserve", self.log.reserve, Size::mib(1), Size::mib(64 << 10))?;
+        }
         within("topics.partitions", self.topics.partitions, 1, 1024)?;
         within("limits.frame", self.limits.frame, Size(64 << 10), Self::default().limits.frame)?;
         let batch = Self::default().limits.decompressed_batch;

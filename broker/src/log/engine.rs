@@ -62,6 +62,18 @@ impl fmt::Display for PartitionId {
 pub struct PartitionOptions {
     /// What durability of an append means.
     pub durability: Durability,
+    /// From which size on a segment is followed by the next, in bytes; 0 leaves it to the engine.
+    pub segment_bytes: u64,
+    /// How long a segment takes appends, in milliseconds of append time from its first entry on; 0 is for ever. Retention lets go of
+    /// whole segments: without it a partition that is written to slowly keeps everything until a segment is full.
+    pub segment_ms: u64,
+}
+
+impl PartitionOptions {
+    /// Segments as the engine has them, of any age.
+    pub const fn new(durability: Durability) -> Self {
+        Self { durability, segment_bytes: 0, segment_ms: 0 }
+    }
 }
 
 /// A partition as it stands.

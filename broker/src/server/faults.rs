@@ -204,9 +204,12 @@ impl From<TopicError> for Fault {
         let text = error.to_string();
         match error {
             TopicError::NotFound(error) => error.into(),
-            TopicError::BadName(_) | TopicError::TooManyPartitions { .. } | TopicError::NoRoom { .. } => {
-                Self::new(FaultCode::InvalidRequest, text)
-            }
+            TopicError::BadName(_)
+            | TopicError::FewerPartitions { .. }
+            | TopicError::PartitionsTwice
+            | TopicError::SegmentBytes { .. }
+            | TopicError::TooManyPartitions { .. }
+            | TopicError::NoRoom { .. } => Self::new(FaultCode::InvalidRequest, text),
             TopicError::Exists { .. } => Self::new(FaultCode::TopicExists, text),
             TopicError::Conflict { .. } => Self::new(FaultCode::Busy, text).retry_after(BUSY_RETRY),
             TopicError::NotDurable { .. } => Self::new(FaultCode::Storage, text),

@@ -101,11 +101,22 @@ pub struct TopicDefaults {
     pub retention_ms: u64,
     /// Bytes a partition; 0 is no bound.
     pub retention_bytes: u64,
+    /// Bytes of a segment; 0 leaves it to the log.
+    pub segment_bytes: u64,
+    /// Milliseconds that a segment takes appends; 0 is for ever.
+    pub segment_ms: u64,
 }
 
 impl Default for TopicDefaults {
     fn default() -> Self {
-        Self { partitions: 1, durability: Durability::Disk, retention_ms: 0, retention_bytes: 0 }
+        Self {
+            partitions: 1,
+            durability: Durability::Disk,
+            retention_ms: 0,
+            retention_bytes: 0,
+            segment_bytes: 0,
+            segment_ms: 0,
+        }
     }
 }
 

@@ -21,6 +21,10 @@ pub(crate) struct Topic {
     pub(crate) durability: Durability,
     pub(crate) retention_ms: u64,
     pub(crate) retention_bytes: u64,
+    /// 0: as the broker has it.
+    pub(crate) segment_bytes: u64,
+    /// 0: for ever.
+    pub(crate) segment_ms: u64,
     pub(crate) created_ms: i64,
     /// The version of its record.
     pub(super) version: u64,
@@ -35,6 +39,8 @@ impl Topic {
             durability: record.durability.into(),
             retention_ms: record.retention_ms,
             retention_bytes: record.retention_bytes,
+            segment_bytes: record.segment_bytes,
+            segment_ms: record.segment_ms,
             created_ms: record.created_ms,
             version,
         }
@@ -48,6 +54,8 @@ impl Topic {
             durability: self.durability.into(),
             retention_ms: self.retention_ms,
             retention_bytes: self.retention_bytes,
+            segment_bytes: self.segment_bytes,
+            segment_ms: self.segment_ms,
             created_ms: self.created_ms,
         }
     }
@@ -60,6 +68,8 @@ impl Topic {
             durability: self.durability,
             retention_ms: self.retention_ms,
             retention_bytes: self.retention_bytes,
+            segment_bytes: self.segment_bytes,
+            segment_ms: self.segment_ms,
             created_ms: self.created_ms,
         }
     }
@@ -77,7 +87,11 @@ impl Topic {
 
     /// How the log keeps its partitions.
     pub(crate) fn partition_options(&self) -> PartitionOptions {
-        PartitionOptions { durability: self.durability }
+        PartitionOptions {
+            durability: self.durability,
+            segment_bytes: self.segment_bytes,
+            segment_ms: self.segment_ms,
+        }
     }
 }
 

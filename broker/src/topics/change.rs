@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use sealstream_protocol::message::admin::{AlterTopic, CreateTopic};
+use sealstream_protocol::message::admin::{AlterTopic, CreateTopic, TopicOptions};
 use sealstream_protocol::name;
 use uuid::Uuid;
 
@@ -13,6 +13,12 @@ use super::record::{DELETING, TopicRecord, deleting_key, topic_key};
 use super::{Topics, partitions};
 use crate::log::{CommitError, Op, Outcome, Refusal};
 
+/// 1 MiB: below it a busy partition would make thousands of files a minute.
+const MIN_SEGMENT_BYTES: u64 = 1 << 20;
+
+/// 1 GiB: what retention lets go of at once, and what a copy of a live directory copies for each partition at most.
+const MAX_SEGMENT_BYTES: u64 = 1 << 30;
+
 impl Topics {
     /// Makes a topic.
     ///
@@ -20,6 +26,10 @@ impl Topics {
     /// a task of its own.
     pub(crate) async fn create(&self, request: CreateTopic) -> Result<Arc<Topic>, TopicError> {
         let CreateTopic { name, partitions, if_not_exists, options } = request;
+        check_segments(&options)?;
+        if options.partitions.is_some() {
+            return Err(TopicError::PartitionsTwice);
+        }
         name::check_topic(&name).map_err(|error| TopicError::BadName(error.to_string()))?;
         let _turn = self.turn.lock().await;
         if let Some(topic) = self.snapshot().get(&name) {
@@ -28,10 +38,12 @@ impl Topics {
         let defaults = self.rules.defaults;
         let mut topic = Topic {
             id: Uuid::new_v4(),
-            partitions: self.partitions_for(partitions)?,
+            partitions: self.partitions_for(0, partitions)?,
             durability: options.durability.unwrap_or(defaults.durability),
             retention_ms: options.retention_ms.unwrap_or(defaults.retention_ms),
             retention_bytes: options.retention_bytes.unwrap_or(defaults.retention_bytes),
+            segment_bytes: options.segment_bytes.unwrap_or(defaults.segment_bytes),
+            segment_ms: options.segment_ms.unwrap_or(defaults.segment_ms),
             created_ms: self.clock.now(),
             version: 0,
             name,
@@ -49,15 +61,17 @@ impl Topics {
         Ok(topic)
     }
 
-    fn partitions_for(&self, asked: u32) -> Result<u32, TopicError> {
+    /// How many partitions a topic gets that `has` some and should have so many.
+    fn partitions_for(&self, has: u32, asked: u32) -> Result<u32, TopicError> {
         let asked = if asked == 0 { self.rules.defaults.partitions } else { asked };
         let most = self.rules.max_partitions_per_topic;
         if asked > most {
             return Err(TopicError::TooManyPartitions { asked, most });
         }
         let (used, most) = (self.snapshot().partitions(), self.rules.max_partitions);
-        if used.saturating_add(asked) > most {
-            return Err(TopicError::NoRoom { asked, used, most });
+        let more = asked.saturating_sub(has);
+        if more > 0 && used.saturating_add(more) > most {
+            return Err(TopicError::NoRoom { asked: more, used, most });
         }
         Ok(asked)
     }
@@ -83,23 +97,35 @@ impl Topics {
         }
     }
 
-    /// Changes how a topic is kept. Not cancellation safe, as [`create`](Self::create).
+    /// Changes how a topic is kept, and adds partitions to it. Not cancellation safe, as [`create`](Self::create).
     pub(crate) async fn alter(&self, request: AlterTopic) -> Result<Arc<Topic>, TopicError> {
         let AlterTopic { name, options } = request;
+        check_segments(&options)?;
         let _turn = self.turn.lock().await;
         let mut topic = Topic::clone(&*self.find(&name, None)?);
         topic.durability = options.durability.unwrap_or(topic.durability);
         topic.retention_ms = options.retention_ms.unwrap_or(topic.retention_ms);
         topic.retention_bytes = options.retention_bytes.unwrap_or(topic.retention_bytes);
+        topic.segment_bytes = options.segment_bytes.unwrap_or(topic.segment_bytes);
+        topic.segment_ms = options.segment_ms.unwrap_or(topic.segment_ms);
+        if let Some(asked) = options.partitions {
+            if asked < topic.partitions {
+                return Err(TopicError::FewerPartitions { name, has: topic.partitions, asked });
+            }
+            topic.partitions = self.partitions_for(topic.partitions, asked)?;
+        }
         let ops = vec![put(topic_key(&name), topic.version, Some(topic.to_record().encode()))];
         topic.version = self.commit(&name, ops).await?;
         let topic = Arc::new(topic);
-        // Published before the partitions are told: what is stored is what counts, and every start tells them again.
+        // Published once the partitions are there, so that nobody is sent to one that is not; and published if that fails too: what is
+        // stored is what counts, and every start tells the partitions again.
+        let opened = partitions::open(&self.shards, &topic).await;
         self.publish(|catalogue| catalogue.insert(Arc::clone(&topic)));
-        partitions::open(&self.shards, &topic)
-            .await
-            .map_err(|source| TopicError::Log { name: name.clone(), source })?;
-        tracing::info!(topic = name, durability = ?topic.durability, topic.retention_ms, topic.retention_bytes, "topic altered");
+        opened.map_err(|source| TopicError::Log { name: name.clone(), source })?;
+        tracing::info!(
+            topic = name, topic.partitions, durability = ?topic.durability, topic.retention_ms, topic.retention_bytes,
+            topic.segment_bytes, topic.segment_ms, "topic altered"
+        );
         Ok(topic)
     }
 
@@ -165,6 +191,17 @@ impl Topics {
             Some(Outcome::MetaPut { version }) => Ok(*version),
             other => unreachable!("a put of metadata came out as {other:?}"),
         }
+    }
+}
+
+/// Whether segments can be as large as somebody wants them.
+fn check_segments(options: &TopicOptions) -> Result<(), TopicError> {
+    let (least, most) = (MIN_SEGMENT_BYTES, MAX_SEGMENT_BYTES);
+    match options.segment_bytes {
+        Some(bytes) if bytes > 0 && !(least..=most).contains(&bytes) => {
+            Err(TopicError::SegmentBytes { bytes, least, most })
+        }
+        _ => Ok(()),
     }
 }
 

@@ -51,6 +51,16 @@ pub(crate) enum TopicError {
     BadName(String),
     #[error("topic {name:?} is there already: take another name, or ask for it only if it is not there")]
     Exists { name: String },
+    #[error(
+        "topic {name:?} has {has} partitions: some can be added, none removed, so ask for {has} or more, not {asked}"
+    )]
+    FewerPartitions { name: String, has: u32, asked: u32 },
+    #[error(
+        "how many partitions a new topic has is said by the field `partitions`, not by tag 6: leave that out"
+    )]
+    PartitionsTwice,
+    #[error("segment_bytes is {bytes}: it must be 0, for the broker's own, or from {least} to {most}")]
+    SegmentBytes { bytes: u64, least: u64, most: u64 },
     #[error("a topic has 1 to {most} partitions, not {asked}")]
     TooManyPartitions { asked: u32, most: u32 },
     #[error(

@@ -9,8 +9,9 @@ use uuid::Uuid;
 use super::error::LoadTopicsError;
 use crate::log::Durability;
 
-/// The version that is written. A newer one is refused; an older one is read.
-const VERSION: u32 = 1;
+/// The newest version. A newer one is refused; an older one is read. What an older version can say is written as that one, so
+/// that a broker of that version can be gone back to.
+const VERSION: u32 = 2;
 
 /// The key of a topic's record.
 pub(super) fn topic_key(name: &str) -> String {
@@ -38,7 +39,18 @@ pub(super) struct TopicRecord {
     pub(super) durability: Kept,
     pub(super) retention_ms: u64,
     pub(super) retention_bytes: u64,
+    /// Since version 2; 0 is as the broker has it.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub(super) segment_bytes: u64,
+    /// Since version 2; 0 is for ever.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub(super) segment_ms: u64,
     pub(super) created_ms: i64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_zero(value: &u64) -> bool {
+    *value == 0
 }
 
 /// [`Durability`], as it is written.
@@ -81,7 +93,8 @@ struct Envelope {
 
 impl TopicRecord {
     pub(super) fn encode(&self) -> Bytes {
-        let envelope = Envelope { version: VERSION, topic: self.clone() };
+        let version = if self.segment_bytes == 0 && self.segment_ms == 0 { 1 } else { VERSION };
+        let envelope = Envelope { version, topic: self.clone() };
         serde_json::to_vec(&envelope).expect("a record of strings and numbers can be written as JSON").into()
     }
 
@@ -111,6 +124,8 @@ mod tests {
             durability: Kept::Memory,
             retention_ms: 1,
             retention_bytes: 2,
+            segment_bytes: 0,
+            segment_ms: 4,
             created_ms: 3,
         }
     }
@@ -121,11 +136,20 @@ mod tests {
     }
 
     #[test]
+    fn a_record_of_the_first_version_is_read_and_what_it_can_say_is_written_as_one() {
+        let first = br#"{"version":1,"topic":{"name":"events","id":"00000000-0000-0000-0000-000000000007","partitions":3,"durability":"memory","retention_ms":1,"retention_bytes":2,"created_ms":3}}"#;
+        let read = TopicRecord::decode("topic/events", first).unwrap();
+        assert_eq!(read, TopicRecord { segment_ms: 0, ..record() });
+        assert_eq!(read.encode(), &first[..]);
+        assert!(record().encode().starts_with(br#"{"version":2,"#));
+    }
+
+    #[test]
     fn a_record_of_a_newer_version_is_refused_and_says_so() {
-        let error = TopicRecord::decode("topic/x", br#"{"version":2,"topic":{"shape":"new"}}"#).unwrap_err();
+        let error = TopicRecord::decode("topic/x", br#"{"version":3,"topic":{"shape":"new"}}"#).unwrap_err();
         assert_eq!(
             error.to_string(),
-            "topic/x was written by a newer broker (record version 2, this one reads up to 1): start that version"
+            "topic/x was written by a newer broker (record version 3, this one reads up to 2): start that version"
         );
     }
 

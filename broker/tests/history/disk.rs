@@ -107,6 +107,7 @@ async fn begin(machine: &SimulatedDisk) -> Result<(Arc<dyn LogEngine>, World), S
         open_segments: 16,
         checkpoint_bytes: 16 << 10,
         journal_bytes: 64 << 10,
+        reserve_bytes: 64 << 10,
     };
     let disk = machine.mount();
     let clock = Arc::new(ManualClock::at(1_000_000));

@@ -64,7 +64,7 @@ pub(crate) async fn open(engine: &dyn LogEngine, size: Size) -> Result<World, St
         .take(size.partitions as usize)
         .collect();
     for id in &ids {
-        let options = PartitionOptions { durability: Durability::Disk };
+        let options = PartitionOptions::new(Durability::Disk);
         soon(shard.open_partition(*id, options)).await.map_err(|error| error.to_string())?;
     }
     Ok(World { shard, ids, size })

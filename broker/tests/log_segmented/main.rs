@@ -7,8 +7,11 @@ mod directory;
 mod durability;
 mod faults;
 mod gate;
+mod grouping;
 mod journal;
 mod recovery;
+mod reserve;
+mod segments;
 mod verify;
 
 use std::path::PathBuf;
@@ -32,6 +35,7 @@ fn small() -> SegmentedOptions {
         open_segments: 16,
         checkpoint_bytes: 64 << 10,
         journal_bytes: 64 << 10,
+        reserve_bytes: 0,
         shards: 4,
     }
 }

@@ -64,11 +64,15 @@ async fn a_topic_is_made_with_the_defaults_where_its_maker_is_silent() {
         durability: Some(Durability::Memory),
         retention_ms: Some(5),
         retention_bytes: Some(6),
+        segment_bytes: Some(2 << 20),
+        segment_ms: Some(7),
+        partitions: None,
     };
     let request = CreateTopic { partitions: 3, options, ..create("other") };
     let made = topic(&mut admin, Message::CreateTopic(request)).await;
     assert_eq!((made.partitions, made.durability), (3, Durability::Memory));
     assert_eq!((made.retention_ms, made.retention_bytes), (5, 6));
+    assert_eq!((made.segment_bytes, made.segment_ms), (2 << 20, 7));
     broker.stop().await;
 }
 
@@ -158,6 +162,78 @@ async fn an_alteration_changes_what_it_names_and_outlives_a_restart() {
     let broker = TestBroker::over(BrokerOptions::default(), &store, Arc::new(SystemClock)).await;
     let mut admin = broker.admin().await;
     assert_eq!(describe(&mut admin, "events").await.topic, altered);
+    broker.stop().await;
+}
+
+#[tokio::test]
+async fn partitions_are_added_at_once_for_everybody_and_never_removed() {
+    let store = MemoryStore::new(4);
+    let limits = BrokerOptions { max_partitions_per_topic: 6, max_partitions: 9, ..BrokerOptions::default() };
+    let broker = TestBroker::over(limits.clone(), &store, Arc::new(SystemClock)).await;
+    let mut admin = broker.admin().await;
+    let made = admin.create("events", 2).await;
+    admin.create("other", 4).await;
+    let mut producer = broker.producer("events").await;
+    let writer = Uuid::new_v4();
+    producer.produce(1, 1, batch(writer, 0, "before")).await;
+    producer.recv_ack().await;
+    producer.produce(2, 3, batch(writer, 0, "too soon")).await;
+    assert_code(&producer.recv_refusal().await.fault, FaultCode::UnknownPartition);
+
+    let alter = |partitions| {
+        let options = TopicOptions { partitions: Some(partitions), ..TopicOptions::default() };
+        Message::AlterTopic(AlterTopic { name: "events".into(), options })
+    };
+    let grown = topic(&mut admin, alter(4)).await;
+    assert_eq!(grown, Topic { partitions: 4, ..made.clone() });
+    // Fewer, more than a topic may have, and more than all may have together.
+    for refused_count in [0, 1, 3, 7, 6] {
+        let fault = refused(&mut admin, alter(refused_count)).await;
+        assert_code(&fault, FaultCode::InvalidRequest);
+    }
+    assert_eq!(topic(&mut admin, alter(4)).await, grown);
+    let twice = TopicOptions { partitions: Some(2), ..TopicOptions::default() };
+    let twice = Message::CreateTopic(CreateTopic { options: twice, ..create("twice") });
+    assert_code(&refused(&mut admin, twice).await, FaultCode::InvalidRequest);
+
+    // A session that was there before can write to them, and asks under the same handle how many there are.
+    producer.produce(3, 3, batch(Uuid::new_v4(), 0, "after")).await;
+    assert_eq!(producer.recv_ack().await.base_offset, 0);
+    let ask = |name: &str, id| Message::OpenTopic(OpenTopic { handle: 1, name: name.into(), id: Some(id) });
+    producer.send(ask("events", made.id)).await;
+    let Message::TopicOpened(opened) = producer.recv().await else { panic!() };
+    assert_eq!((opened.handle, opened.id, opened.partitions), (1, made.id, 4));
+    producer.send(ask("other", made.id)).await;
+    let Message::OpenRefused(taken) = producer.recv().await else { panic!() };
+    assert_code(&taken.fault, FaultCode::BadHandle);
+    let mut consumer = broker.consumer().await;
+    consumer.subscribe(1, "events", 3, Position::Beginning).await;
+    assert_eq!(consumer.recv_values(1).await, ["after"]);
+    broker.stop().await;
+
+    let broker = TestBroker::over(limits, &store, Arc::new(SystemClock)).await;
+    let mut admin = broker.admin().await;
+    let description = describe(&mut admin, "events").await;
+    assert_eq!(description.topic, grown);
+    let ends: Vec<_> = description.partitions.iter().map(|partition| partition.end).collect();
+    assert_eq!(ends, [0, 1, 0, 1]);
+    broker.stop().await;
+}
+
+#[tokio::test]
+async fn a_segment_of_an_impossible_size_is_refused_and_one_of_the_brokers_own_is_not() {
+    let broker = TestBroker::start().await;
+    let mut admin = broker.admin().await;
+    let with = |bytes| TopicOptions { segment_bytes: Some(bytes), ..TopicOptions::default() };
+    for bytes in [1, (1 << 20) - 1, (1 << 30) + 1, u64::MAX] {
+        let made = Message::CreateTopic(CreateTopic { options: with(bytes), ..create("events") });
+        assert_code(&refused(&mut admin, made).await, FaultCode::InvalidRequest);
+    }
+    admin.create("events", 1).await;
+    for bytes in [1 << 20, 1 << 30, 0] {
+        let alter = AlterTopic { name: "events".into(), options: with(bytes) };
+        assert_eq!(topic(&mut admin, Message::AlterTopic(alter)).await.segment_bytes, bytes);
+    }
     broker.stop().await;
 }
 

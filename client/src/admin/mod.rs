@@ -49,7 +49,7 @@ impl NewTopic {
         Self { create }
     }
 
-    /// How many partitions it has, for its whole life.
+    /// How many partitions it has; more can be added later, none removed.
     pub fn partitions(mut self, partitions: u32) -> Self {
         self.create.partitions = partitions;
         self
@@ -70,6 +70,18 @@ impl NewTopic {
     /// Lets the oldest records beyond so many bytes of a partition be deleted; 0 keeps all.
     pub fn retention_bytes(mut self, bytes: u64) -> Self {
         self.create.options.retention_bytes = Some(bytes);
+        self
+    }
+
+    /// Begins a new segment from this size on, 1 MiB to 1 GiB; 0 is as the broker has it. Retention lets go of whole segments.
+    pub fn segment_bytes(mut self, bytes: u64) -> Self {
+        self.create.options.segment_bytes = Some(bytes);
+        self
+    }
+
+    /// Begins a new segment when the last one is so old; zero never does.
+    pub fn segment_age(mut self, age: Duration) -> Self {
+        self.create.options.segment_ms = Some(u64::try_from(age.as_millis()).unwrap_or(u64::MAX));
         self
     }
 

@@ -17,6 +17,8 @@ fn topic(name: &str) -> Topic {
         durability: Durability::Disk,
         retention_ms: 0,
         retention_bytes: 0,
+        segment_bytes: 0,
+        segment_ms: 0,
         created_ms: 0,
     }
 }

@@ -106,6 +106,8 @@ fn topic() -> Topic {
         durability: Durability::Disk,
         retention_ms: 604_800_000,
         retention_bytes: 0,
+        segment_bytes: 0,
+        segment_ms: 86_400_000,
         created_ms: TIME,
     }
 }
@@ -115,6 +117,9 @@ fn administration() -> Vec<(&'static str, Message)> {
         durability: Some(Durability::Memory),
         retention_ms: Some(0),
         retention_bytes: Some(1 << 40),
+        segment_bytes: Some(64 << 20),
+        segment_ms: Some(3_600_000),
+        partitions: None,
     };
     let create = CreateTopic { name: "orders".into(), partitions: 12, if_not_exists: true, options };
     let defaults = CreateTopic {
@@ -123,7 +128,8 @@ fn administration() -> Vec<(&'static str, Message)> {
         options: TopicOptions::default(),
         ..create.clone()
     };
-    let alter = TopicOptions { retention_ms: Some(86_400_000), ..TopicOptions::default() };
+    let alter =
+        TopicOptions { retention_ms: Some(86_400_000), partitions: Some(16), ..TopicOptions::default() };
     let partition = Partition { index: 0, start: 100, end: 2500, epoch: 3, bytes: 1 << 20, read_only: false };
     let corrupt = Partition { index: 1, read_only: true, ..partition.clone() };
     let second = Topic { name: "payments".into(), durability: Durability::Memory, ..topic() };

@@ -43,25 +43,37 @@ fn durability() -> impl Strategy<Value = admin::Durability> {
 }
 
 fn options() -> impl Strategy<Value = admin::TopicOptions> {
-    (of(durability()), of(any::<u64>()), of(any::<u64>())).prop_map(
-        |(durability, retention_ms, retention_bytes)| admin::TopicOptions {
-            durability,
-            retention_ms,
-            retention_bytes,
+    let number = || of(any::<u64>());
+    (of(durability()), number(), number(), number(), number(), of(any::<u32>())).prop_map(
+        |(durability, retention_ms, retention_bytes, segment_bytes, segment_ms, partitions)| {
+            admin::TopicOptions {
+                durability,
+                retention_ms,
+                retention_bytes,
+                segment_bytes,
+                segment_ms,
+                partitions,
+            }
         },
     )
 }
 
 fn topic() -> impl Strategy<Value = admin::Topic> {
-    (text(), uuid(), any::<u32>(), durability(), any::<u64>(), any::<u64>(), any::<i64>()).prop_map(
-        |(name, id, partitions, durability, retention_ms, retention_bytes, created_ms)| admin::Topic {
-            name,
-            id,
-            partitions,
-            durability,
-            retention_ms,
-            retention_bytes,
-            created_ms,
+    let numbers = (any::<u64>(), any::<u64>(), any::<u64>(), any::<u64>(), any::<i64>());
+    (text(), uuid(), any::<u32>(), durability(), numbers).prop_map(
+        |(name, id, partitions, durability, numbers)| {
+            let (retention_ms, retention_bytes, segment_bytes, segment_ms, created_ms) = numbers;
+            admin::Topic {
+                name,
+                id,
+                partitions,
+                durability,
+                retention_ms,
+                retention_bytes,
+                segment_bytes,
+                segment_ms,
+                created_ms,
+            }
         },
     )
 }

@@ -36,6 +36,12 @@ pub struct TopicOptions {
     /// Delete the oldest records of a partition beyond this, such as 10GiB; 0 keeps all
     #[arg(long, value_name = "SIZE")]
     pub retention_bytes: Option<ByteSize>,
+    /// Begin a new segment from this size on, from 1MiB to 1GiB; 0 takes the broker's. Retention deletes whole segments
+    #[arg(long, value_name = "SIZE")]
+    pub segment_bytes: Option<ByteSize>,
+    /// Begin a new segment when the last one is so old, such as 1day; 0s never does
+    #[arg(long, value_name = "TIME")]
+    pub segment_age: Option<Span>,
 }
 
 /// `topic create`.
@@ -80,6 +86,9 @@ pub struct TopicDescribe {
 pub struct TopicAlter {
     /// The topic
     pub name: String,
+    /// Add partitions until there are so many; none can be removed. Keys of records written from then on map to other partitions
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub partitions: Option<u32>,
     /// What to change.
     #[command(flatten)]
     pub options: TopicOptions,

@@ -116,7 +116,7 @@ impl Life {
 
     /// Opens a partition.
     pub async fn open_with(&self, id: PartitionId, durability: Durability) -> Partition {
-        soon(self.shard.open_partition(id, PartitionOptions { durability }))
+        soon(self.shard.open_partition(id, PartitionOptions::new(durability)))
             .await
             .expect("the partition opens")
     }

@@ -6,7 +6,7 @@ use super::life::{OWNER, append, batch, put, soon};
 use super::{Fixture, Life};
 use crate::log::engine::{CommitError, Durability, OpenShardError, PartitionOptions, Shard, ShardId};
 
-const OPTIONS: PartitionOptions = PartitionOptions { durability: Durability::Disk };
+const OPTIONS: PartitionOptions = PartitionOptions::new(Durability::Disk);
 
 async fn open(life: &Life, owner: u64) -> Result<Arc<dyn Shard>, OpenShardError> {
     soon(life.engine.open_shard(ShardId(0), owner)).await

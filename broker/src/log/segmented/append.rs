@@ -11,6 +11,7 @@ use super::files::OpenSegment;
 use super::index::EntryPlace;
 use super::journal::Place;
 use super::meta::MetaProgress;
+use super::options::bounded_segment;
 use super::partition::{
     Active, Capture, Dirty, LivePartition, MAX_ALLOCATION, MIN_ALLOCATION, Run, Staged, StagedEntry,
     commit_error,
@@ -33,8 +34,8 @@ impl LivePartition {
             let done = match &first.entry {
                 None => Ok(1),
                 Some(entry) => {
-                    let len = entry.len();
-                    self.make_room(env, len, &mut rolled)
+                    let (len, time) = (entry.len(), first.time);
+                    self.make_room(env, len, time, &mut rolled)
                         .and_then(|segment| self.write_group(env, &segment, &staged, scratch))
                 }
             };
@@ -56,7 +57,7 @@ impl LivePartition {
             }
         }
         if rolled
-            || self.durability == Durability::Disk
+            || self.options.durability == Durability::Disk
                 && self.checkpoints.uncaptured >= env.options.checkpoint_bytes
         {
             self.capture();
@@ -72,9 +73,11 @@ impl LivePartition {
             return Ok(None);
         }
         let end = self.staged_end();
-        let segment = self.make_room(env, len, &mut false)?;
+        let time = self.staged.iter().find(|staged| staged.entry.is_some()).map_or(0, |staged| staged.time);
+        let segment = self.make_room(env, len, time, &mut false)?;
+        let segment_bytes = self.segment_bytes(env);
         if let Some(active) = &mut self.active {
-            active.reserve(&*segment.file, self.written.position + len, env.options.segment_bytes)?;
+            active.reserve(&*segment.file, self.written.position + len, segment_bytes)?;
         }
         let (id, incarnation) = (self.shared.id, self.incarnation);
         Ok(Some(Place { id, incarnation, segment: segment.base, position: self.written.position, end }))
@@ -122,14 +125,51 @@ impl LivePartition {
         }
     }
 
-    /// The segment that the next entry, of `len` bytes, goes to.
-    fn make_room(&mut self, env: &Env, len: u64, rolled: &mut bool) -> io::Result<Arc<OpenSegment>> {
-        let full = |position: u64| position > SEGMENT_HEADER && position + len > env.options.segment_bytes;
-        if self.active.is_none() || full(self.written.position) {
+    /// The segment that the next entry goes to, of `len` bytes and appended at `time`.
+    fn make_room(
+        &mut self,
+        env: &Env,
+        len: u64,
+        time: i64,
+        rolled: &mut bool,
+    ) -> io::Result<Arc<OpenSegment>> {
+        let position = self.written.position;
+        let full = position > SEGMENT_HEADER && position + len > self.segment_bytes(env);
+        if self.active.is_none() || full || self.is_aged(env, time)? {
             *rolled |= self.active.is_some();
             return self.roll(env);
         }
         self.segment(env)
+    }
+
+    /// From which size on a segment is full.
+    fn segment_bytes(&self, env: &Env) -> u64 {
+        match self.options.segment_bytes {
+            0 => env.options.segment_bytes,
+            own => bounded_segment(own),
+        }
+    }
+
+    /// Whether the last segment takes no entry of this time, as its first one is too old. Append times never decrease: a clock that jumps
+    /// back ends no segment, one that jumps forward ends one too soon.
+    fn is_aged(&mut self, env: &Env, time: i64) -> io::Result<bool> {
+        let age = i64::try_from(self.options.segment_ms).unwrap_or(i64::MAX);
+        if age == 0 || self.written.position <= SEGMENT_HEADER {
+            return Ok(false);
+        }
+        let known = self.active.as_ref().and_then(|active| active.begun);
+        let begun = if let Some(begun) = known {
+            begun
+        } else {
+            // Once after the partition was opened: one block of the file.
+            let segment = self.segment(env)?;
+            let begun = locked(&segment.index).first_time(&*segment.file)?.unwrap_or(time);
+            if let Some(active) = &mut self.active {
+                active.begun = Some(begun);
+            }
+            begun
+        };
+        Ok(time.saturating_sub(begun) >= age)
     }
 
     fn segment(&self, env: &Env) -> io::Result<Arc<OpenSegment>> {
@@ -159,8 +199,8 @@ impl LivePartition {
             self.written = Mark::unwritten(base);
         }
         let file = env.disk.create(&path)?;
-        let mut active = Active { allocated: 0, step: MIN_ALLOCATION };
-        active.reserve(&*file, SEGMENT_HEADER, env.options.segment_bytes)?;
+        let mut active = Active { allocated: 0, step: MIN_ALLOCATION, begun: None };
+        active.reserve(&*file, SEGMENT_HEADER, self.segment_bytes(env))?;
         file.write_at(0, &[&segment_header(id, base, self.epoch())])?;
         let segment = env.shared.files.insert(id, base, file);
         self.active = Some(active);
@@ -189,17 +229,18 @@ impl LivePartition {
         scratch: &mut Vec<u8>,
     ) -> io::Result<usize> {
         let from = self.written.position;
+        let segment_bytes = self.segment_bytes(env);
         let (mut count, mut to) = (0, from);
         for staged in staged {
             let len = staged.entry.as_ref().map_or(0, StagedEntry::len);
-            if count > 0 && to + len > env.options.segment_bytes {
+            if count > 0 && (to + len > segment_bytes || self.is_aged(env, staged.time)?) {
                 break;
             }
             to += len;
             count += 1;
         }
         if let Some(active) = &mut self.active {
-            active.reserve(&*segment.file, to, env.options.segment_bytes)?;
+            active.reserve(&*segment.file, to, segment_bytes)?;
         }
         let group = || staged.iter().take(count).filter_map(|staged| staged.entry.as_ref());
         if let Err(error) = write(segment, from, to, group(), scratch) {
@@ -244,6 +285,9 @@ impl LivePartition {
         let mut entries = Vec::new();
         for staged in staged {
             let Some(entry) = &staged.entry else { continue };
+            if let Some(active) = self.active.as_mut().filter(|_| before.position <= SEGMENT_HEADER) {
+                active.begun.get_or_insert(staged.time);
+            }
             let from = position;
             position += entry.len();
             let begin = from + entry.binding.map_or(0, |_| BINDING as u64);
@@ -257,11 +301,13 @@ impl LivePartition {
         drop(index);
         self.written.position = to;
         self.checkpoints.uncaptured += to - before.position;
+        env.counters.batches.add(entries.len() as u64);
+        env.counters.bytes.add(to - before.position);
         env.shared.cache.insert(self.shared.id, cached.into_iter());
         if let Some(last) = writing(&self.shared.view).segments.last_mut() {
             last.bytes = to;
         }
-        if self.durability == Durability::Disk {
+        if self.options.durability == Durability::Disk {
             let (end, bytes) = (self.written.offset, to - before.position);
             self.runs.push_back(Run { mark: before, end, bytes, entries });
         }

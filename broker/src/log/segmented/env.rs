@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
+use super::counters::Counters;
 use super::options::SegmentedOptions;
 use super::pool::Pool;
+use super::reserve::Reserve;
 use super::shared::ShardShared;
 use crate::log::clock::Clock;
 use crate::log::disk::Disk;
@@ -15,6 +17,8 @@ pub(super) struct Env {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) owner: u64,
     pub(super) shared: Arc<ShardShared>,
+    pub(super) counters: Arc<Counters>,
+    pub(super) reserve: Arc<Reserve>,
     /// Threads for syncs, that commits wait for.
     pub(super) syncers: Arc<Pool>,
     /// Threads for everything else: recovery, checkpoints, snapshots, removals.

@@ -126,6 +126,11 @@ impl DataDir {
         disk.replace(&self.format(), text.as_bytes()).map_err(|source| self.failed(source))
     }
 
+    /// The file that keeps room on the disk.
+    pub(super) fn reserve(&self) -> PathBuf {
+        self.root.join("reserve")
+    }
+
     fn format(&self) -> PathBuf {
         self.root.join("format")
     }

@@ -3,6 +3,7 @@
 //! ```text
 //! DATA/format                        version and number of shards; written last
 //! DATA/lock                          held by the process that has the directory open
+//! DATA/reserve                       room that is given up when the disk is full
 //! DATA/shard-N/meta-G.log            the shard's metadata: topics, offsets of groups, state of the partitions
 //! DATA/shard-N/meta-G.snapshot       what the logs before G add up to
 //! DATA/shard-N/journal-0, -1         wide rounds, and commits that touch several files
@@ -57,6 +58,7 @@
 mod append;
 mod cache;
 mod checkpoint;
+mod counters;
 mod env;
 mod epochs;
 mod files;
@@ -70,6 +72,7 @@ mod partition;
 mod pool;
 mod reader;
 mod recovery;
+mod reserve;
 mod segment;
 mod shard;
 mod shared;
@@ -85,6 +88,7 @@ use std::sync::Arc;
 use sealstream_transport::BoxFuture;
 use tokio::sync::Mutex;
 
+use self::counters::Counters;
 use self::env::Env;
 use self::files::SegmentFiles;
 use self::journal::Journal;
@@ -92,12 +96,14 @@ use self::layout::{DataDir, ShardDir};
 use self::mailbox::Stopped;
 use self::meta::{MetaLog, MetaRecord, MetaState};
 use self::pool::Pool;
+use self::reserve::Reserve;
 use self::shard::SegmentedShard;
 use self::shared::{ShardShared, locked};
 use self::writer::Writer;
 use super::clock::{Clock, SystemClock};
 use super::disk::{Disk, DiskLock, RealDisk};
 use super::engine::{LogEngine, OpenShardError, Shard, ShardId};
+pub use counters::LogCounters;
 pub use layout::OpenLogError;
 pub use options::SegmentedOptions;
 pub use verify::{Fault, PartitionReport, Report, VerifyError, verify, verify_on};
@@ -122,6 +128,8 @@ pub struct SegmentedEngine {
     clock: Arc<dyn Clock>,
     options: SegmentedOptions,
     files: Arc<SegmentFiles>,
+    counters: Arc<Counters>,
+    reserve: Arc<Reserve>,
     // Shards first, then the threads that work for them, then the lock: in this order they go.
     shards: Mutex<Shards>,
     syncers: Arc<Pool>,
@@ -158,7 +166,8 @@ impl SegmentedEngine {
         options: SegmentedOptions,
     ) -> Result<Self, OpenLogError> {
         let mut options = options.bounded();
-        let failed = |source| OpenLogError::Io { dir: dir.display().to_string(), source };
+        let name = dir.display().to_string();
+        let failed = |source| OpenLogError::Io { dir: name.clone(), source };
         let syncers = Pool::start("sealstream-sync", SYNC_THREADS).map_err(failed)?;
         let workers = Pool::start("sealstream-work", WORK_THREADS).map_err(failed)?;
         let dir = DataDir::new(dir);
@@ -176,6 +185,8 @@ impl SegmentedEngine {
             }
             None => dir.create(&*disk, options.shards)?,
         }
+        let reserve =
+            Reserve::open(Arc::clone(&disk), dir.reserve(), options.reserve_bytes).map_err(failed)?;
         let files =
             Arc::new(SegmentFiles::new(Arc::clone(&disk), options.open_segments, options.index_interval));
         Ok(Self {
@@ -184,11 +195,18 @@ impl SegmentedEngine {
             clock,
             options,
             files,
+            counters: Arc::default(),
+            reserve: Arc::new(reserve),
             shards: Mutex::default(),
             syncers: Arc::new(syncers),
             workers: Arc::new(workers),
             lock: std::sync::Mutex::new(Some(lock)),
         })
+    }
+
+    /// What it has done so far.
+    pub fn counters(&self) -> LogCounters {
+        self.counters.snapshot(self.reserve.in_use())
     }
 
     /// Reads a shard's metadata and what its journal holds, and starts its writer. Blocks.
@@ -201,18 +219,30 @@ impl SegmentedEngine {
         let files = Arc::clone(&self.files);
         let (disk, clock, options) = (Arc::clone(&self.disk), Arc::clone(&self.clock), self.options);
         let (syncers, workers) = (Arc::clone(&self.syncers), Arc::clone(&self.workers));
+        let (counters, reserve) = (Arc::clone(&self.counters), Arc::clone(&self.reserve));
         move || {
             let path = dir.path().display().to_string();
             let failed = |source| OpenShardError::Io { path: path.clone(), source };
-            let (mut meta, mut state) = meta::load(&disk, &dir).map_err(failed)?;
+            let (mut meta, mut state) = reserve.with(|| meta::load(&disk, &dir)).map_err(failed)?;
             if state.owner() > owner {
                 return Err(OpenShardError::Fenced);
             }
-            let replayed = recover_shard(&*disk, &dir, &mut meta, &mut state, owner).map_err(failed)?;
+            let replayed =
+                recover_shard(&*disk, &reserve, &dir, &mut meta, &mut state, owner).map_err(failed)?;
             let journal =
                 Journal::new(Arc::clone(&disk), dir.clone(), options.journal_bytes, replayed.generation);
             let shared = Arc::new(ShardShared::new(dir, options.cache_bytes, files, state));
-            let env = Env { disk, options, clock, owner, shared: Arc::clone(&shared), syncers, workers };
+            let env = Env {
+                disk,
+                options,
+                clock,
+                owner,
+                shared: Arc::clone(&shared),
+                counters,
+                reserve,
+                syncers,
+                workers,
+            };
             let writer = Writer::new(env, meta, journal, replayed.floors);
             let thread = std::thread::Builder::new()
                 .name(format!("sealstream-shard-{}", id.0))
@@ -226,12 +256,13 @@ impl SegmentedEngine {
 /// Takes over what the journal holds, and who owns the shard from now on; removes what was being deleted.
 fn recover_shard(
     disk: &dyn Disk,
+    reserve: &Reserve,
     dir: &ShardDir,
     meta: &mut MetaLog,
     state: &mut MetaState,
     owner: u64,
 ) -> io::Result<journal::Replayed> {
-    let mut replayed = journal::replay(disk, dir, state)?;
+    let mut replayed = reserve.with(|| journal::replay(disk, dir, state))?;
     let mut records = std::mem::take(&mut replayed.metadata);
     for id in state.deleting() {
         writer::remove_partition(disk, &dir.partition(id), &dir.partitions())?;
@@ -242,7 +273,7 @@ fn recover_shard(
     }
     records.push(meta.begin_life());
     meta.append(records, true);
-    meta.flush()?;
+    reserve.with(|| meta.flush())?;
     let sync = meta.begin_sync();
     sync.files.iter().try_for_each(|file| file.sync_data())?;
     meta.synced(sync.upto, state);

@@ -8,8 +8,8 @@ pub struct SegmentedOptions {
     /// How many shards a *new* data directory gets, 1 to 64; default 4. An existing one keeps its own. A shard is one
     /// writer thread and one metadata log.
     pub shards: u32,
-    /// From which size on a segment is followed by the next, in bytes; default 256 MiB, 4 KiB to 1 GiB. Retention lets go of
-    /// whole segments. A batch larger than this gets a segment of its own.
+    /// From which size on a segment is followed by the next, in bytes, where the partition does not say; default 256 MiB, 4 KiB to 1
+    /// GiB. Retention lets go of whole segments. A batch larger than this gets a segment of its own.
     pub segment_bytes: u64,
     /// How many bytes of a segment lie between two points of its index; default 128 KiB, 4 KiB to 16 MiB. A seek walks
     /// over half of it; a segment of 256 MiB has 2,048 points of 24 bytes.
@@ -25,6 +25,9 @@ pub struct SegmentedOptions {
     pub checkpoint_bytes: u64,
     /// The size of each half of a shard's journal, in bytes; default 32 MiB, 64 KiB to 1 GiB. Room is taken as it is needed.
     pub journal_bytes: u64,
+    /// How much room on the disk is kept for deletions, trims and commits, in bytes: taken from the file system as long as there is
+    /// any other; 0, the default, keeps none.
+    pub reserve_bytes: u64,
 }
 
 impl Default for SegmentedOptions {
@@ -37,8 +40,14 @@ impl Default for SegmentedOptions {
             open_segments: 512,
             checkpoint_bytes: 32 << 20,
             journal_bytes: 32 << 20,
+            reserve_bytes: 0,
         }
     }
+}
+
+/// A segment's size, brought to the nearest bound.
+pub(super) fn bounded_segment(bytes: u64) -> u64 {
+    bytes.clamp((4 << 10) + SEGMENT_HEADER, 1 << 30)
 }
 
 impl SegmentedOptions {
@@ -47,12 +56,13 @@ impl SegmentedOptions {
     pub fn bounded(self) -> Self {
         Self {
             shards: self.shards.clamp(1, 64),
-            segment_bytes: self.segment_bytes.clamp((4 << 10) + SEGMENT_HEADER, 1 << 30),
+            segment_bytes: bounded_segment(self.segment_bytes),
             index_interval: self.index_interval.clamp(4 << 10, 16 << 20),
             cache_bytes: self.cache_bytes.min(1 << 30),
             open_segments: self.open_segments.max(16),
             checkpoint_bytes: self.checkpoint_bytes.clamp(64 << 10, 1 << 30),
             journal_bytes: self.journal_bytes.clamp(64 << 10, 1 << 30),
+            reserve_bytes: self.reserve_bytes,
         }
     }
 }

@@ -16,6 +16,7 @@ use super::checkpoint::Mark;
 use super::files::OpenSegment;
 use super::meta::{MetaProgress, PartitionState};
 use super::recovery::Recovered;
+use super::reserve::is_full;
 use super::segment::{BINDING, SEGMENT_HEADER};
 use super::shared::{PartitionShared, View, reading, writing};
 use super::writer::PendingTrim;
@@ -112,6 +113,8 @@ pub(super) struct Checkpoints {
     pub(super) pending: Option<Capture>,
     /// One is being saved.
     pub(super) saving: bool,
+    /// The reserve of the disk may be given up for it, as a trim waits for it.
+    pub(super) pressing: bool,
     /// The offset of the last one that was.
     pub(super) saved: u64,
     /// The offset of the last one that was captured.
@@ -126,6 +129,8 @@ pub(super) struct Active {
     pub(super) allocated: u64,
     /// How much to reserve next.
     pub(super) step: u64,
+    /// The append time of its first entry, once it is known.
+    pub(super) begun: Option<i64>,
 }
 
 /// A partition that is open.
@@ -135,7 +140,7 @@ pub(super) struct LivePartition {
     /// Tells it from a partition that had its id before, in this life of the shard.
     pub(super) serial: u64,
     pub(super) incarnation: u64,
-    pub(super) durability: Durability,
+    pub(super) options: PartitionOptions,
     pub(super) written: Mark,
     pub(super) durable: Mark,
     pub(super) active: Option<Active>,
@@ -185,15 +190,18 @@ impl LivePartition {
         // One without an entry is begun anew: the epoch may have risen since.
         let appendable = found.end.position > SEGMENT_HEADER
             && view.segments.last().is_some_and(|last| last.base == found.end.base);
-        let active =
-            (appendable && !corrupt).then_some(Active { allocated: found.allocated, step: MIN_ALLOCATION });
+        let active = (appendable && !corrupt).then_some(Active {
+            allocated: found.allocated,
+            step: MIN_ALLOCATION,
+            begun: None,
+        });
         let shared = Arc::new(PartitionShared { id, dir, view: std::sync::RwLock::new(view), durable });
         Self {
             shared,
             publish,
             serial,
             incarnation: state.incarnation,
-            durability: options.durability,
+            options,
             written: found.end,
             durable: found.end,
             active,
@@ -213,6 +221,7 @@ impl LivePartition {
             checkpoints: Checkpoints {
                 pending: None,
                 saving: false,
+                pressing: false,
                 saved: found.saved,
                 captured: found.end.offset,
                 uncaptured: 0,
@@ -295,7 +304,7 @@ impl LivePartition {
     /// Whether the promise is kept as soon as an append is written: it is the page cache, and so is the metadata that the append
     /// relies on.
     fn is_kept_in_memory(&self, meta: MetaProgress) -> bool {
-        self.durability == Durability::Memory && self.needs_meta <= meta.written
+        self.options.durability == Durability::Memory && self.needs_meta <= meta.written
     }
 
     /// Lets readers and waiters know how far the promise is kept, now that the metadata has come so far.
@@ -405,8 +414,5 @@ pub(super) async fn waited(
 
 /// What a commit is told whose write failed with `error`.
 pub(super) fn commit_error(error: &io::Error) -> CommitError {
-    match error.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => CommitError::DiskFull,
-        _ => CommitError::Storage(error.to_string()),
-    }
+    if is_full(error) { CommitError::DiskFull } else { CommitError::Storage(error.to_string()) }
 }

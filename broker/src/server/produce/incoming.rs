@@ -125,8 +125,13 @@ impl<'a> Incoming<'a> {
 
     fn topic_for(&self, handle: u32, name: &str, id: Option<uuid::Uuid>) -> Result<Arc<Topic>, Fault> {
         if let Some(taken) = self.handles.get(&handle) {
-            let text =
-                format!("handle {handle} stands for topic {:?} already: choose another", taken.topic.name);
+            let topic = &taken.topic;
+            if id == Some(topic.id) && name == topic.name {
+                // Asked again, for the number of its partitions: it may have grown.
+                self.rights.demand(Action::Produce, name)?;
+                return Ok(self.core.topics.find(name, id)?);
+            }
+            let text = format!("handle {handle} stands for topic {:?} already: choose another", topic.name);
             return Err(Fault::new(FaultCode::BadHandle, text));
         }
         if self.handles.len() >= MAX_HANDLES {
@@ -176,11 +181,19 @@ impl<'a> Incoming<'a> {
         self.send(Item::Batch(Box::new(pending))).await
     }
 
-    fn target(&self, handle: u32, partition: u32) -> Result<(Arc<Topic>, PartitionId, Option<Fault>), Fault> {
-        let Handle { topic, forbidden } = self.handles.get(&handle).ok_or_else(|| {
+    fn target(
+        &mut self,
+        handle: u32,
+        partition: u32,
+    ) -> Result<(Arc<Topic>, PartitionId, Option<Fault>), Fault> {
+        let Handle { topic, forbidden } = self.handles.get_mut(&handle).ok_or_else(|| {
             let text = format!("handle {handle} stands for no topic of this session: open one under it");
             Fault::new(FaultCode::BadHandle, text)
         })?;
+        if topic.partition(partition).is_none() {
+            // It may have been added since the topic was opened.
+            *topic = self.core.topics.find(&topic.name, Some(topic.id))?;
+        }
         let id = topic.partition(partition).ok_or_else(|| faults::unknown_partition(topic, partition))?;
         Ok((Arc::clone(topic), id, forbidden.clone()))
     }

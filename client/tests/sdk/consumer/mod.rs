@@ -43,6 +43,8 @@ async fn describe(fake: &mut Fake, partitions: u32) {
         durability: Durability::Disk,
         retention_ms: 0,
         retention_bytes: 0,
+        segment_bytes: 0,
+        segment_ms: 0,
         created_ms: 0,
     };
     peer.say(Message::TopicDescription(TopicDescription { topic, partitions: Vec::new() })).await;

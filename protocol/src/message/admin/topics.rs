@@ -26,6 +26,12 @@ pub struct TopicOptions {
     pub retention_ms: Option<u64>,
     /// Tag 3: the oldest records of a partition beyond so many bytes may be deleted; 0 keeps all.
     pub retention_bytes: Option<u64>,
+    /// Tag 4: retention lets go of whole segments; from this size on one is followed by the next, in bytes; 0 leaves it to the broker.
+    pub segment_bytes: Option<u64>,
+    /// Tag 5: a segment takes appends for so long from its first one on, in milliseconds; 0 is for ever.
+    pub segment_ms: Option<u64>,
+    /// Tag 6, of an alteration alone: how many partitions the topic has from now on; fewer than it has are refused.
+    pub partitions: Option<u32>,
 }
 
 /// Makes a topic; the answer is a [`Topic`].
@@ -33,7 +39,7 @@ pub struct TopicOptions {
 pub struct CreateTopic {
     /// 1 to 255 bytes of `a-z A-Z 0-9 . _ -`, neither `.` nor `..`.
     pub name: String,
-    /// 1 or more; 0 takes the broker's default. Fixed for the topic's life.
+    /// 1 or more; 0 takes the broker's default. An alteration may add some, and never takes one away.
     pub partitions: u32,
     /// Whether a topic of that name that is there already is the answer (as it is, unaltered) rather than an error.
     pub if_not_exists: bool,
@@ -88,6 +94,10 @@ pub struct Topic {
     pub retention_ms: u64,
     /// Bytes per partition; 0 is no bound.
     pub retention_bytes: u64,
+    /// Bytes of a segment; 0 is as the broker has it.
+    pub segment_bytes: u64,
+    /// Milliseconds that a segment takes appends; 0 is for ever.
+    pub segment_ms: u64,
     /// When it was made, in milliseconds since the Unix epoch.
     pub created_ms: i64,
 }
@@ -139,6 +149,9 @@ impl Tags for TopicOptions {
         writer.field(1, self.durability.as_ref());
         writer.field(2, self.retention_ms.as_ref());
         writer.field(3, self.retention_bytes.as_ref());
+        writer.field(4, self.segment_bytes.as_ref());
+        writer.field(5, self.segment_ms.as_ref());
+        writer.field(6, self.partitions.as_ref());
     }
 
     fn get(&mut self, tag: u64, value: &mut Reader<'_>) -> Result<(), DecodeError> {
@@ -146,6 +159,9 @@ impl Tags for TopicOptions {
             1 => ("durability", read_tag(&mut self.durability, tag, value)),
             2 => ("retention_ms", read_tag(&mut self.retention_ms, tag, value)),
             3 => ("retention_bytes", read_tag(&mut self.retention_bytes, tag, value)),
+            4 => ("segment_bytes", read_tag(&mut self.segment_bytes, tag, value)),
+            5 => ("segment_ms", read_tag(&mut self.segment_ms, tag, value)),
+            6 => ("partitions", read_tag(&mut self.partitions, tag, value)),
             _ => return Ok(()),
         };
         result.map_err(|e| e.within("TopicOptions", name))
@@ -158,7 +174,17 @@ structure!(ListTopics { after, limit });
 structure!(DescribeTopic { name });
 structure!(AlterTopic { name } tags in options);
 structure!(DeleteTopic { name });
-structure!(Topic { name, id, partitions, durability, retention_ms, retention_bytes, created_ms });
+structure!(Topic {
+    name,
+    id,
+    partitions,
+    durability,
+    retention_ms,
+    retention_bytes,
+    segment_bytes,
+    segment_ms,
+    created_ms
+});
 structure!(TopicList { topics, more });
 structure!(Partition { index, start, end, epoch, bytes, read_only });
 structure!(TopicDescription { topic, partitions });

@@ -382,6 +382,6 @@ impl Drop for Driver<'_> {
 }
 
 async fn open(shard: &dyn Shard, id: PartitionId, durability: Durability) -> Result<(), String> {
-    let opened = soon(shard.open_partition(id, PartitionOptions { durability })).await;
+    let opened = soon(shard.open_partition(id, PartitionOptions::new(durability))).await;
     opened.map(|_| ()).map_err(|error| error.to_string())
 }

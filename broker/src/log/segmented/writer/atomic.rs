@@ -46,6 +46,10 @@ struct Plan {
 
 impl Writer {
     pub(super) fn commit_atomic(&mut self, ops: Vec<Op>, reply: Reply<Committed>) {
+        if self.env.reserve.in_use() {
+            self.restore_reserve();
+            return send(reply, Err(CommitError::DiskFull));
+        }
         if self.atomic.is_some() {
             self.deferred.push_back(Request::Commit { ops, reply });
             return;
@@ -232,6 +236,8 @@ impl Writer {
 
     fn journal(&mut self, builder: RecordBuilder) -> io::Result<()> {
         let slot = self.journal.reserve(builder.len(), &mut self.draining)?;
+        self.env.counters.journal_records.add(1);
+        self.env.counters.syncs.add(1);
         let shared = Arc::clone(&self.env.shared);
         self.env.syncers.submit(move || {
             let result = slot.write(builder);

@@ -82,8 +82,9 @@ impl Writer {
         let (results, done) = sync_channel(seals.len().max(1));
         for seal in seals {
             let (disk, results) = (Arc::clone(&self.env.disk), results.clone());
+            let reserve = Arc::clone(&self.env.reserve);
             self.env.syncers.submit(move || {
-                let _ = results.send((seal.id, seal.carry_out(&*disk)));
+                let _ = results.send((seal.id, reserve.with(|| seal.carry_out(&*disk))));
             });
         }
         drop(results);
@@ -104,7 +105,8 @@ impl Writer {
         if !records.is_empty() {
             self.meta.append(records, true);
         }
-        self.meta.flush()?;
+        let reserve = Arc::clone(&self.env.reserve);
+        reserve.with(|| self.meta.flush())?;
         let sync = self.meta.begin_sync();
         sync.files.iter().try_for_each(|file| file.sync_data())?;
         if sync.new_name {

@@ -81,6 +81,10 @@ impl Writer {
             Ok(checked) => checked,
             Err(refusal) => return send(reply, Err(CommitError::Refused { index: 0, refusal })),
         };
+        if checked.duplicate.is_none() && self.env.reserve.in_use() {
+            send(reply, Err(CommitError::DiskFull));
+            return self.restore_reserve();
+        }
         if partition.staged.is_empty() {
             self.staged.push(id);
         }

@@ -40,8 +40,8 @@ impl Writer {
         self.flush();
         if let Some(partition) = self.partitions.get_mut(&id) {
             // What was promised to be in the page cache only, and was not synced yet, is from now on.
-            partition.sync_wanted |= partition.durability != options.durability;
-            partition.durability = options.durability;
+            partition.sync_wanted |= partition.options.durability != options.durability;
+            partition.options = options;
             partition.settle(self.meta.progress());
             send(reply, Ok(partition.shared.describe()));
             self.want_sync(id);
@@ -55,12 +55,13 @@ impl Writer {
         self.opening.insert(id, Opening { options, replies: vec![reply], ready: None });
         let shared = Arc::clone(&self.env.shared);
         let disk = Arc::clone(&self.env.disk);
+        let reserve = Arc::clone(&self.env.reserve);
         let floor = self.floors.get(&id).copied().unwrap_or(0);
         self.env.workers.submit(move || {
             let state = shared.look(|state| state.partition(id).cloned()).flatten();
             let dir = shared.dir.partition(id);
             let request = recovery::Request { disk: &*disk, dir: &dir, id, state: state.as_ref(), floor };
-            let result = recovery::recover(&request).map(Box::new);
+            let result = reserve.with(|| recovery::recover(&request)).map(Box::new);
             shared.mailbox.tell(Event::Recovered { id, result });
         });
     }
@@ -107,7 +108,7 @@ impl Writer {
         let Some(Opening { options, replies, ready: Some(mut partition) }) = self.opening.remove(&id) else {
             return;
         };
-        partition.durability = options.durability;
+        partition.options = options;
         self.env.shared.insert(Arc::clone(&partition.shared));
         for reply in replies {
             send(reply, Ok(partition.shared.describe()));
@@ -194,7 +195,7 @@ impl Writer {
         reply: Option<Reply<u64>>,
     ) {
         let dir = self.env.shared.dir.partition(id);
-        let disk = Arc::clone(&self.env.disk);
+        let (disk, reserve) = (Arc::clone(&self.env.disk), Arc::clone(&self.env.reserve));
         self.env.workers.submit(move || {
             for base in bases {
                 if let Err(error) = disk.remove_file(&dir.segment(base))
@@ -203,6 +204,7 @@ impl Writer {
                     tracing::warn!(partition = %id, base, %error, "cannot remove a trimmed segment yet");
                 }
             }
+            reserve.restore();
         });
         if let Some(reply) = reply {
             send(reply, Ok(start));
@@ -243,9 +245,10 @@ impl Writer {
     /// The metadata no longer has the partition: its files can go.
     pub(super) fn remove_files(&mut self, id: PartitionId) {
         let shared = Arc::clone(&self.env.shared);
-        let disk = Arc::clone(&self.env.disk);
+        let (disk, reserve) = (Arc::clone(&self.env.disk), Arc::clone(&self.env.reserve));
         self.env.workers.submit(move || {
             let result = remove_partition(&*disk, &shared.dir.partition(id), &shared.dir.partitions());
+            reserve.restore();
             shared.mailbox.tell(Event::Removed { id, result });
         });
     }

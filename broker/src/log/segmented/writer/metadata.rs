@@ -59,7 +59,9 @@ impl Writer {
         if self.meta_failed.is_some() {
             return;
         }
-        let result = self.meta.flush();
+        self.restore_reserve();
+        let reserve = Arc::clone(&self.env.reserve);
+        let result = reserve.with(|| self.meta.flush());
         let answers = std::mem::take(&mut self.meta_answers);
         if let Err(error) = result {
             for answer in answers {
@@ -76,6 +78,14 @@ impl Writer {
         self.after_meta.make_contiguous().sort_by_key(|(sequence, _)| *sequence);
         if let Err(error) = self.meta.compact() {
             tracing::warn!(shard = %self.env.shared.dir.path().display(), %error, "cannot begin a new metadata log");
+        }
+    }
+
+    /// Has the reserve of the disk made again, if it is time to try that.
+    pub(super) fn restore_reserve(&self) {
+        if self.env.reserve.restore_is_due() {
+            let reserve = Arc::clone(&self.env.reserve);
+            self.env.workers.submit(move || reserve.restore());
         }
     }
 
@@ -134,7 +144,8 @@ impl Writer {
             }
         }
         self.append_again(lost);
-        let started = self.env.shared.look(|state| self.meta.start_over(state));
+        let reserve = Arc::clone(&self.env.reserve);
+        let started = self.env.shared.look(|state| reserve.with(|| self.meta.start_over(state)));
         if let Some(Err(error)) = started {
             // The next round tries again; until then commits of metadata are refused.
             tracing::error!(shard, %error, "the metadata log cannot begin anew yet");
@@ -187,6 +198,7 @@ impl Writer {
         self.meta_syncing = true;
         let shared = Arc::clone(&self.env.shared);
         let disk = Arc::clone(&self.env.disk);
+        self.env.counters.metadata_syncs.add(1);
         self.env.syncers.submit(move || {
             let files = sync.files.iter().try_for_each(|file| file.sync_data());
             let result =
@@ -240,9 +252,9 @@ impl Writer {
         };
         self.snapshotting = true;
         let shared = Arc::clone(&self.env.shared);
-        let disk = Arc::clone(&self.env.disk);
+        let (disk, reserve) = (Arc::clone(&self.env.disk), Arc::clone(&self.env.reserve));
         self.env.workers.submit(move || {
-            let written = disk.replace(&shared.dir.meta_snapshot(generation), &bytes);
+            let written = reserve.with(|| disk.replace(&shared.dir.meta_snapshot(generation), &bytes));
             let result = written.map(|()| {
                 meta::remove_older(&*disk, &shared.dir, generation);
                 bytes.len() as u64

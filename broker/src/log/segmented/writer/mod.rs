@@ -207,6 +207,9 @@ impl Writer {
         // First: what partitions promise in memory may rely on it.
         self.flush_metadata();
         let progress = self.meta.progress();
+        if !self.staged.is_empty() {
+            self.env.counters.rounds.add(1);
+        }
         for id in std::mem::take(&mut self.staged) {
             let Some(partition) = self.partitions.get_mut(&id) else { continue };
             partition.write_staged(&self.env, progress, &mut self.scratch);
