@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use sealstream_broker::log::conformance::Life;
 use sealstream_broker::log::conformance::life::{append, batch, batch_of, put, soon};
-use sealstream_broker::log::disk::simulated::{Fault, Injection, Operation};
+use sealstream_broker::log::disk::simulated::{Fault, Injection, Loss, Operation};
 use sealstream_broker::log::{CommitError, Durability, Outcome, ReadError};
 use sealstream_protocol::batch::Codec;
 
@@ -126,6 +126,37 @@ async fn a_failed_sync_in_the_background_cuts_a_topic_in_memory_too() {
     let end = life.partition(id).durable_end;
     assert_eq!(life.append(id, &batch(2, 0, 1)).await, end);
     life.close().await;
+}
+
+/// In many lives, since chance decides what of a write was done, and what of it reached the storage.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_left_of_a_failed_write_does_not_come_back_after_a_clean_end() {
+    for _ in 0..60 {
+        let simulated = Simulated::new(false);
+        let life = Life::begin(&simulated).await;
+        let id = life.ids[0];
+        life.append_many(id, 1, 0..3).await;
+        simulated.disk.inject(Injection::new(Fault::NoSpace).on(Operation::Write).at("000.log"));
+        let failed = (2..12).map(|producer| life.shard.commit(vec![append(id, &batch(producer, 0, 4))]));
+        let failed: Vec<_> = failed.collect();
+        let mut stored = 3;
+        for commit in failed {
+            match soon(commit).await {
+                Ok(committed) => {
+                    soon(committed.durable).await.unwrap();
+                    stored += 4;
+                }
+                // Whether it is stored is unknown, but not what is shown from now on.
+                Err(error) => assert!(matches!(error, CommitError::Storage(_)), "{error}"),
+            }
+        }
+        let life = life.reopen(&simulated).await;
+        assert_eq!(life.partition(id).durable_end, stored);
+        drop(life);
+        simulated.disk.crash_losing(Loss::Everything);
+        let life = Life::begin(&simulated).await;
+        assert_eq!(life.partition(id).durable_end, stored);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -244,21 +244,24 @@ impl LivePartition {
         }
         let group = || staged.iter().take(count).filter_map(|staged| staged.entry.as_ref());
         if let Err(error) = write(segment, from, to, group(), scratch) {
-            return Err(self.after_failed_write(segment, from, error));
+            return Err(self.after_failed_write(segment, from, &error));
         }
         self.mark_dirty(segment, false, None);
         self.account(env, segment, staged.iter().take(count), to);
         Ok(count)
     }
 
-    /// Makes sure that nothing of a write that failed is found later.
-    fn after_failed_write(&mut self, segment: &OpenSegment, from: u64, error: io::Error) -> io::Error {
+    /// Cuts off what was written of a write that failed. Until that is synced, a power cut may bring whole entries of it back: the
+    /// error is one that leaves open whether they are stored.
+    fn after_failed_write(&mut self, segment: &Arc<OpenSegment>, from: u64, error: &io::Error) -> io::Error {
         match segment.file.truncate(from) {
             Ok(()) => {
                 if let Some(active) = &mut self.active {
                     active.allocated = from;
                 }
-                error
+                self.mark_dirty(segment, false, None);
+                self.sync_wanted = true;
+                io::Error::other(format!("written in part: {error}"))
             }
             Err(second) => {
                 // The next segment begins at the end of the log, and hides what this one holds beyond it.
