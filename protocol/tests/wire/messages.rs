@@ -394,7 +394,15 @@ fn membership() -> impl Strategy<Value = Message> {
     ]
 }
 
-/// Any of them.
+/// Any of them. In boxes: all of their values in one place are more than the stack of a test's thread takes.
 pub(crate) fn message() -> impl Strategy<Value = Message> {
-    prop_oneof![session(), administration(), tls(), access(), production(), consumption(), membership()]
+    prop_oneof![
+        session().boxed(),
+        administration().boxed(),
+        tls().boxed(),
+        access().boxed(),
+        production().boxed(),
+        consumption().boxed(),
+        membership().boxed(),
+    ]
 }
