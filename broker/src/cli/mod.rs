@@ -24,7 +24,7 @@ mod topic;
 
 use std::process::ExitCode;
 
-use args::{Cli, Command, ConfigCommand, LogCommand, TlsCommand};
+use args::{Cli, Command, ConfigCommand, TlsCommand};
 pub use failure::Failure;
 
 /// Carries out what the command line says.
@@ -39,7 +39,7 @@ pub fn run(cli: &Cli) -> ExitCode {
         Command::Health(args) => health::run(args),
         Command::Tls(TlsCommand::Show(args)) => tls::show(args),
         Command::Tls(TlsCommand::Reload(args)) => tls::reload(args),
-        Command::Log(LogCommand::Verify(args)) => log::verify(args),
+        Command::Log(command) => log::run(command),
         Command::Bench(command) => bench::run(command),
     };
     match outcome {

@@ -4,6 +4,7 @@
 
 mod bad_input;
 mod harness;
+mod log;
 mod openssl;
 mod reconnect;
 mod restart;
