@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::future::Future;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use sealstream_protocol::limits::MAX_PARTITIONS;
 use tokio::sync::mpsc;
 use tokio_util::task::TaskTracker;
 
@@ -14,7 +15,8 @@ use crate::connection::Place;
 pub(crate) struct Routes<T> {
     tracker: TaskTracker,
     inboxes: Mutex<HashMap<Place, mpsc::Sender<T>>>,
-    /// How many partitions there are. Each is in one place at a time, so that an inbox has room for all of them.
+    /// How many partitions there can be: a topic may get more. Each is in one place at a time, so that an inbox has room for all of
+    /// them, which takes no memory before they are there.
     partitions: usize,
 }
 
@@ -23,7 +25,7 @@ impl<T> Routes<T> {
         Self {
             tracker: TaskTracker::new(),
             inboxes: Mutex::default(),
-            partitions: (partitions as usize).max(1),
+            partitions: partitions.max(MAX_PARTITIONS) as usize,
         }
     }
 

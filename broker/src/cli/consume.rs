@@ -125,7 +125,7 @@ fn as_json(record: &ConsumerRecord) -> Value {
 }
 
 /// Text as it is; other bytes as an object that says how they are encoded.
-fn text(bytes: &Bytes) -> Value {
+pub(super) fn text(bytes: &Bytes) -> Value {
     match std::str::from_utf8(bytes) {
         Ok(text) => Value::from(text),
         Err(_) => json!({ "base64": BASE64_STANDARD.encode(bytes) }),

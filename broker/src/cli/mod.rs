@@ -26,7 +26,7 @@ mod topic;
 
 use std::process::ExitCode;
 
-use args::{AuthCommand, Cli, Command, ConfigCommand, LogCommand, TlsCommand};
+use args::{AuthCommand, Cli, Command, ConfigCommand, TlsCommand};
 pub use failure::Failure;
 
 /// Carries out what the command line says.
@@ -43,7 +43,7 @@ pub fn run(cli: &Cli) -> ExitCode {
         Command::Tls(TlsCommand::Reload(args)) => tls::reload(args),
         Command::Token(command) => token::run(command),
         Command::Auth(AuthCommand::Check(args)) => auth::check(args),
-        Command::Log(LogCommand::Verify(args)) => log::verify(args),
+        Command::Log(command) => log::run(command),
         Command::Bench(command) => bench::run(command),
     };
     match outcome {

@@ -22,6 +22,7 @@ mod partitions;
 mod record;
 mod shards;
 
+use std::path::Path;
 use std::sync::Arc;
 
 use sealstream_protocol::limits::{MAX_PARTITIONS, MAX_TOPICS_IN_LIST};
@@ -34,7 +35,9 @@ pub(crate) use error::LoadTopicsError;
 pub(crate) use error::{FindTopicError, TopicError};
 pub(crate) use shards::Shards;
 
+use crate::log::ShardId;
 use crate::log::clock::Clock;
+use crate::log::segmented::{self, VerifyError};
 use crate::server::{BrokerOptions, TopicDefaults};
 
 /// What bounds the topics that can be made, and how those are kept whose maker does not say.
@@ -43,6 +46,15 @@ pub(crate) struct TopicRules {
     pub(crate) defaults: TopicDefaults,
     pub(crate) max_partitions_per_topic: u32,
     pub(crate) max_partitions: u32,
+}
+
+/// The topics that a data directory holds, by name, with their ids: as they lie on the disk, whether a broker runs in it or not.
+pub(crate) fn names_in(dir: &Path) -> Result<Vec<(String, Uuid)>, VerifyError> {
+    let values = segmented::values(dir, ShardId::METADATA, record::TOPICS)?;
+    // One that cannot be read has no name to be shown.
+    let records =
+        values.iter().filter_map(|(key, value)| record::TopicRecord::decode(key, &value.value).ok());
+    Ok(records.map(|record| (record.name, record.id)).collect())
 }
 
 impl TopicRules {

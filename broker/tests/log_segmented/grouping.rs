@@ -97,7 +97,7 @@ async fn produce(producers: u32, partitions: u32) -> LogCounters {
     for index in 0..partitions {
         soon(shard.open_partition(id(index), PartitionOptions::new(Durability::Disk))).await.unwrap();
     }
-    let before = engine.counters();
+    let (before, begun) = (engine.counters(), std::time::Instant::now());
     let mut tasks = JoinSet::new();
     for number in 0..producers {
         let (shard, id) = (Arc::clone(&shard), id(number % partitions));
@@ -113,6 +113,10 @@ async fn produce(producers: u32, partitions: u32) -> LogCounters {
         done.unwrap();
     }
     let after = engine.counters();
+    println!(
+        "{producers} producers, {partitions} partitions: {BATCHES} batches each in {:?}",
+        begun.elapsed()
+    );
     assert_eq!(after.batches - before.batches, u64::from(producers) * BATCHES);
     soon(engine.close()).await.unwrap();
     LogCounters {

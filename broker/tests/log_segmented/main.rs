@@ -9,9 +9,11 @@ mod faults;
 mod gate;
 mod grouping;
 mod journal;
+mod opening;
 mod recovery;
 mod reserve;
 mod segments;
+mod snapshot;
 mod verify;
 
 use std::path::PathBuf;

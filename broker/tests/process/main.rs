@@ -5,6 +5,7 @@
 mod access;
 mod bad_input;
 mod harness;
+mod log;
 mod openssl;
 mod reconnect;
 mod restart;

@@ -135,6 +135,16 @@ impl Accumulator {
         }
     }
 
+    /// Takes records for so many partitions from now on, if they are more: keys map to other partitions then. What is in a
+    /// batch already stays there.
+    pub(super) fn grow(&mut self, partitions: u32) {
+        if partitions > self.plan.partitions {
+            self.plan.partitions = partitions;
+            self.open.resize_with(partitions as usize, || None);
+            self.full.resize_with(partitions as usize, VecDeque::new);
+        }
+    }
+
     /// Whether `record` can ever be taken.
     pub(super) fn check(&self, record: &Record<'_>) -> Result<(), SendError> {
         if let Some(error) = &self.closed {

@@ -248,7 +248,10 @@ impl Driver {
                 () = shared.stop.cancelled() => return None,
                 (opened, retries) = &mut connecting => {
                     self.retries = retries;
-                    return Some(opened.map(|(link, _)| link));
+                    return Some(opened.map(|(link, opened)| {
+                        self.grow(opened.partitions);
+                        link
+                    }));
                 }
                 () = sleep_until(expire_at) => {
                     self.expire(Instant::now());
@@ -285,6 +288,21 @@ impl Driver {
             if let Some(lane) = self.lanes.remove(&partition) {
                 self.hand_over(place, lane);
             }
+        }
+    }
+
+    /// Takes in the partitions that the topic has got since it was last asked. The task at home does: the others serve what is handed to
+    /// them.
+    pub(super) fn grow(&mut self, partitions: u32) {
+        let known = self.shared.partitions();
+        if self.place != Place::Home || partitions <= known {
+            return;
+        }
+        info!(topic = self.shared.topic, from = known, to = partitions, "the topic has more partitions");
+        self.shared.accumulator().grow(partitions);
+        let policy = self.shared.connections.settings.retry;
+        for partition in known..partitions {
+            self.adopt(Lane::new(partition, policy));
         }
     }
 

@@ -64,7 +64,9 @@ impl Driver {
         {
             return Err(End::GoneAway(goes_away));
         }
+        let refresh = link.refresh(&self.shared.topic, self.shared.topic_id, now);
         let mut wake = link.pulse(now).map_err(End::Lost)?;
+        wake = refresh.filter(|at| *at > now).map_or(wake, |at| wake.min(at));
         if let Some((error, until)) = &link.broken {
             if *until <= now {
                 let (target, source) = (link.target.clone(), error.clone());
@@ -162,6 +164,18 @@ impl Driver {
                 return None;
             }
             Message::Pong(_) => return None,
+            Message::TopicOpened(opened) => {
+                let Some(partitions) = link.refreshed(&opened, self.shared.topic_id, now) else {
+                    return Some(End::Violated("a TopicOpened that nobody asked for".to_owned()));
+                };
+                self.grow(partitions);
+                return None;
+            }
+            // The topic is gone, which the next batch is told; or the broker answers this once only.
+            Message::OpenRefused(refused) => {
+                debug!(fault = %refused.fault, "the number of partitions was not told again");
+                return None;
+            }
             Message::GoAway(fault) => {
                 link.draining = Some(GoAway::from(&fault));
                 return None;

@@ -27,6 +27,9 @@ const HANDLE: u32 = 1;
 /// and larger ones go one by one.
 const WRITE_AHEAD: usize = 256 * 1024;
 
+/// 5 min: how often a session asks how many partitions its topic has. Adding some is rare, and announced to nobody.
+pub const REFRESH: Duration = Duration::from_mins(5);
+
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Link {
@@ -40,6 +43,8 @@ pub(super) struct Link {
     received: u64,
     written: u64,
     idle: Duration,
+    /// When it is asked how many partitions there are; `None` while the answer is awaited, and where there is none to be had.
+    refresh_at: Option<Instant>,
     /// Bytes that may be unanswered before the broker stops reading.
     window: usize,
     unanswered: usize,
@@ -147,12 +152,35 @@ impl Link {
             writer: session.writer,
             target,
             opened: Instant::now(),
+            refresh_at: Some(Instant::now() + REFRESH),
             unanswered: 0,
             requests: HashMap::new(),
             next_request: 0,
             draining: None,
             broken: None,
         }
+    }
+
+    /// Asks how many partitions the topic has, if it is time to; when that is next.
+    pub(super) fn refresh(&mut self, topic: &str, id: Uuid, now: Instant) -> Option<Instant> {
+        if self.refresh_at.is_some_and(|at| at <= now) && self.takes_more() {
+            self.refresh_at = None;
+            let ask = OpenTopic { handle: HANDLE, name: topic.to_owned(), id: Some(id) };
+            self.writer.feed(&Message::OpenTopic(ask));
+        }
+        self.refresh_at
+    }
+
+    /// Takes the answer to that; how many there are, if this is one.
+    pub(super) fn refreshed(&mut self, answer: &TopicOpened, id: Uuid, now: Instant) -> Option<u32> {
+        let asked = self.refresh_at.is_none();
+        let sound =
+            (answer.handle, answer.id) == (HANDLE, id) && (1..=MAX_PARTITIONS).contains(&answer.partitions);
+        if !asked || !sound {
+            return None;
+        }
+        self.refresh_at = Some(now + REFRESH);
+        Some(answer.partitions)
     }
 
     /// Whether a further batch may be queued now.

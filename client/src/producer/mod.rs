@@ -22,6 +22,7 @@ use std::sync::Arc;
 pub use delivery::{BatchDelivery, Delivery};
 pub use error::{DeliveryError, OpenProducerError, SendError, TrySendError};
 pub use lane::MAX_UNANSWERED;
+pub use link::REFRESH;
 pub use options::{
     DEFAULT_BATCH_BYTES, DEFAULT_DELIVERY_TIMEOUT, DEFAULT_LINGER, DEFAULT_WINDOW_BATCHES,
     DEFAULT_WINDOW_BYTES, MAX_BATCH_RECORDS, ProducerBuilder,
@@ -77,9 +78,10 @@ impl Producer {
         &self.handle.shared.topic
     }
 
-    /// How many partitions it has.
+    /// How many partitions it has, as far as is known: that it got more is noticed within [`REFRESH`], and with every new session. From then
+    /// on keys map to partitions among all of them.
     pub fn partitions(&self) -> u32 {
-        self.handle.shared.partitions
+        self.handle.shared.partitions()
     }
 
     /// Adds a record to its batch, waiting for room in the window if there is none; the [`Delivery`] resolves when it

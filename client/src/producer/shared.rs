@@ -23,7 +23,6 @@ pub(super) struct Shared {
     pub(super) connections: Arc<Connections>,
     pub(super) topic: String,
     pub(super) topic_id: Uuid,
-    pub(super) partitions: u32,
     /// Ends the drivers.
     pub(super) stop: CancellationToken,
     pub(super) routes: Routes<Lane>,
@@ -57,7 +56,6 @@ impl Shared {
             connections,
             topic,
             topic_id,
-            partitions: accumulator.plan.partitions,
             stop: CancellationToken::new(),
             routes: Routes::new(accumulator.plan.partitions),
             accumulator: Mutex::new(accumulator),
@@ -70,6 +68,11 @@ impl Shared {
 
     pub(super) fn accumulator(&self) -> MutexGuard<'_, Accumulator> {
         self.accumulator.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How many partitions the topic has, as far as is known.
+    pub(super) fn partitions(&self) -> u32 {
+        self.accumulator().plan.partitions
     }
 
     /// News from now on.

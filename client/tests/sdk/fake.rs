@@ -167,11 +167,17 @@ impl Peer {
         }
     }
 
-    /// The next batch.
+    /// The next batch. Who asks meanwhile how many partitions there are is told of no more than it knows.
     pub(crate) async fn batch(&mut self) -> Produce {
-        match self.hear().await {
-            Message::Produce(produce) => produce,
-            other => panic!("not a batch: {other:?}"),
+        loop {
+            match self.hear().await {
+                Message::Produce(produce) => return produce,
+                Message::OpenTopic(open) => {
+                    let opened = TopicOpened { handle: open.handle, id: TOPIC, partitions: 1 };
+                    self.say(Message::TopicOpened(opened)).await;
+                }
+                other => panic!("not a batch: {other:?}"),
+            }
         }
     }
 

@@ -15,7 +15,7 @@ use clap::{Args, Parser, Subcommand};
 
 pub use self::auth::{AuthCheck, AuthCommand};
 pub use self::bench::{Bench, BenchCommand};
-pub use self::log::{LogCommand, LogVerify};
+pub use self::log::{LogCommand, LogDump, LogSnapshot, LogVerify};
 pub use self::records::{Compression, Consume, Format, From, Produce};
 pub use self::serve::{ConfigArgs, ConfigCommand, ConfigSource, Serve};
 pub use self::tls::{TlsArgs, TlsCommand};
@@ -129,7 +129,7 @@ impl Command {
             Self::Tls(TlsCommand::Show(args) | TlsCommand::Reload(args)) => args.connection.json,
             Self::Token(command) => command.connection().json,
             Self::Auth(AuthCommand::Check(args)) => args.connection.json,
-            Self::Log(LogCommand::Verify(args)) => args.json,
+            Self::Log(command) => command.wants_json(),
             Self::Bench(BenchCommand::Produce(args) | BenchCommand::Consume(args)) => args.connection.json,
         }
     }

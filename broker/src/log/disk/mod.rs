@@ -46,6 +46,12 @@ pub trait Disk: Send + Sync + fmt::Debug {
     /// after [`Disk::sync_dir`]. Across directories: [`io::ErrorKind::InvalidInput`].
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
 
+    /// Gives a file a second name, in any directory of the same file system. Where that cannot be, as on the simulated disk:
+    /// [`io::ErrorKind::Unsupported`] or [`io::ErrorKind::CrossesDevices`].
+    fn hard_link(&self, _from: &Path, _to: &Path) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
     /// Removes a file. Handles that are open go on reading it, and the space is freed when the last one is dropped.
     fn remove_file(&self, path: &Path) -> io::Result<()>;
 

@@ -12,10 +12,8 @@ use super::index::EntryPlace;
 use super::journal::Place;
 use super::meta::MetaProgress;
 use super::options::bounded_segment;
-use super::partition::{
-    Active, Capture, Dirty, LivePartition, MAX_ALLOCATION, MIN_ALLOCATION, Run, Staged, StagedEntry,
-    commit_error,
-};
+use super::partition::{LivePartition, commit_error};
+use super::parts::{Active, Capture, Dirty, MAX_ALLOCATION, MIN_ALLOCATION, Run, Staged, StagedEntry};
 use super::recovery::SegmentInfo;
 use super::segment::{BINDING, SEGMENT_HEADER, segment_header};
 use super::shared::{locked, writing};

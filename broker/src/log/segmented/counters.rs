@@ -47,6 +47,12 @@ impl Count {
 }
 
 impl Counters {
+    /// A record went to a journal, which syncs it.
+    pub(super) fn journaled(&self) {
+        self.journal_records.add(1);
+        self.syncs.add(1);
+    }
+
     pub(super) fn snapshot(&self, reserve_in_use: bool) -> LogCounters {
         LogCounters {
             rounds: self.rounds.get(),

@@ -17,6 +17,11 @@ impl Default for EpochHistory {
 }
 
 impl EpochHistory {
+    /// The history of a new log whose first epoch is this, or 1 if that is higher.
+    pub(super) fn beginning_with(epoch: u32) -> Self {
+        Self(vec![(epoch.max(1), 0)])
+    }
+
     /// The epoch of the next append.
     pub(super) fn current(&self) -> u32 {
         self.0.last().map_or(1, |(epoch, _)| *epoch)
@@ -30,7 +35,12 @@ impl EpochHistory {
 
     /// Begins a new epoch at `end`, where the log ends now: what lay beyond it is history no more.
     pub(super) fn raise(&mut self, end: u64) -> u32 {
-        let epoch = self.current() + 1;
+        self.raise_to(0, end)
+    }
+
+    /// The same, with an epoch of `least` at least.
+    pub(super) fn raise_to(&mut self, least: u32, end: u64) -> u32 {
+        let epoch = self.current().saturating_add(1).max(least);
         while self.0.last().is_some_and(|(_, start)| *start >= end) {
             self.0.pop();
         }
@@ -57,8 +67,8 @@ impl EpochHistory {
             Some((known, start)) if known == epoch && offset <= start => {
                 Err(offset.min(start).saturating_sub(1))
             }
-            // An epoch of a log that went on elsewhere, newer than anything here.
-            Some((known, _)) if known < epoch && after == self.0.len() => Err(end.min(offset)),
+            // An epoch of a log that went on elsewhere: newer than anything here, or between two of ours, as after a copy was restored.
+            Some((known, _)) if known < epoch => Err(epoch_end.min(offset)),
             _ => Ok(()),
         }
     }
@@ -124,6 +134,23 @@ mod tests {
         let epochs = EpochHistory::default();
         assert_eq!(epochs.check(4, 9, 10), Err(4));
         assert_eq!(epochs.check(0, 9, 10), Ok(()));
+    }
+
+    #[test]
+    fn an_epoch_that_a_restored_copy_passed_over_is_another_log() {
+        let mut epochs = EpochHistory::default();
+        assert_eq!(epochs.raise_to(70_000, 10), 70_000);
+        assert_eq!(epochs.check(12, 70_000, 20), Ok(()));
+        assert_eq!(epochs.check(10, 1, 20), Ok(()));
+        // The original went on in epoch 1, or in an epoch 2 of its own.
+        assert_eq!(epochs.check(12, 1, 20), Err(10));
+        assert_eq!(epochs.check(12, 2, 20), Err(10));
+        assert_eq!(epochs.check(9, 2, 20), Err(9));
+        assert_eq!(epochs.raise(20), 70_001);
+        let mut born = EpochHistory::beginning_with(70_000);
+        assert_eq!((born.current(), born.at(0)), (70_000, Some(70_000)));
+        assert_eq!(born.raise_to(3, 5), 70_001);
+        assert_eq!(EpochHistory::beginning_with(0), EpochHistory::default());
     }
 
     #[test]

@@ -6,8 +6,15 @@ use std::path::{Path, PathBuf};
 use crate::log::disk::{Disk, DiskLock, LockError};
 use crate::log::engine::{PartitionId, ShardId};
 
-/// The newest format of the data directory that this version reads and writes.
-const FORMAT: u32 = 1;
+/// The newest format of the data directory that this version reads, and the one that it writes. An older one becomes this when it is opened
+/// to be written to.
+///
+/// - 1: the first.
+/// - 2: a shard's metadata may say from which epoch on partitions begin new ones; the file `restored`.
+const FORMAT: u32 = 2;
+
+/// The oldest that this version reads.
+const OLDEST: u32 = 1;
 
 /// The file `format` is two short lines.
 const MAX_FORMAT_TEXT: usize = 256;
@@ -90,6 +97,21 @@ impl DataDir {
 
     /// How many shards the directory has; `None` if it was never finished.
     pub(super) fn shards(&self, disk: &dyn Disk) -> Result<Option<u32>, OpenLogError> {
+        Ok(self.read_format(disk)?.map(|(_, shards)| shards))
+    }
+
+    /// Brings an older directory to the format that is written, durably; how many shards it has. `None` if it was never finished.
+    pub(super) fn upgrade(&self, disk: &dyn Disk) -> Result<Option<u32>, OpenLogError> {
+        let Some((found, shards)) = self.read_format(disk)? else { return Ok(None) };
+        if found < FORMAT {
+            // Everything that format 1 can hold means the same in format 2.
+            tracing::info!(dir = %self.name(), from = found, to = FORMAT, "upgrade the format of the data directory");
+            self.write_format(disk, shards)?;
+        }
+        Ok(Some(shards))
+    }
+
+    fn read_format(&self, disk: &dyn Disk) -> Result<Option<(u32, u32)>, OpenLogError> {
         let text = match disk.read(&self.format(), MAX_FORMAT_TEXT) {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -105,9 +127,8 @@ impl DataDir {
         if found > FORMAT {
             return Err(OpenLogError::Newer { dir: self.name(), found });
         }
-        // There is no older format to upgrade from: 1 is the first.
-        let shards = value("shards ").filter(|shards| found == FORMAT && *shards > 0);
-        shards.map(Some).ok_or_else(|| foreign("its file `format` is damaged"))
+        let shards = value("shards ").filter(|shards| found >= OLDEST && *shards > 0);
+        shards.map(|shards| Some((found, shards))).ok_or_else(|| foreign("its file `format` is damaged"))
     }
 
     /// Lays out a new directory; `format` comes last, so that what a crash leaves half-made is made again.
@@ -122,8 +143,22 @@ impl DataDir {
                 return Err(OpenLogError::Foreign { dir: self.name(), reason });
             }
         }
+        self.write_format(disk, shards)
+    }
+
+    /// Makes it a data directory.
+    pub(super) fn write_format(&self, disk: &dyn Disk, shards: u32) -> Result<(), OpenLogError> {
         let text = format!("sealstream-log {FORMAT}\nshards {shards}\n");
         disk.replace(&self.format(), text.as_bytes()).map_err(|source| self.failed(source))
+    }
+
+    /// The mark of a copy that goes on from where it was made, elsewhere than its original.
+    pub(super) fn restored(&self) -> PathBuf {
+        self.root.join("restored")
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.root
     }
 
     /// The file that keeps room on the disk.
@@ -131,7 +166,7 @@ impl DataDir {
         self.root.join("reserve")
     }
 
-    fn format(&self) -> PathBuf {
+    pub(super) fn format(&self) -> PathBuf {
         self.root.join("format")
     }
 
@@ -139,7 +174,7 @@ impl DataDir {
         self.root.display().to_string()
     }
 
-    fn failed(&self, source: io::Error) -> OpenLogError {
+    pub(super) fn failed(&self, source: io::Error) -> OpenLogError {
         OpenLogError::Io { dir: self.name(), source }
     }
 }

@@ -3,6 +3,7 @@
 //! ```text
 //! DATA/format                        version and number of shards; written last
 //! DATA/lock                          held by the process that has the directory open
+//! DATA/restored                      marks a copy: the next open begins epochs that the original never has, and removes it
 //! DATA/reserve                       room that is given up when the disk is full
 //! DATA/shard-N/meta-G.log            the shard's metadata: topics, offsets of groups, state of the partitions
 //! DATA/shard-N/meta-G.snapshot       what the logs before G add up to
@@ -59,6 +60,7 @@ mod append;
 mod cache;
 mod checkpoint;
 mod counters;
+mod dump;
 mod env;
 mod epochs;
 mod files;
@@ -69,13 +71,16 @@ mod mailbox;
 mod meta;
 mod options;
 mod partition;
+mod parts;
 mod pool;
 mod reader;
 mod recovery;
 mod reserve;
+mod restore;
 mod segment;
 mod shard;
 mod shared;
+mod snapshot;
 mod verify;
 mod writer;
 
@@ -104,8 +109,10 @@ use super::clock::{Clock, SystemClock};
 use super::disk::{Disk, DiskLock, RealDisk};
 use super::engine::{LogEngine, OpenShardError, Shard, ShardId};
 pub use counters::LogCounters;
+pub use dump::{DumpOptions, Dumped, dump, values};
 pub use layout::OpenLogError;
 pub use options::SegmentedOptions;
+pub use snapshot::{Snapshot, SnapshotError, snapshot, snapshot_on};
 pub use verify::{Fault, PartitionReport, Report, VerifyError, verify, verify_on};
 
 /// Threads that sync for all shards: as many as one shard has syncs under way, so that one that is idle costs nothing.
@@ -172,7 +179,7 @@ impl SegmentedEngine {
         let workers = Pool::start("sealstream-work", WORK_THREADS).map_err(failed)?;
         let dir = DataDir::new(dir);
         let lock = dir.lock(&*disk)?;
-        match dir.shards(&*disk)? {
+        match dir.upgrade(&*disk)? {
             Some(shards) => {
                 if shards != options.shards {
                     tracing::debug!(
@@ -187,6 +194,7 @@ impl SegmentedEngine {
         }
         let reserve =
             Reserve::open(Arc::clone(&disk), dir.reserve(), options.reserve_bytes).map_err(failed)?;
+        restore::begin_new_epochs(&disk, &dir, options.shards, &reserve).map_err(failed)?;
         let files =
             Arc::new(SegmentFiles::new(Arc::clone(&disk), options.open_segments, options.index_interval));
         Ok(Self {

@@ -1,12 +1,14 @@
 //! Reads of a shard: from the recent batches in memory, or from a segment, on a thread that may block.
 //!
 //! What is read was checked when it was appended. A read checks the header of every entry again; the checksum of the batch
-//! behind it is for the consumer, for recovery, and for [`verify`](super::verify()).
+//! behind it is for the consumer, for recovery, and for [`verify`](super::verify()). Where damage is known of, in a partition that is
+//! read-only, a read checks everything: what is sound is served, and then the reader is told.
 
 use std::io;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use sealstream_protocol::entry;
 
 use super::index::Found;
 use super::recovery::SegmentInfo;
@@ -115,11 +117,12 @@ impl SegmentRead<'_> {
             Found::Damaged { offset } => return Ok(Err(self.storage(offset, "a damaged entry".to_owned()))),
         };
         let end = next_base.unwrap_or(u64::MAX).min(self.durable_end);
+        let suspicious = reading(&self.partition.view).read_only;
         let mut wanted = max_bytes.max(MIN_READ);
         loop {
             let bytes = read_bytes(&*open.file, position, wanted)?;
             let len = bytes.len();
-            match split(&bytes, position, max_bytes, end) {
+            match split(&bytes, position, max_bytes, end, suspicious) {
                 Split::Chunks(chunks) if chunks.entries.is_empty() => {
                     return Ok(Err(self.storage(self.from, "there is no entry".to_owned())));
                 }
@@ -157,8 +160,8 @@ enum Split {
 }
 
 /// Splits what was read at `position` into chunks of whole entries: of at most `max_bytes`, but at least one entry, and none at or
-/// beyond `end`. Bindings are left out: where one stands, a chunk ends.
-fn split(bytes: &Bytes, position: u64, max_bytes: usize, end: u64) -> Split {
+/// beyond `end`. Bindings are left out: where one stands, a chunk ends. Checks the batches too, if it is `suspicious`.
+fn split(bytes: &Bytes, position: u64, max_bytes: usize, end: u64, suspicious: bool) -> Split {
     let mut entries = Vec::new();
     let (mut chunk, mut at, mut taken) = (0, 0, 0);
     let mut next = 0;
@@ -179,6 +182,12 @@ fn split(bytes: &Bytes, position: u64, max_bytes: usize, end: u64) -> Split {
                 if at + len > bytes.len() {
                     if first {
                         return Split::Short(at + len);
+                    }
+                    break;
+                }
+                if suspicious && let Err(error) = entry::check(&bytes[at..at + len]) {
+                    if first {
+                        return Split::Bad(error.to_string());
                     }
                     break;
                 }

@@ -14,11 +14,14 @@ use sealstream_protocol::batch::Batch;
 use sealstream_protocol::entry::{ENTRY_HEADER, EntryView};
 
 use super::layout::{DataDir, OpenLogError, PartitionDir, ShardDir, parse_partition_name};
-use super::meta::PartitionState;
+use super::meta::{MetaState, PartitionState};
 use super::segment::{self, Depth, SEGMENT_HEADER, Step, Walk};
 use super::{checkpoint, journal, meta};
 use crate::log::disk::{Disk, RealDisk};
 use crate::log::engine::{PartitionId, ShardId};
+
+/// How often something is looked at again that a broker may have been changing.
+const ATTEMPTS: usize = 5;
 
 /// Why a data directory could not be checked.
 #[derive(Debug, thiserror::Error)]
@@ -108,7 +111,7 @@ pub fn verify_on(
     let data = DataDir::new(dir.to_owned());
     let Some(shards) = data.shards(disk)? else { return Err(VerifyError::Missing(name())) };
     let lock = if while_running { None } else { data.lock_if_writable(disk)? };
-    let mut check = Check { disk, progress, report: Report::default() };
+    let mut check = Check { disk, live: while_running, progress, report: Report::default() };
     for id in (0..shards).map(ShardId) {
         let shard = data.shard(id);
         if let Err(error) = check.shard(id, &shard) {
@@ -122,6 +125,8 @@ pub fn verify_on(
 
 struct Check<'a> {
     disk: &'a dyn Disk,
+    /// A broker may be at it: what looks wrong is looked at again.
+    live: bool,
     progress: &'a mut dyn FnMut(u64),
     report: Report,
 }
@@ -138,25 +143,55 @@ impl Check<'_> {
         {
             return Ok(());
         }
-        let state = meta::look(self.disk, dir)?;
+        let state = self.metadata(dir)?;
         let journaled = journal::look(self.disk, dir)?;
         for entry in found {
             let file = dir.partitions().join(&entry.name);
             let known = parse_partition_name(&entry.name).filter(|id| {
                 state.partition(*id).is_some() || state.deleting().any(|deleting| deleting == *id)
             });
-            if known.is_none() && !self.disk.list(&file).is_ok_and(|found| found.is_empty()) {
+            // Made, or removed, between the two looks.
+            let moved = self.live && self.is_known(dir, &entry.name);
+            if known.is_none() && !moved && !self.disk.list(&file).is_ok_and(|found| found.is_empty()) {
                 let reason = "the metadata knows nothing of it".to_owned();
                 self.report.faults.push(Fault { file, position: 0, reason });
             }
         }
         let mut partitions: Vec<_> = state.partitions().collect();
         partitions.sort_unstable_by_key(|(id, _)| *id);
-        for (partition, state) in partitions {
-            let report = self.partition(id, partition, &dir.partition(partition), state, &journaled);
+        'partitions: for (partition, state) in partitions {
+            let mut report = self.partition(id, partition, &dir.partition(partition), state, &journaled);
+            for _ in 0..ATTEMPTS {
+                if !self.live || report.fault.is_none() && report.torn.is_none() {
+                    break;
+                }
+                let now = self.metadata(dir)?;
+                let Some(state) = now.partition(partition) else { continue 'partitions };
+                report = self.partition(id, partition, &dir.partition(partition), state, &journaled);
+            }
             self.report.partitions.push(report);
         }
         Ok(())
+    }
+
+    /// The metadata of a shard, read again where it changed while it was.
+    fn metadata(&self, dir: &ShardDir) -> io::Result<MetaState> {
+        let mut state = meta::look(self.disk, dir);
+        for _ in 0..ATTEMPTS {
+            if state.is_ok() || !self.live {
+                break;
+            }
+            state = meta::look(self.disk, dir);
+        }
+        state
+    }
+
+    /// Whether the metadata as it is now knows of a partition's directory, or that is no longer there.
+    fn is_known(&self, dir: &ShardDir, name: &str) -> bool {
+        let gone = self.disk.list(&dir.partitions().join(name)).is_err();
+        gone || self
+            .metadata(dir)
+            .is_ok_and(|state| parse_partition_name(name).is_some_and(|id| state.partition(id).is_some()))
     }
 
     fn partition(
@@ -183,6 +218,7 @@ impl Check<'_> {
         let sealed = state.sealed.map(|(mark, _)| mark.offset);
         let mut walk = PartitionWalk {
             disk: self.disk,
+            live: self.live,
             dir,
             state,
             report,
@@ -211,6 +247,7 @@ impl Check<'_> {
 
 struct PartitionWalk<'a> {
     disk: &'a dyn Disk,
+    live: bool,
     dir: &'a PartitionDir,
     state: &'a PartitionState,
     report: PartitionReport,
@@ -238,6 +275,10 @@ impl PartitionWalk<'_> {
         }
         let bases = found;
         self.report.segments = bases.len() as u64;
+        if let Some(first) = bases.first().filter(|first| self.live && **first > self.report.start) {
+            // Trimmed since the metadata was read.
+            (self.report.start, self.report.end) = (*first, *first);
+        }
         for (at, base) in bases.iter().enumerate() {
             let next = bases.get(at + 1).copied();
             if let Some((position, reason)) = self.segment(*base, next, progress)? {

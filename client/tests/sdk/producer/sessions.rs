@@ -2,12 +2,40 @@
 
 use std::time::Duration;
 
+use sealstream_client::producer::REFRESH;
 use sealstream_client::{DeliveryError, Record, SendError};
+use sealstream_protocol::message::produce::TopicOpened;
 use sealstream_protocol::message::{Fault, FaultCode, Message};
 use tokio::time::{Instant, timeout};
 
 use super::{number, open, open_with, values};
-use crate::fake::Fake;
+use crate::fake::{Fake, TOPIC};
+
+#[tokio::test(start_paused = true)]
+async fn a_topic_that_gets_more_partitions_is_noticed_within_five_minutes_and_nothing_is_lost_meanwhile() {
+    let mut fake = Fake::start().await;
+    let client = fake.client();
+    let (producer, mut peer) = open(&mut fake, &client, 1).await;
+    let began = Instant::now();
+    let Message::OpenTopic(again) = peer.hear().await else { panic!("not OpenTopic") };
+    assert!(began.elapsed() <= REFRESH + Duration::from_secs(1));
+    assert_eq!((again.handle, &*again.name, again.id), (1, "t", Some(TOPIC)));
+    assert_eq!(producer.partitions(), 1);
+    peer.say(Message::TopicOpened(TopicOpened { handle: 1, id: TOPIC, partitions: 3 })).await;
+    while producer.partitions() == 1 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(producer.partitions(), 3);
+    let record = Record::new("new").partition(2);
+    let delivery = producer.send(record).await.unwrap();
+    let produce = peer.batch().await;
+    assert_eq!((produce.partition, number(&produce).1), (2, 0));
+    peer.ack(produce.request, 7).await;
+    assert_eq!(delivery.await.unwrap().offset, 7);
+    // One that nobody asked for breaks the rules.
+    peer.say(Message::TopicOpened(TopicOpened { handle: 1, id: TOPIC, partitions: 4 })).await;
+    assert!(matches!(peer.hear().await, Message::Error(_)));
+}
 
 #[tokio::test(start_paused = true)]
 async fn unanswered_batches_are_sent_again_in_order_after_a_cut() {

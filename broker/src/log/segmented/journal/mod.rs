@@ -17,7 +17,7 @@ use super::layout::ShardDir;
 use crate::log::disk::{Disk, DiskFile, read_full};
 use crate::log::engine::PartitionId;
 pub(super) use record::{Place, RecordBuilder};
-pub(super) use replay::{Replayed, look, replay, reset};
+pub(super) use replay::{Replayed, look, metadata_behind, replay, reset};
 
 /// The journal of a shard.
 #[derive(Debug)]

@@ -32,14 +32,7 @@ pub(in super::super) struct Replayed {
 
 /// Replays both halves, and makes the result durable.
 pub(in super::super) fn replay(disk: &dyn Disk, dir: &ShardDir, meta: &MetaState) -> io::Result<Replayed> {
-    let mut halves = Vec::new();
-    for half in 0..2 {
-        match disk.read(&dir.journal(half), MAX_HALF) {
-            Ok(bytes) => halves.push(bytes),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(error),
-        }
-    }
+    let mut halves = read_halves(disk, dir)?;
     record::in_order(&mut halves);
     // Above whatever the metadata has taken from a journal, though nothing may be left of that: what is older does not count.
     let done = Replayed { generation: meta.replayed().0, ..Replayed::default() };
@@ -67,12 +60,7 @@ pub(in super::super) fn reset(disk: &dyn Disk, dir: &ShardDir) -> io::Result<()>
 /// Up to which offset the journal has entries of each partition; changes nothing.
 pub(in super::super) fn look(disk: &dyn Disk, dir: &ShardDir) -> io::Result<HashMap<PartitionId, u64>> {
     let mut ends: HashMap<PartitionId, u64> = HashMap::new();
-    for half in 0..2 {
-        let bytes = match disk.read(&dir.journal(half), MAX_HALF) {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-            Err(error) => return Err(error),
-        };
+    for bytes in read_halves(disk, dir)? {
         for record in record::chain(&bytes) {
             for item in record.items {
                 if let Item::Entries(place, _) = item {
@@ -83,6 +71,35 @@ pub(in super::super) fn look(disk: &dyn Disk, dir: &ShardDir) -> io::Result<Hash
         }
     }
     Ok(ends)
+}
+
+/// Changes of the metadata that only the journal may have, in order; changes nothing.
+pub(in super::super) fn metadata_behind(
+    disk: &dyn Disk,
+    dir: &ShardDir,
+    meta: &MetaState,
+) -> io::Result<Vec<MetaRecord>> {
+    let mut halves = read_halves(disk, dir)?;
+    record::in_order(&mut halves);
+    let records = halves.iter().flat_map(|bytes| record::chain(bytes));
+    let new = records.filter(|record| (record.generation, record.sequence) > meta.replayed());
+    let items = new.flat_map(|record| record.items).filter_map(|item| match item {
+        Item::Metadata(records) => Some(records),
+        Item::Entries(..) => None,
+    });
+    Ok(items.flatten().collect())
+}
+
+fn read_halves(disk: &dyn Disk, dir: &ShardDir) -> io::Result<Vec<Vec<u8>>> {
+    let mut halves = Vec::new();
+    for half in 0..2 {
+        match disk.read(&dir.journal(half), MAX_HALF) {
+            Ok(bytes) => halves.push(bytes),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(halves)
 }
 
 struct Replay<'a> {

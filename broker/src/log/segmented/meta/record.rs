@@ -43,6 +43,8 @@ pub(in super::super) enum MetaRecord {
     Versions(u64),
     /// What this record of the journal holds for the metadata has been taken over.
     Replayed { generation: u64, sequence: u64 },
+    /// No partition begins an epoch below this any more: the directory was restored from a copy. Since format 2.
+    EpochFloor(u32),
 }
 
 const PUT: u8 = 1;
@@ -54,6 +56,7 @@ const DELETED: u8 = 6;
 const OWNER: u8 = 7;
 const VERSIONS: u8 = 8;
 const REPLAYED: u8 = 9;
+const EPOCH_FLOOR: u8 = 10;
 
 impl MetaRecord {
     pub(in super::super) fn encode(&self, out: &mut Vec<u8>) {
@@ -97,6 +100,10 @@ impl MetaRecord {
                 out.put_u64_le(*generation);
                 out.put_u64_le(*sequence);
             }
+            Self::EpochFloor(epoch) => {
+                out.put_u8(EPOCH_FLOOR);
+                out.put_u32_le(*epoch);
+            }
         }
     }
 
@@ -120,6 +127,7 @@ impl MetaRecord {
             OWNER => Self::Owner(long(bytes)?),
             VERSIONS => Self::Versions(long(bytes)?),
             REPLAYED => Self::Replayed { generation: long(bytes)?, sequence: long(bytes)? },
+            EPOCH_FLOOR => Self::EpochFloor(bytes.try_get_u32_le().ok()?),
             _ => return None,
         })
     }
@@ -211,6 +219,7 @@ mod tests {
             MetaRecord::Owner(3),
             MetaRecord::Versions(7),
             MetaRecord::Replayed { generation: 1, sequence: 2 },
+            MetaRecord::EpochFloor(7),
         ];
         for record in records {
             let mut bytes = Vec::new();

@@ -16,6 +16,7 @@ pub(in super::super) struct MetaState {
     /// The highest version ever given: a value that is removed and put again never has one that it had before.
     versions: u64,
     replayed: (u64, u64),
+    epoch_floor: u32,
 }
 
 impl MetaState {
@@ -51,6 +52,7 @@ impl MetaState {
             MetaRecord::Owner(epoch) => self.owner = *epoch,
             MetaRecord::Versions(given) => self.versions = self.versions.max(*given),
             MetaRecord::Replayed { generation, sequence } => self.replayed = (*generation, *sequence),
+            MetaRecord::EpochFloor(epoch) => self.epoch_floor = self.epoch_floor.max(*epoch),
         }
     }
 
@@ -75,7 +77,9 @@ impl MetaState {
         });
         let partitions = self.partitions.iter().map(|(id, state)| MetaRecord::Partition(*id, state.clone()));
         let deleting = self.deleting.iter().map(|id| MetaRecord::Deleting(*id));
-        head.into_iter().chain(values).chain(offsets).chain(partitions).chain(deleting)
+        // A directory that was never restored holds nothing that its first version did not know.
+        let floor = (self.epoch_floor > 0).then_some(MetaRecord::EpochFloor(self.epoch_floor));
+        head.into_iter().chain(floor).chain(values).chain(offsets).chain(partitions).chain(deleting)
     }
 
     pub(in super::super) fn value(&self, key: &str) -> Option<&Versioned> {
@@ -114,6 +118,11 @@ impl MetaState {
         self.versions
     }
 
+    /// No epoch below it is begun; 0 if there is no such thing.
+    pub(in super::super) fn epoch_floor(&self) -> u32 {
+        self.epoch_floor
+    }
+
     /// The last record of the journal whose metadata was taken over.
     pub(in super::super) fn replayed(&self) -> (u64, u64) {
         self.replayed
@@ -138,6 +147,8 @@ mod tests {
         let mut state = MetaState::default();
         for record in [
             MetaRecord::Owner(4),
+            MetaRecord::EpochFloor(9),
+            MetaRecord::EpochFloor(8),
             MetaRecord::Replayed { generation: 3, sequence: 2 },
             put("a/1", 1),
             put("a/2", 2),
@@ -157,6 +168,7 @@ mod tests {
         let mut again = MetaState::default();
         state.records().for_each(|record| again.apply(&record));
         assert_eq!(again, state);
+        assert_eq!(again.epoch_floor(), 9);
         assert_eq!((again.owner(), again.versions(), again.replayed()), (4, 4, (3, 2)));
     }
 }

@@ -11,7 +11,8 @@ use std::sync::Arc;
 use super::super::journal::{Place, RecordBuilder};
 use super::super::mailbox::{Event, Reply, Request};
 use super::super::meta::MetaRecord;
-use super::super::partition::{LivePartition, StagedEntry, Syncing, commit_error};
+use super::super::partition::{LivePartition, commit_error};
+use super::super::parts::{StagedEntry, Syncing};
 use super::commit::{Ahead, Checked};
 use super::{Touched, Writer, send};
 use crate::log::engine::{CommitError, Committed, Op, Outcome, PartitionId, Refusal};
@@ -46,10 +47,6 @@ struct Plan {
 
 impl Writer {
     pub(super) fn commit_atomic(&mut self, ops: Vec<Op>, reply: Reply<Committed>) {
-        if self.env.reserve.in_use() {
-            self.restore_reserve();
-            return send(reply, Err(CommitError::DiskFull));
-        }
         if self.atomic.is_some() {
             self.deferred.push_back(Request::Commit { ops, reply });
             return;
@@ -236,8 +233,7 @@ impl Writer {
 
     fn journal(&mut self, builder: RecordBuilder) -> io::Result<()> {
         let slot = self.journal.reserve(builder.len(), &mut self.draining)?;
-        self.env.counters.journal_records.add(1);
-        self.env.counters.syncs.add(1);
+        self.env.counters.journaled();
         let shared = Arc::clone(&self.env.shared);
         self.env.syncers.submit(move || {
             let result = slot.write(builder);

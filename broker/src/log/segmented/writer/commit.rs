@@ -7,7 +7,8 @@ use sealstream_protocol::entry::EntryHeader;
 
 use super::super::mailbox::Reply;
 use super::super::meta::MetaRecord;
-use super::super::partition::{Answer, LivePartition, Staged, StagedEntry};
+use super::super::partition::LivePartition;
+use super::super::parts::{Answer, Staged, StagedEntry};
 use super::super::segment::Binding;
 use super::{Touched, Writer, send};
 use crate::log::engine::{At, CommitError, Committed, Op, Outcome, PartitionId, Refusal, Source};
@@ -57,6 +58,9 @@ impl Writer {
                     return;
                 }
             }
+        } else if self.env.reserve.in_use() {
+            send(reply, Err(CommitError::DiskFull));
+            self.restore_reserve();
         } else {
             self.commit_atomic(ops, reply);
         }

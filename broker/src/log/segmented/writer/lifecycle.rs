@@ -4,6 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use super::super::checkpoint::Mark;
+use super::super::epochs::EpochHistory;
 use super::super::layout::PartitionDir;
 use super::super::mailbox::{Event, Reply};
 use super::super::meta::{MetaRecord, PartitionState};
@@ -75,20 +76,22 @@ impl Writer {
             }
         };
         self.floors.remove(&id);
-        let known = self.env.shared.look(|state| state.partition(id).cloned()).flatten();
+        let known = self.env.shared.look(|state| (state.partition(id).cloned(), state.epoch_floor()));
+        let (known, floor) = known.unwrap_or_default();
         let corrupt = found.corruption.clone();
         let mut state = match known {
             Some(state) => PartitionState { epochs: found.epochs.clone(), ..state },
             None => PartitionState {
                 incarnation: self.meta.next_version(),
                 owner: self.env.owner,
+                epochs: EpochHistory::beginning_with(floor),
                 ..Default::default()
             },
         };
         if let Some(reason) = &corrupt {
             tracing::error!(partition = %id, reason, "the log is corrupt below its durable end: the partition is read-only");
-        } else if !found.clean || state.owner != self.env.owner {
-            state.epochs.raise(found.end.offset);
+        } else if !found.clean || state.owner != self.env.owner || state.epochs.current() < floor {
+            state.epochs.raise_to(floor, found.end.offset);
         }
         state.epochs.prune(found.start);
         (state.start, state.owner, state.sealed) = (found.start, self.env.owner, None);

@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use super::super::env::Env;
 use super::super::mailbox::Event;
-use super::super::partition::{Dirty, LivePartition, Syncing};
+use super::super::partition::LivePartition;
+use super::super::parts::{Dirty, Syncing};
 use super::super::reserve::is_full;
 use super::Writer;
 use crate::log::disk::Disk;

@@ -2,9 +2,9 @@
 
 use serde_json::{Value, json};
 
-use super::args::LogVerify;
-use super::progress::Progress;
 use super::{Failure, output};
+use crate::cli::args::LogVerify;
+use crate::cli::progress::Progress;
 use crate::log::segmented::{Fault, PartitionReport, Report, verify as examine};
 
 /// Checks every byte of a data directory; damage is a failure.
