@@ -1,10 +1,12 @@
 //! Wide rounds and commits that touch several files go through the journal: one sync, all or nothing.
 
+use std::path::Path;
+
 use futures_util::future::join_all;
 use sealstream_broker::log::conformance::life::{append, batch, batch_of, put, soon};
 use sealstream_broker::log::conformance::{Fixture, Life};
-use sealstream_broker::log::disk::simulated::{Fault, Injection, Operation};
-use sealstream_broker::log::segmented::SegmentedOptions;
+use sealstream_broker::log::disk::simulated::{Fault, Injection, Loss, Operation};
+use sealstream_broker::log::segmented::{SegmentedOptions, SnapshotError, snapshot_on};
 use sealstream_broker::log::{Durability, PartitionId};
 use sealstream_protocol::batch::Codec;
 use uuid::Uuid;
@@ -62,6 +64,29 @@ async fn a_wide_round_is_durable_by_the_journal_and_survives_a_power_cut() {
         assert_eq!(life.read_all(id, 0).await.len(), 20, "{id}");
         assert!(!life.partition(id).read_only);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_only_the_journal_has_after_a_power_cut_is_not_left_out_of_a_copy_in_silence() {
+    let simulated = one_shard(true);
+    let life = Life::begin(&simulated).await;
+    open_many(&life).await;
+    assert!(wide_round(&life, 0).await);
+    let Life { engine, shard, .. } = life;
+    drop(shard);
+    simulated.disk.crash_losing(Loss::Everything);
+    drop(engine);
+    simulated.disk.restart();
+    let copy =
+        |to: &str| snapshot_on(&*simulated.disk.mount(), Path::new("/data"), Path::new(to), &mut |_| {});
+    let error = copy("/too-soon").unwrap_err();
+    assert!(matches!(error, SnapshotError::NotRecovered { .. }), "{error}");
+    let life = Life::begin(&simulated).await;
+    open_many(&life).await;
+    life.close().await;
+    let report = copy("/copy").unwrap().report;
+    let found = report.partitions.iter().filter(|found| found.records == 1).count();
+    assert_eq!(found, usize::try_from(WIDE).unwrap());
 }
 
 #[tokio::test(flavor = "multi_thread")]
