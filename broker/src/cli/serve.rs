@@ -22,6 +22,7 @@ use crate::config::{Anonymous, Config, DurabilityName, TransportName};
 use crate::devca::{self, DevCertificate, Made};
 use crate::log::segmented::{SegmentedEngine, SegmentedOptions};
 use crate::log::{Durability, LogEngine};
+use crate::quotas::Quotas;
 use crate::server::{self, Broker, BrokerOptions, RunningBroker, TopicDefaults};
 use crate::tls::{ServedTls, material};
 
@@ -62,12 +63,13 @@ async fn run(source: Configuration, config: Config) -> Result<(), Failure> {
     let engine = open_log(&config).await?;
     let development = development(&config)?;
     let admission = Admission::new(config.limits.admission())?;
-    let source = tls_source(source, config.data_dir.clone(), admission.clone());
+    let quotas = Arc::new(quotas(&config).await?);
+    let source = tls_source(source, config.data_dir.clone(), admission.clone(), Arc::clone(&quotas));
     let tls = Arc::new(ServedTls::load(source).map_err(Failure::Message)?);
     let transports = Transports::new(&config, &tls.receiver(), admission);
     let listeners = transports.listen(&config).await?;
     let addresses = addresses(&config, &listeners);
-    let broker = Broker::start(options(&config, Arc::clone(&tls)), engine, listeners).await?;
+    let broker = Broker::start(options(&config, Arc::clone(&tls), quotas), engine, listeners).await?;
     announce(&config, &addresses, development.as_ref());
 
     let name = tokio::select! {
@@ -102,23 +104,40 @@ async fn obey(signals: &mut Signals, tls: &ServedTls) -> &'static str {
     }
 }
 
-/// What the configuration says about TLS and about whom to let in, read anew each time; of the rest a change waits for the next
-/// start.
+/// What the configuration says about TLS, about whom to let in, and how much they may spend, read anew each time; of the rest a
+/// change waits for the next start.
 fn tls_source(
     source: Configuration,
     data_dir: PathBuf,
     admission: Admission,
+    quotas: Arc<Quotas>,
 ) -> impl Fn() -> Result<Material, String> + Send + Sync + 'static {
     move || {
         let read = || -> Result<Material, Failure> {
             let config = Config { data_dir: data_dir.clone(), ..source.read()? };
             let development = development(&config)?;
             make_secret(&config)?;
+            let rules = config.quotas.rules(config.limits.frame).map_err(Failure::Message)?;
             admission.set_limits(config.limits.admission())?;
+            quotas.set_rules(rules);
             let fallback = development.as_ref().map(|made| (&*made.cert, &*made.key));
             Ok(material(&config, fallback))
         };
         read().map_err(|failure| failure.to_string())
+    }
+}
+
+/// The quotas, in the store that the configuration names. Waits until Redis was asked for once.
+async fn quotas(config: &Config) -> Result<Quotas, Failure> {
+    let rules = config.quotas.rules(config.limits.frame).map_err(Failure::Message)?;
+    match config.quotas.shared(&config.cluster) {
+        None => Ok(Quotas::in_memory(rules)),
+        Some(shared) => {
+            // Files at fault are told before anything is served.
+            let redis = shared.redis.clone();
+            tokio::task::spawn_blocking(move || redis.check()).await?.map_err(Failure::Message)?;
+            Ok(Quotas::shared(rules, shared).await)
+        }
     }
 }
 
@@ -207,7 +226,7 @@ fn addresses(config: &Config, listeners: &[Box<dyn Listener>]) -> Vec<(Transport
     names.zip(listeners.iter().map(|listener| listener.local_addr())).collect()
 }
 
-fn options(config: &Config, tls: Arc<ServedTls>) -> BrokerOptions {
+fn options(config: &Config, tls: Arc<ServedTls>, quotas: Arc<Quotas>) -> BrokerOptions {
     let limits = &config.limits;
     // Bounded by the configuration's check to what the protocol can say.
     let bytes = |size: crate::config::Size| u32::try_from(size.0).unwrap_or(u32::MAX);
@@ -238,6 +257,7 @@ fn options(config: &Config, tls: Arc<ServedTls>) -> BrokerOptions {
             retention_bytes: config.topics.retention_bytes.0,
         },
         tls: Some(tls),
+        quotas,
         ..BrokerOptions::default()
     }
 }

@@ -15,8 +15,8 @@ const PREFIX: &str = "SEALSTREAM_";
 /// Variables of the prefix that mean something else: the command line reads them.
 const NOT_KEYS: [&str; 7] = ["URL", "CA", "CERT", "KEY", "TOKEN", "CONFIG", "LOG"];
 
-/// A list of tables: only a file can hold it.
-const FILE_ONLY: &str = "tls.identity";
+/// Lists of tables: only a file can hold them.
+const FILE_ONLY: [&str; 2] = ["tls.identity", "quotas.identity"];
 
 /// A name this near (Jaro–Winkler, 0 to 1) is offered as what was meant.
 const NEAR: f64 = 0.75;
@@ -171,8 +171,8 @@ impl Layers {
                 nearest: nearest(rest, names),
             });
         };
-        if key.starts_with(FILE_ONLY) {
-            let reason = format!("`{FILE_ONLY}` is a list of tables: name it in a configuration file");
+        if let Some(list) = FILE_ONLY.iter().find(|list| key.starts_with(*list)) {
+            let reason = format!("`{list}` is a list of tables: name it in a configuration file");
             return Err(ConfigError::Value { origin, key: key.clone(), reason });
         }
         let value = typed(text, example).map_err(|reason| ConfigError::Value {
@@ -207,6 +207,7 @@ fn schema() -> BTreeMap<String, Value> {
     all.tls.ticket_secret = Some(PathBuf::new());
     let path = PathBuf::new;
     all.tls.identity = vec![TlsIdentity { cert: path(), key: path(), staple: Some(path()) }];
+    all.quotas = super::quotas::example();
     flatten(&Table::try_from(all).expect("the configuration is made of what TOML has"))
 }
 

@@ -14,6 +14,7 @@ use super::options::TlsControl;
 use super::session::heart::Heart;
 use super::session::{End, LAST_WORDS, Session, shutting_down, side_by_side, unexpected};
 use super::writing::{Item, Outgoing};
+use crate::quotas::Allowance;
 use crate::topics::TopicError;
 
 /// 16 answers that the client has not taken yet: each of 60 KiB at most, but for lists of topics (330 KB).
@@ -21,11 +22,11 @@ const ANSWERS: usize = 16;
 
 /// Serves requests until the session ends.
 pub(super) async fn serve(session: &mut Session) -> End {
-    let Session { core, reader, writer, heart, standing, identity } = session;
+    let Session { core, reader, writer, heart, standing, identity, allowance } = session;
     let heart = &*heart;
     let (answers, items) = mpsc::channel(ANSWERS);
     let pings = answers.downgrade();
-    let incoming = answer_all(core, heart, identity, reader, answers);
+    let incoming = answer_all(core, heart, identity, allowance, reader, answers);
     let ping = |ping| {
         if let Some(answers) = pings.upgrade() {
             // Full: there is something to be written already, which is as good as a ping.
@@ -40,6 +41,7 @@ async fn answer_all(
     core: &Arc<Core>,
     heart: &Heart,
     identity: &str,
+    allowance: &mut Allowance,
     reader: &mut FrameReader,
     answers: mpsc::Sender<Item>,
 ) -> End {
@@ -56,9 +58,12 @@ async fn answer_all(
         let answer = match next {
             Ok(Message::Ping(ping)) => Message::Pong(Pong { nonce: ping.nonce }),
             Ok(Message::Pong(_)) => continue,
-            Ok(request) => match carry_out(core, heart, identity, request).await {
-                Ok(answer) => answer,
-                Err(fault) => return End::Failed(fault),
+            Ok(request) => match heart.while_busy(allowance.request()).await {
+                Ok(()) => match carry_out(core, heart, identity, request).await {
+                    Ok(answer) => answer,
+                    Err(fault) => return End::Failed(fault),
+                },
+                Err(denied) => Message::RequestRefused(denied.into()),
             },
             Err(end) => return end,
         };

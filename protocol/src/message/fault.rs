@@ -97,6 +97,9 @@ pub enum FaultCode {
     StaleEpoch = 51,
     /// No such group.
     UnknownGroup = 52,
+
+    /// A quota of the identity or the address is spent: [`Fault::retry_after_ms`] is when it covers this again.
+    QuotaExceeded = 60,
 }
 
 /// An error as the wire carries it. Nested wherever a message says «fault»: class, code, text, tagged fields.
@@ -118,7 +121,7 @@ pub struct Fault {
 
 impl FaultCode {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Self; 32] = [
+    pub const ALL: [Self; 33] = [
         Self::Malformed,
         Self::TooLarge,
         Self::UnexpectedFrame,
@@ -151,6 +154,7 @@ impl FaultCode {
         Self::MemberFenced,
         Self::StaleEpoch,
         Self::UnknownGroup,
+        Self::QuotaExceeded,
     ];
 
     /// The number on the wire.
@@ -166,9 +170,12 @@ impl FaultCode {
     /// The class that a fault of this code has unless its maker knows better.
     pub fn class(self) -> FaultClass {
         match self {
-            Self::Busy | Self::ShuttingDown | Self::OutOfSequence | Self::DiskFull | Self::Idle => {
-                FaultClass::RetryLater
-            }
+            Self::Busy
+            | Self::ShuttingDown
+            | Self::OutOfSequence
+            | Self::DiskFull
+            | Self::Idle
+            | Self::QuotaExceeded => FaultClass::RetryLater,
             Self::NotOwner => FaultClass::RetryElsewhere,
             Self::Internal | Self::Storage | Self::ReadOnly => FaultClass::Broker,
             _ => FaultClass::Caller,
@@ -210,6 +217,7 @@ impl FaultCode {
             Self::MemberFenced => "member-fenced",
             Self::StaleEpoch => "stale-epoch",
             Self::UnknownGroup => "unknown-group",
+            Self::QuotaExceeded => "quota-exceeded",
         }
     }
 }

@@ -54,6 +54,16 @@ impl Decision {
 }
 
 impl Tat {
+    /// A moment so many femtoseconds after the origin: for stores that keep their state elsewhere.
+    pub const fn from_femtos(femtos: u128) -> Self {
+        Self(femtos)
+    }
+
+    /// The moment, in femtoseconds after the origin.
+    pub const fn femtos(self) -> u128 {
+        self.0
+    }
+
     /// Takes `cost` units, or none of them.
     pub fn spend(&mut self, limit: &Limit, now: Duration, cost: u64) -> Decision {
         let (decision, spent) = self.decide(limit, now, cost);

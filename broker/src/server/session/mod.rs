@@ -23,6 +23,7 @@ use super::broker::Core;
 use super::options::Anonymous;
 use super::standing::Standing;
 use super::{admin, consume, produce};
+use crate::quotas::Allowance;
 
 /// 5 s: how long what was under way when a session ended may take.
 pub(super) const LAST_WORDS: Duration = Duration::from_secs(5);
@@ -60,6 +61,8 @@ pub(crate) struct Session {
     pub(crate) heart: Heart,
     pub(crate) standing: Standing,
     pub(crate) identity: Arc<str>,
+    /// What its client may spend: a session of any kind asks it before it carries out a request.
+    pub(crate) allowance: Allowance,
 }
 
 impl Session {
@@ -101,7 +104,9 @@ async fn converse(core: Arc<Core>, stream: Stream, local: SocketAddr, standing: 
     let heart = Heart::new(Duration::from_millis(u64::from(welcome.idle_ms)));
     writer.feed(&Message::Welcome(welcome));
     tracing::debug!(kind = ?hello.session, client = hello.client, identity, "session opened");
-    let mut session = Session { core, reader, writer, heart, standing, identity: identity.into() };
+    let identity: Arc<str> = identity.into();
+    let allowance = core.options.quotas.allowance(&identity, peer.remote_addr.ip());
+    let mut session = Session { core, reader, writer, heart, standing, identity, allowance };
     let (end, unsettled) = match hello.session {
         SessionKind::Admin => (Box::pin(admin::serve(&mut session)).await, None),
         SessionKind::Consume => (Box::pin(consume::serve(&mut session)).await, None),
