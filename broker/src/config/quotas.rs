@@ -16,8 +16,8 @@ use crate::quotas::{self, MAX_OVERRIDES, Override, Rates, Rules, Said, SharedOpt
 /// 100 ms: so soon the policy for a lost Redis has to be entered.
 const LONGEST_DEADLINE: Duration = Duration::from_millis(100);
 
-/// 1 MiB: the batches of a producer of 1 MiB each by twos, or 16 of the usual 64 KiB.
-const LEASE: Size = Size::mib(1);
+/// 4 MiB: half of what a session may have unanswered, so that a producer at full speed finds the next lease there.
+const LEASE: Size = Size::mib(4);
 
 /// Quotas. Without any, nothing is limited.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -224,7 +224,10 @@ impl Quotas {
         let defaults = stated!(self, "", frame);
         let mut overrides: Vec<Override> = Vec::with_capacity(self.identity.len());
         if self.identity.len() > MAX_OVERRIDES {
-            return Err(format!("quotas.identity has {} patterns: at most {MAX_OVERRIDES}", self.identity.len()));
+            return Err(format!(
+                "quotas.identity has {} patterns: at most {MAX_OVERRIDES}",
+                self.identity.len()
+            ));
         }
         for quota in &self.identity {
             let pattern = &quota.pattern;
@@ -236,8 +239,7 @@ impl Quotas {
             if overrides.iter().any(|known| known.pattern == *pattern) {
                 return Err(format!("quotas.identity: pattern {pattern:?} is there twice: keep one"));
             }
-            let [produced, consumed, requests] =
-                stated!(quota, &format!("identity ({pattern}): "), frame);
+            let [produced, consumed, requests] = stated!(quota, &format!("identity ({pattern}): "), frame);
             overrides.push(Override {
                 pattern: pattern.clone(),
                 produced: produced.said(Some(&defaults[0]))?,
@@ -431,10 +433,14 @@ mod tests {
 
     #[test]
     fn a_rate_has_a_count_and_a_time() {
-        let rules = quotas("requests = \"600/min\"\nrequests_burst = 5\nproduced = \"64MiB/s\"\n").rules(FRAME);
+        let rules =
+            quotas("requests = \"600/min\"\nrequests_burst = 5\nproduced = \"64MiB/s\"\n").rules(FRAME);
         let rules = rules.unwrap();
         assert_eq!(rules.defaults.requests, Some(Limit::new(600, Duration::from_mins(1), 5).unwrap()));
-        assert_eq!(rules.defaults.produced, Some(Limit::new(64 << 20, Duration::from_secs(1), 64 << 20).unwrap()));
+        assert_eq!(
+            rules.defaults.produced,
+            Some(Limit::new(64 << 20, Duration::from_secs(1), 64 << 20).unwrap())
+        );
         for text in ["10", "10/day", "/s", "x/s", "-1/s", ""] {
             assert!(text.parse::<Rate>().unwrap_err().contains("10MiB/s"), "{text}");
         }
@@ -457,7 +463,10 @@ mod tests {
             ("[[identity]]\npattern = \"a*\"\nproduced = \"1MiB/s\"\nproduced_burst = \"1MiB\"", "a*"),
         ] {
             let error = refused(text);
-            assert!(error.contains(key) && error.contains("limits.frame") && error.contains("16MiB"), "{error}");
+            assert!(
+                error.contains(key) && error.contains("limits.frame") && error.contains("16MiB"),
+                "{error}"
+            );
         }
         let lower = quotas("produced = \"1MiB/s\"\nproduced_burst = \"15MiB\"");
         assert_eq!(lower.check(Size::mib(8)), Ok(()));

@@ -11,7 +11,7 @@ use sealstream_transport::admission::AddressKey;
 use sealstream_transport::gcra::{Limit, Role, Spend};
 
 use super::key::{Key, Resource, Spender};
-use super::lease::{Leases, Lessee, Taken};
+use super::lease::{Lessee, Reserved};
 use super::limiter::{OnLoss, Quotas, Shared, key};
 use super::store::Verdict;
 
@@ -33,14 +33,18 @@ impl From<Denied> for Fault {
     }
 }
 
-/// What was spent for something that may yet come to nothing.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Spent {
-    bytes: u64,
-    /// Of the rules: under others there is nothing to give back to.
-    generation: u64,
-    /// Of leases; otherwise of the buckets in memory.
-    leased: Option<[Option<Taken>; 2]>,
+/// What was spent for something that may yet come to nothing. Dropped, it stays spent.
+#[derive(Debug, Default)]
+pub struct Spent(Source);
+
+#[derive(Debug, Default)]
+enum Source {
+    /// Nothing that could be given back.
+    #[default]
+    Nowhere,
+    /// Bytes from the buckets in memory.
+    Memory(u64),
+    Leases(Reserved),
 }
 
 /// The limits of one resource, two at most: the identity's and the address'.
@@ -48,7 +52,7 @@ pub struct Spent {
 struct Bound {
     buckets: Vec<(Key, Limit)>,
     /// The same as leases, where bytes are counted elsewhere.
-    lessees: Vec<Lessee>,
+    lessees: Arc<[Lessee]>,
 }
 
 /// See the module.
@@ -108,11 +112,11 @@ impl Allowance {
             self.spend_in_memory(&buckets)?;
             self.admitted(Resource::Requests, 1);
             self.admitted(Resource::Produced, bytes);
-            return Ok(Spent { bytes, generation: self.generation, leased: None });
+            return Ok(Spent(Source::Memory(bytes)));
         };
         let spent = self.spend_leased(shared, Resource::Produced, bytes)?;
         if let Err(denied) = self.spend_request().await {
-            self.put_back(Resource::Produced, spent);
+            self.refund(spent);
             return Err(denied);
         }
         self.admitted(Resource::Produced, bytes);
@@ -134,8 +138,15 @@ impl Allowance {
 
     /// Gives back what was spent for a batch that is certainly not stored.
     pub fn refund(&self, spent: Spent) {
-        if spent.bytes > 0 && spent.generation == self.generation {
-            self.put_back(Resource::Produced, spent);
+        match spent.0 {
+            Source::Nowhere => {}
+            Source::Leases(reserved) => reserved.put_back(),
+            Source::Memory(bytes) => {
+                for part in self.produced.parts(bytes) {
+                    // Full again already: nothing to give back.
+                    let _ = self.quotas.memory.refund_now(part.key, part.limit, part.cost);
+                }
+            }
         }
     }
 
@@ -149,8 +160,10 @@ impl Allowance {
 
     fn look_up(&mut self) {
         let (generation, identity, address) = self.quotas.rates(&self.identity);
-        let spenders =
-            [(Spender::Identity(Arc::clone(&self.identity)), identity), (Spender::Address(self.address), address)];
+        let spenders = [
+            (Spender::Identity(Arc::clone(&self.identity)), identity),
+            (Spender::Address(self.address), address),
+        ];
         let bound = |resource: Resource| {
             let limits = spenders.iter().filter_map(|(spender, rates)| {
                 let limit = match resource {
@@ -162,7 +175,7 @@ impl Allowance {
             });
             let buckets: Vec<_> = limits.collect();
             let leased = self.quotas.shared.as_ref().filter(|_| resource != Resource::Requests);
-            let lessees = leased.map_or_else(Vec::new, |shared| {
+            let lessees = leased.map_or_else(Arc::default, |shared| {
                 buckets.iter().map(|(key, limit)| shared.leases.lessee(key.clone(), *limit)).collect()
             });
             Bound { buckets, lessees }
@@ -203,7 +216,7 @@ impl Allowance {
     fn spend_leased(&self, shared: &Shared, resource: Resource, bytes: u64) -> Result<Spent, Denied> {
         let bound = self.of(resource);
         let (retry_after, short) = match shared.leases.take(&bound.lessees, bytes) {
-            Ok(taken) => return Ok(Spent { bytes, generation: self.generation, leased: Some(taken) }),
+            Ok(reserved) => return Ok(Spent(Source::Leases(reserved))),
             Err(short) => short,
         };
         if shared.store.is_away() {
@@ -261,19 +274,6 @@ impl Allowance {
             limit.burst()
         );
         Denied { retry_after, text }
-    }
-
-    fn put_back(&self, resource: Resource, spent: Spent) {
-        let bound = self.of(resource);
-        match spent.leased {
-            Some(taken) => Leases::put_back(&bound.lessees, taken, spent.bytes),
-            None => {
-                for part in bound.parts(spent.bytes) {
-                    // Full again already: nothing to give back.
-                    let _ = self.quotas.memory.refund_now(part.key, part.limit, part.cost);
-                }
-            }
-        }
     }
 
     fn admitted(&self, resource: Resource, units: u64) {

@@ -63,7 +63,7 @@ pub struct Quotas {
     pub(super) memory: MemoryStore,
     pub(super) shared: Option<Shared>,
     pub(super) counters: Counters,
-    /// Owns the orders of leases and the store's keeper.
+    /// Owns the orders of leases, their renewal, and the store's keeper.
     tasks: TaskTracker,
     stop: CancellationToken,
 }
@@ -103,7 +103,9 @@ impl Quotas {
         let mut quotas = Self::in_memory(rules);
         let redis = RedisStore::start(redis, &quotas.tasks, quotas.stop.clone()).await;
         let store: Arc<dyn RateStore> = Arc::new(redis.clone());
-        let leases = Arc::new(Leases::new(Arc::clone(&store), lease, quotas.tasks.clone()));
+        let leases = Arc::new(Leases::new(redis.clone(), lease, quotas.tasks.clone()));
+        let (renewed, stop) = (Arc::clone(&leases), quotas.stop.clone());
+        quotas.tasks.spawn(async move { stop.run_until_cancelled(renewed.renew()).await });
         quotas.shared = Some(Shared { store, redis, leases, on_loss });
         quotas
     }

@@ -17,8 +17,8 @@
 //!
 //! # Owners and bounds
 //!
-//! [`Quotas`] is shared by all sessions and owns every task: the keeper of the connection to Redis, and an order a purse
-//! at most. Buckets in memory: [`memory::MAX_BUCKETS`]; purses, patterns and waits are bounded where they are.
+//! [`Quotas`] is shared by all sessions and owns every task: the keeper of the connection to Redis, the renewal of
+//! leases, and an order a purse at most. Buckets in memory: [`memory::MAX_BUCKETS`]; purses, patterns and waits are bounded where they are.
 
 mod allowance;
 mod counts;

@@ -117,12 +117,7 @@ mod tests {
     }
 
     fn requests(pattern: &str, said: Said) -> Override {
-        Override {
-            pattern: pattern.into(),
-            produced: Said::Nothing,
-            consumed: Said::Nothing,
-            requests: said,
-        }
+        Override { pattern: pattern.into(), produced: Said::Nothing, consumed: Said::Nothing, requests: said }
     }
 
     #[test]

@@ -72,7 +72,12 @@ pub(super) async fn walk_transactions(store: impl AsyncFn() -> Box<dyn RateStore
                 .collect();
             let parts: Vec<_> = named
                 .iter()
-                .map(|((key, name, cost), role)| Spend { key, limit: &limits[*name], cost: *cost, role: *role })
+                .map(|((key, name, cost), role)| Spend {
+                    key,
+                    limit: &limits[*name],
+                    cost: *cost,
+                    role: *role,
+                })
                 .collect();
             if !parts.is_empty() {
                 let verdict = store.transact(&parts).await.unwrap();

@@ -118,7 +118,9 @@ mod tests {
         }
         let error = "rediss://:hunter2@redis.example.org".parse::<RedisUrl>().unwrap_err();
         assert!(error.contains("redis_password_file") && !error.contains("hunter2"), "{error}");
-        for text in ["http://localhost", "redis:", "redis://localhost/x", "localhost:6379", "rediss://r/0?a=b"] {
+        for text in
+            ["http://localhost", "redis:", "redis://localhost/x", "localhost:6379", "rediss://r/0?a=b"]
+        {
             assert!(text.parse::<RedisUrl>().is_err(), "{text}");
         }
     }

@@ -24,6 +24,8 @@
 
 mod endpoint;
 mod script;
+#[cfg(test)]
+mod tests;
 mod tls;
 
 use std::fmt;
@@ -40,10 +42,12 @@ use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use uuid::Uuid;
 
 pub use self::endpoint::{RedisFiles, RedisUrl};
-use self::script::Reply;
+use self::script::{Reply, Scripts};
 use super::key::{Key, Resource, Spender};
+use super::lease::{self, Terms};
 use super::store::{RateStore, StoreAway, Verdict};
 
 /// 75 ms without an answer is no answer: with 25 ms for whatever else has to happen, the policy for a lost Redis is entered within
@@ -112,6 +116,9 @@ pub struct RedisStore {
 /// What the store and its keeper share.
 struct Link {
     options: RedisOptions,
+    scripts: Scripts,
+    /// This broker, as leases are kept under.
+    broker: String,
     /// The connection, and which it is: none while Redis is away.
     current: RwLock<Option<(u64, MultiplexedConnection)>>,
     /// The connection was given up.
@@ -127,8 +134,19 @@ impl RedisStore {
     /// Connects, and goes on trying for as long as `stop` is not cancelled, in a task of `tasks`. Returns once connected, or
     /// after the first attempt has failed: then Redis is away for the time being.
     pub async fn start(options: RedisOptions, tasks: &TaskTracker, stop: CancellationToken) -> Self {
+        Self::start_with(Scripts::default(), options, tasks, stop).await
+    }
+
+    async fn start_with(
+        scripts: Scripts,
+        options: RedisOptions,
+        tasks: &TaskTracker,
+        stop: CancellationToken,
+    ) -> Self {
         let link = Arc::new(Link {
             options,
+            scripts,
+            broker: Uuid::new_v4().to_string(),
             current: RwLock::new(None),
             lost: Notify::new(),
             found: Notify::new(),
@@ -141,6 +159,19 @@ impl RedisStore {
         tasks.spawn(async move { stop.run_until_cancelled(keep(&keeper)).await });
         settled.await;
         Self { link }
+    }
+
+    /// Orders units of a bucket for this broker, and tells what it holds; `back` is what it gives back. The bucket is one of
+    /// leases alone.
+    pub(super) async fn lease(
+        &self,
+        key: &Key,
+        terms: &Terms,
+        back: u128,
+    ) -> Result<lease::Reply, StoreAway> {
+        let Link { scripts, options, broker, .. } = &*self.link;
+        let invocation = script::lease(&scripts.lease, &options.prefix, key, broker, terms, back);
+        self.link.run(invocation, script::leased).await
     }
 
     /// What was counted so far.
@@ -157,8 +188,9 @@ impl RedisStore {
 
 impl RateStore for RedisStore {
     fn transact<'a>(&'a self, parts: &'a [Spend<'a, Key>]) -> BoxFuture<'a, Result<Verdict, StoreAway>> {
-        let invocation = script::transaction(&self.link.options.prefix, parts);
-        Box::pin(async move { Ok(self.link.run(invocation, parts.len()).await?.verdict(parts)) })
+        let invocation = script::transaction(&self.link.scripts.spend, &self.link.options.prefix, parts);
+        let read = |numbers: &[i64]| Reply::read(numbers, parts.len());
+        Box::pin(async move { Ok(self.link.run(invocation, read).await?.verdict(parts)) })
     }
 
     fn refund<'a>(
@@ -167,8 +199,10 @@ impl RateStore for RedisStore {
         limit: &'a Limit,
         cost: u64,
     ) -> BoxFuture<'a, Result<Decision, StoreAway>> {
-        let invocation = script::refund(&self.link.options.prefix, key, limit, cost);
-        Box::pin(async move { Ok(self.link.run(invocation, 1).await?.refunded(limit, cost)) })
+        let invocation =
+            script::refund(&self.link.scripts.spend, &self.link.options.prefix, key, limit, cost);
+        let read = |numbers: &[i64]| Reply::read(numbers, 1);
+        Box::pin(async move { Ok(self.link.run(invocation, read).await?.refunded(limit, cost)) })
     }
 
     fn is_away(&self) -> bool {
@@ -182,9 +216,13 @@ impl Link {
     }
 
     /// Runs the script once. Whatever is no answer takes the connection with it.
-    async fn run(&self, invocation: ScriptInvocation<'_>, keys: usize) -> Result<Reply, StoreAway> {
+    async fn run<T>(
+        &self,
+        invocation: ScriptInvocation<'_>,
+        read: impl FnOnce(&[i64]) -> Option<T>,
+    ) -> Result<T, StoreAway> {
         let (number, mut connection) = self.connection().ok_or(StoreAway)?;
-        let why = match ask(&mut connection, &invocation, keys, self.options.deadline).await {
+        let why = match ask(&mut connection, &invocation, read, self.options.deadline).await {
             Ok(reply) => return Ok(reply),
             Err(why) => why,
         };
@@ -259,12 +297,7 @@ fn still_away(link: &Link, told: &mut bool, why: &str) {
 }
 
 /// Drives a connection until it is given up, and probes it.
-async fn hold(
-    link: &Link,
-    number: u64,
-    mut connection: MultiplexedConnection,
-    driver: Driver,
-) {
+async fn hold(link: &Link, number: u64, mut connection: MultiplexedConnection, driver: Driver) {
     let probes = async {
         loop {
             sleep(PROBE_INTERVAL).await;
@@ -308,19 +341,20 @@ async fn connect(link: &Link) -> Result<(MultiplexedConnection, Driver), String>
 async fn probe(link: &Link, connection: &mut MultiplexedConnection) -> Result<(), String> {
     let key = Key { resource: Resource::Requests, spender: Spender::Identity("".into()) };
     let parts = [Spend { key: &key, limit: &PROBE_LIMIT, cost: 1, role: Role::Spend }];
-    let invocation = script::transaction(&link.options.prefix, &parts);
-    ask(connection, &invocation, 1, link.options.deadline).await.map(drop)
+    let invocation = script::transaction(&link.scripts.spend, &link.options.prefix, &parts);
+    let read = |numbers: &[i64]| Reply::read(numbers, 1);
+    ask(connection, &invocation, read, link.options.deadline).await.map(drop)
 }
 
-async fn ask(
+async fn ask<T>(
     connection: &mut MultiplexedConnection,
     invocation: &ScriptInvocation<'_>,
-    keys: usize,
+    read: impl FnOnce(&[i64]) -> Option<T>,
     deadline: Duration,
-) -> Result<Reply, String> {
+) -> Result<T, String> {
     // By its hash; a server that does not know it says so, has done nothing, and is sent the whole.
     match timeout(deadline, invocation.invoke_async::<Vec<i64>>(connection)).await {
-        Ok(Ok(numbers)) => Reply::read(&numbers, keys).ok_or_else(|| "an answer without sense".to_owned()),
+        Ok(Ok(numbers)) => read(&numbers).ok_or_else(|| "an answer without sense".to_owned()),
         Ok(Err(error)) => Err(error.to_string()),
         Err(_) => Err(format!("no answer within {deadline:?}")),
     }

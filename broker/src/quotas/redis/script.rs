@@ -1,25 +1,58 @@
-//! What goes into the script and what comes out of it. Pure.
+//! What goes into the scripts and what comes out of them. Pure.
 //!
-//! The script decides and stores. It returns what it went by, from which the same [`Tat`] as in memory works out the rest
+//! A script decides and stores. It returns what it went by, from which the same [`Tat`] as in memory works out the rest
 //! of the answer: both count whole femtoseconds, so that they cannot disagree.
 
-use std::sync::LazyLock;
 use std::time::Duration;
 
 use redis::{Script, ScriptInvocation};
 use sealstream_transport::gcra::{Decision, Limit, Role, Spend, Tat};
 
 use crate::quotas::key::Key;
+use crate::quotas::lease::{self, LEASE_TIME, Terms};
 use crate::quotas::store::Verdict;
 
 /// Femtoseconds of a microsecond, which is what the server's clock counts.
 const MICRO: u128 = 1_000_000_000;
 
-static SCRIPT: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("spend.lua")));
+/// Both of them begin with this.
+const CLOCK: &str = include_str!("clock.lua");
+
+/// All that is asked of the server.
+#[derive(Debug)]
+pub(super) struct Scripts {
+    pub(super) spend: Script,
+    pub(super) lease: Script,
+}
+
+impl Default for Scripts {
+    fn default() -> Self {
+        Self::with_clock(CLOCK)
+    }
+}
+
+impl Scripts {
+    fn with_clock(clock: &str) -> Self {
+        let script = |rest: &str| Script::new(&format!("{clock}\n{rest}"));
+        Self { spend: script(include_str!("spend.lua")), lease: script(include_str!("lease.lua")) }
+    }
+
+    /// With the microseconds under a key for the server's clock.
+    #[cfg(test)]
+    pub(super) fn with_clock_under(key: &str) -> Self {
+        let time = "redis.call('TIME')";
+        assert_eq!(CLOCK.matches(time).count(), 1);
+        Self::with_clock(&CLOCK.replace(time, &format!("{{ 0, redis.call('GET', '{key}') or 0 }}")))
+    }
+}
 
 /// A transaction as the script takes it. `prefix` stands before each key.
-pub(super) fn transaction(prefix: &str, parts: &[Spend<'_, Key>]) -> ScriptInvocation<'static> {
-    let mut invocation = SCRIPT.prepare_invoke();
+pub(super) fn transaction<'a>(
+    script: &'a Script,
+    prefix: &str,
+    parts: &[Spend<'_, Key>],
+) -> ScriptInvocation<'a> {
+    let mut invocation = script.prepare_invoke();
     for part in parts {
         let what = match part.role {
             Role::Spend => 0,
@@ -32,20 +65,19 @@ pub(super) fn transaction(prefix: &str, parts: &[Spend<'_, Key>]) -> ScriptInvoc
 }
 
 /// A refund as the script takes it.
-pub(super) fn refund(prefix: &str, key: &Key, limit: &Limit, cost: u64) -> ScriptInvocation<'static> {
-    let mut invocation = SCRIPT.prepare_invoke();
+pub(super) fn refund<'a>(
+    script: &'a Script,
+    prefix: &str,
+    key: &Key,
+    limit: &Limit,
+    cost: u64,
+) -> ScriptInvocation<'a> {
+    let mut invocation = script.prepare_invoke();
     push(&mut invocation, prefix, key, 3, limit, cost);
     invocation
 }
 
-fn push(
-    invocation: &mut ScriptInvocation<'static>,
-    prefix: &str,
-    key: &Key,
-    what: u8,
-    limit: &Limit,
-    cost: u64,
-) {
+fn push(invocation: &mut ScriptInvocation<'_>, prefix: &str, key: &Key, what: u8, limit: &Limit, cost: u64) {
     let burst = limit.burst_offset();
     // What exceeds the burst is denied by however little, and a refund beyond it fills the bucket: the script need not
     // count what its numbers could not hold.
@@ -59,6 +91,40 @@ fn push(
         .arg(cost_low)
         .arg(burst_high)
         .arg(burst_low);
+}
+
+/// An order of a lease as the script takes it: from this broker, which gives back so much.
+pub(super) fn lease<'a>(
+    script: &'a Script,
+    prefix: &str,
+    key: &Key,
+    broker: &str,
+    terms: &Terms,
+    back: u128,
+) -> ScriptInvocation<'a> {
+    let mut invocation = script.prepare_invoke();
+    invocation.key(format!("{prefix}{key}")).arg(broker);
+    for time in [terms.held, back, terms.burst] {
+        let [high, low] = limbs(time);
+        invocation.arg(high).arg(low);
+    }
+    invocation.arg(u64::try_from(LEASE_TIME.as_micros()).expect("a minute"));
+    for amount in &terms.amounts {
+        let [high, low] = limbs(*amount);
+        invocation.arg(high).arg(low);
+    }
+    invocation
+}
+
+/// The answer to an order; `None` if it is none.
+pub(super) fn leased(numbers: &[i64]) -> Option<lease::Reply> {
+    let number = |index: usize| numbers.get(index).and_then(|number| u128::try_from(*number).ok());
+    let reply = lease::Reply {
+        granted: usize::try_from(*numbers.first()?).ok()?,
+        now: number(1)? * MICRO,
+        moment: number(2)? * MICRO + number(3)?,
+    };
+    (numbers.len() == 4).then_some(reply)
 }
 
 fn limbs(femtos: u128) -> [u64; 2] {
@@ -126,12 +192,10 @@ mod tests {
     }
 
     #[test]
-    fn the_longest_burst_and_the_greatest_cost_are_numbers_that_the_script_can_add() {
+    fn whatever_the_script_stores_is_a_number_that_it_can_hold() {
         let limit = Limit::new(1, sealstream_transport::gcra::MAX_REFILL, 1).unwrap();
-        let cost = limit.interval().saturating_mul(u128::from(u64::MAX)).min(limit.burst_offset() + MICRO);
-        // In the year 2096, with a full burst spent already.
+        // In the year 2096. What is allowed is no later than the burst; what is denied is not stored.
         let now = 4_000_000_000 * 1_000_000;
-        let most = now + limbs(limit.burst_offset())[0] + limbs(cost)[0];
-        assert!(most < 1 << 53, "{most}");
+        assert!(now + limbs(limit.burst_offset() + MICRO)[0] < 1 << 53);
     }
 }

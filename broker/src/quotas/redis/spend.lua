@@ -1,7 +1,5 @@
--- One transaction of the Generic Cell Rate Algorithm over KEYS, by this server's clock.
---
--- Times have two limbs, whole microseconds and femtoseconds below one: doubles hold both exactly until 2^53 microseconds, in the
--- year 2255, less the longest burst of 100 years. What is stored of a key is the moment at which its bucket is full.
+-- One transaction of the Generic Cell Rate Algorithm over KEYS. What is stored of a key is the moment at which its bucket is
+-- full.
 --
 -- ARGV, five a key: what to do, the cost (two limbs), the burst (two limbs).
 --   0 spend        decides, and spends if all are allowed
@@ -10,26 +8,10 @@
 --   3 refund       decides nothing; gives back what fits
 -- Returns: 1 if allowed, the clock, and of each key its moment before (two limbs, 0 if unknown).
 
-local MICRO = 1000000000
-
-local time = redis.call('TIME')
-local now = tonumber(time[1]) * 1000000 + tonumber(time[2])
-
-local function add(high, low, more_high, more_low)
-  high, low = high + more_high, low + more_low
-  if low >= MICRO then return high + 1, low - MICRO end
-  return high, low
-end
-
-local function before(high, low, other_high, other_low)
-  return high < other_high or (high == other_high and low < other_low)
-end
-
 -- A bucket that is full again is forgotten: by its expiry, or here.
 local function store(key, high, low)
   if not before(now, 0, high, low) then return redis.call('DEL', key) end
-  local millis = math.floor((high - now) / 1000) + 1
-  redis.call('SET', key, string.format('%.0f %.0f', high, low), 'PX', string.format('%.0f', millis))
+  redis.call('SET', key, string.format('%.0f %.0f', high, low), 'PX', millis_until(high))
 end
 
 local allowed = 1
@@ -63,9 +45,7 @@ if allowed == 1 then
     if part.what == 0 or (part.what == 2 and part.fits) then
       store(key, part.spent_high, part.spent_low)
     elseif part.what == 3 and before(now, 0, part.high, part.low) then
-      local high, low = part.high - part.cost_high, part.low - part.cost_low
-      if low < 0 then high, low = high - 1, low + MICRO end
-      store(key, high, low)
+      store(key, subtract(part.high, part.low, part.cost_high, part.cost_low))
     end
   end
 end

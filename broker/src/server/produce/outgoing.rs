@@ -94,8 +94,12 @@ impl<'a> Outgoing<'a> {
         }
     }
 
-    fn answer(&mut self, settled: Settled) {
+    fn answer(&mut self, mut settled: Settled) {
         let request = settled.request;
+        let spent = std::mem::take(&mut settled.spent);
+        if settled.outcome.as_ref().is_err_and(Refused::is_definite) {
+            self.allowance.refund(spent);
+        }
         let message = match self.judge(&settled) {
             Ok((base_offset, epoch, duplicate)) => {
                 Message::Ack(Ack { request, base_offset, epoch, duplicate })
@@ -124,9 +128,6 @@ impl<'a> Outgoing<'a> {
                 }
             }
             Err(refused) => {
-                if refused.is_definite() {
-                    self.allowance.refund(settled.spent);
-                }
                 let fault = match (refused, self.missing_before(settled)) {
                     (
                         Refused::Commit(CommitError::Refused { refusal: Refusal::UnknownProducer, .. }),
