@@ -322,11 +322,10 @@ impl FromStr for Rate {
         let bad = || format!("`{text}` is not a rate such as 10MiB/s, 600/min or 1000/h, nor 0 for none");
         let (count, period) = match text.split_once('/') {
             None if text.trim() == "0" => ("0", 1),
-            None => return Err(bad()),
             Some((count, "s")) => (count, 1),
             Some((count, "min")) => (count, 60),
             Some((count, "h")) => (count, 3600),
-            Some(_) => return Err(bad()),
+            _ => return Err(bad()),
         };
         let count = count.trim().parse::<Size>().map_err(|_| bad())?.0;
         Ok(Self { count, period: Duration::from_secs(period), text: text.to_owned() })

@@ -8,6 +8,7 @@ mod gated;
 mod harness;
 mod pressure;
 mod produce;
+mod quotas;
 mod sealed;
 mod shutdown;
 mod standing;

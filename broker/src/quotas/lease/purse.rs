@@ -88,19 +88,19 @@ impl Purse {
         self.left += back;
     }
 
-    /// What is to be ordered now, if anything; it then is on order. `wanted` is what could not be covered, 0 if all was.
-    pub(super) fn order(&mut self, limit: &Limit, lease: u64, wanted: u64, now: Instant) -> Option<Order> {
-        let lease = lease.min(limit.burst()).max(1);
+    /// What is to be ordered now, if anything; it then is on order. `full` is a lease, `wanted` what could not be covered, 0 if all was.
+    pub(super) fn order(&mut self, limit: &Limit, full: u64, wanted: u64, now: Instant) -> Option<Order> {
+        let full = full.min(limit.burst()).max(1);
         let wanted = wanted.min(limit.burst());
         let left = self.usable(now);
         let old = self.until.is_some_and(|until| until.saturating_duration_since(now) < LEASE_TIME / 2);
-        let short = left < wanted || left < lease.div_ceil(2);
+        let short = left < wanted || left < full.div_ceil(2);
         if self.ordered || !(short || old) {
             return None;
         }
-        let units = lease.max(wanted) - left.min(lease.max(wanted));
+        let units = full.max(wanted) - left.min(full.max(wanted));
         // Ahead of need, a quarter of a lease is worth the way.
-        let least = if left < wanted { wanted - left } else { lease.div_ceil(4).min(units) };
+        let least = if left < wanted { wanted - left } else { full.div_ceil(4).min(units) };
         let soon = self.not_before(limit, least).is_some_and(|until| now < until);
         if soon && !old {
             return None;
@@ -226,7 +226,7 @@ mod tests {
                 let mut sum = 0;
                 for (to, units) in &self.used[index..] {
                     sum += i128::from(*units);
-                    let femtos = (*to - *from).as_nanos() * 1_000_000;
+                    let femtos = to.saturating_sub(*from).as_nanos() * 1_000_000;
                     let back = i128::try_from(femtos / self.limit.interval()).unwrap();
                     worst = worst.max(sum - back - i128::from(self.limit.burst()));
                 }
@@ -274,7 +274,7 @@ mod tests {
     fn what_a_broker_holds_that_was_killed_comes_back_when_its_time_has_passed() {
         let mut world = World::new(limit(100, 100), 60, 2);
         world.serve(0, 60, Duration::ZERO);
-        let late = LEASE_TIME - Duration::from_millis(1);
+        let late = LEASE_TIME.saturating_sub(Duration::from_millis(1));
         assert!(!world.spend(1, 50, late, true), "40 are left");
         world.purses[0] = Purse::default();
         // The first who looks finds that it is over, and from then on the bucket fills up.

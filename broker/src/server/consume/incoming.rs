@@ -1,6 +1,7 @@
 //! The reading half: the client's frames, and the log.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use sealstream_client::wire::FrameReader;
 use sealstream_protocol::message::consume::{Subscribe, SubscriptionEnded, Unsubscribe};
@@ -22,6 +23,9 @@ use crate::server::writing::Item;
 
 /// 4,096 subscriptions a session: at about 500 bytes each, 2 MiB.
 const MAX_SUBSCRIPTIONS: usize = 4096;
+
+/// 1 s between two looks at a quota that is spent, however long it takes: it may have been raised.
+const PACE_LOOK: Duration = Duration::from_secs(1);
 
 /// A read of the log that is under way.
 type Reading = BoxFuture<'static, (Key, Result<ReadOutcome, ReadError>, Permits)>;
@@ -228,7 +232,7 @@ async fn covered(allowance: &mut Allowance, paced: Option<&Paced>) {
     loop {
         match allowance.consume(paced.bytes) {
             Ok(()) => return,
-            Err(denied) => tokio::time::sleep(denied.retry_after).await,
+            Err(denied) => tokio::time::sleep(denied.retry_after.min(PACE_LOOK)).await,
         }
     }
 }

@@ -152,11 +152,12 @@ async fn a_clock_that_was_set_back_an_hour_empties_a_bucket_and_no_more() {
     let parts = [Spend { key: &key, limit: &limit, cost: 5, role: Role::Spend }];
     set_clock(&store, now).await;
     assert!(store.transact(&parts).await.unwrap().decision.allowed);
-    set_clock(&store, now - super::HOUR).await;
+    let earlier = now.saturating_sub(super::HOUR);
+    set_clock(&store, earlier).await;
     let denied = store.transact(&parts).await.unwrap().decision;
     assert!(!denied.allowed);
     assert_eq!(denied.retry_in, Duration::from_secs(5));
-    set_clock(&store, now - super::HOUR + denied.retry_in).await;
+    set_clock(&store, earlier + denied.retry_in).await;
     // Nothing was stored by the denial: the bucket is as far ahead as it was, and counts as empty once more.
     assert!(!store.transact(&parts).await.unwrap().decision.allowed);
 }
