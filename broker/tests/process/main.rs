@@ -5,6 +5,7 @@
 mod bad_input;
 mod harness;
 mod openssl;
+mod quotas;
 mod reconnect;
 mod restart;
 mod round_trip;

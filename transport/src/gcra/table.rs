@@ -98,8 +98,9 @@ impl<K: Clone + Eq + Hash> Table<K> {
         let mut locked: [_; SHARDS] = array::from_fn(|shard| wanted[shard].then(|| self.lock(shard)));
         let mut answer = Decision::UNLIMITED;
         for part in parts.iter().filter(|part| part.role != Role::SpendOnly) {
-            let tat = held(&mut locked, self.shard_of(part.key)).tat(part.key);
-            answer = answer.stricter(tat.check(part.limit, now, part.cost));
+            let shard = held(&mut locked, self.shard_of(part.key));
+            answer = answer.stricter(shard.tat(part.key).check(part.limit, now, part.cost));
+            shard.forgive(now, part.key, part.limit);
         }
         if !answer.allowed {
             return answer;
@@ -161,8 +162,16 @@ impl<K: Clone + Eq + Hash> Shard<K> {
         let decision = tat.spend(limit, now, cost);
         if decision.allowed {
             self.store(now, key, tat, capacity);
+        } else {
+            self.forgive(now, key, limit);
         }
         decision
+    }
+
+    fn forgive(&mut self, now: Duration, key: &K, limit: &Limit) {
+        if let Some(&position) = self.positions.get(key) {
+            self.entries[position].1.forgive(limit, now);
+        }
     }
 
     fn store(&mut self, now: Duration, key: &K, tat: Tat, capacity: usize) {

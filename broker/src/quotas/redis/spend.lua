@@ -28,7 +28,10 @@ for index, key in ipairs(KEYS) do
   high, low = tonumber(high or 0), tonumber(low or 0)
   -- No bucket is emptier than empty, though the clock was set back or the burst lowered.
   local last_high, last_low = add(now, 0, burst_high, burst_low)
-  if before(last_high, last_low, high, low) then high, low = last_high, last_low end
+  if before(last_high, last_low, high, low) then
+    high, low = last_high, last_low
+    store(key, high, low)
+  end
   part.high, part.low = high, low
   local from_high, from_low = high, low
   if before(high, low, now, 0) then from_high, from_low = now, 0 end
