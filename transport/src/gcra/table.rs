@@ -68,7 +68,9 @@ impl<K: Clone + Eq + Hash> Table<K> {
 
     /// Takes `cost` units from a key, or none of them.
     pub fn spend(&self, now: Duration, key: &K, limit: &Limit, cost: u64) -> Decision {
-        self.lock(self.shard_of(key)).spend(now, key, limit, cost, self.capacity)
+        let mut shard = self.lock(self.shard_of(key));
+        shard.forgive(now, key, limit);
+        shard.spend(now, key, limit, cost, self.capacity)
     }
 
     /// What a spend would answer.
@@ -79,6 +81,7 @@ impl<K: Clone + Eq + Hash> Table<K> {
     /// Gives back `cost` units of an earlier spend. A key of which nothing is known is full: denied.
     pub fn refund(&self, now: Duration, key: &K, limit: &Limit, cost: u64) -> Decision {
         let mut shard = self.lock(self.shard_of(key));
+        shard.forgive(now, key, limit);
         let mut tat = shard.tat(key);
         let decision = tat.refund(limit, now, cost);
         if decision.allowed {
@@ -97,10 +100,12 @@ impl<K: Clone + Eq + Hash> Table<K> {
         // Always in ascending order, so that two transactions cannot wait for each other.
         let mut locked: [_; SHARDS] = array::from_fn(|shard| wanted[shard].then(|| self.lock(shard)));
         let mut answer = Decision::UNLIMITED;
-        for part in parts.iter().filter(|part| part.role != Role::SpendOnly) {
+        for part in parts {
             let shard = held(&mut locked, self.shard_of(part.key));
-            answer = answer.stricter(shard.tat(part.key).check(part.limit, now, part.cost));
             shard.forgive(now, part.key, part.limit);
+            if part.role != Role::SpendOnly {
+                answer = answer.stricter(shard.tat(part.key).check(part.limit, now, part.cost));
+            }
         }
         if !answer.allowed {
             return answer;
@@ -162,8 +167,6 @@ impl<K: Clone + Eq + Hash> Shard<K> {
         let decision = tat.spend(limit, now, cost);
         if decision.allowed {
             self.store(now, key, tat, capacity);
-        } else {
-            self.forgive(now, key, limit);
         }
         decision
     }
