@@ -119,3 +119,22 @@ fn two_brokers_with_one_redis_share_a_quota_and_say_when_it_is_away() {
     first.stop();
     second.stop();
 }
+
+#[test]
+#[ignore = "needs redis-server"]
+fn what_exceeds_a_shared_quota_of_bytes_arrives_whole_and_in_order_all_the_same() {
+    let house = House::new();
+    let (_redis, port) = redis(&house);
+    let config = format!(
+        "[limits]\nframe = \"64KiB\"\n[quotas]\nproduced = \"100KiB/s\"\nproduced_burst = \"64KiB\"\n\
+         consumed = \"100KiB/s\"\nconsumed_burst = \"64KiB\"\nstore = \"redis://127.0.0.1:{port}\"\n"
+    );
+    let broker = serve(&house, &config);
+    house.run(["topic", "create", "events", "--url", &broker.tls()]).ok();
+    let lines: String = (0..20_000).map(|line| format!("line {line}\n")).collect();
+    house.write("lines", &lines);
+    house.run(["produce", "events", "--file", "lines", "--batch-bytes", "8192", "--url", &broker.tls()]).ok();
+    let found = house.run(["consume", "events", "--url", &broker.tls()]).ok();
+    assert!(found == lines, "{} bytes of {}", found.len(), lines.len());
+    broker.stop();
+}

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use proptest::prelude::*;
-use proptest::test_runner::{Config, TestRunner};
+use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use redis::AsyncCommands as _;
 use sealstream_transport::gcra::{Limit, Role, Spend, Table};
 
@@ -49,6 +49,18 @@ async fn the_store_in_redis_decides_every_vector_alike() {
     };
     walk_sequences(&store, advance, Duration::ZERO).await;
     let _: () = connection.del(CLOCK).await.unwrap();
+}
+
+/// Runs as many cases as `SEALSTREAM_ROUNDS` says, from the seed in `SEALSTREAM_SEED`, if there is one. It is printed.
+fn runner() -> TestRunner {
+    let number = |name: &str| std::env::var(name).ok()?.parse::<u64>().ok();
+    let seed = number("SEALSTREAM_SEED").unwrap_or_else(rand::random);
+    println!("SEALSTREAM_SEED={seed}");
+    let cases = number("SEALSTREAM_ROUNDS").and_then(|rounds| u32::try_from(rounds).ok()).unwrap_or(64);
+    let mut bytes = [0; 32];
+    bytes[..8].copy_from_slice(&seed.to_le_bytes());
+    let random = TestRng::from_seed(RngAlgorithm::ChaCha, &bytes);
+    TestRunner::new_with_rng(Config { cases, failure_persistence: None, ..Config::default() }, random)
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -116,7 +128,7 @@ fn random_transactions_and_refunds_are_decided_as_in_memory() {
     let tasks = TaskTracker::new();
     let store = runtime.block_on(clocked(&server, "random:".into(), &tasks));
     let (table, rounds) = (Table::new(1 << 16), AtomicUsize::new(0));
-    let mut runner = TestRunner::new(Config { cases: 64, failure_persistence: None, ..Config::default() });
+    let mut runner = runner();
     let steps = prop::collection::vec(step(), 1..40);
     let ran = runner.run(&steps, |steps| {
         let round = rounds.fetch_add(1, Ordering::Relaxed);
@@ -191,7 +203,7 @@ fn random_orders_of_leases_are_granted_as_the_rules_have_it() {
     let stores: Vec<_> =
         (0..3).map(|_| runtime.block_on(clocked(&server, "leases:".into(), &tasks))).collect();
     let rounds = AtomicUsize::new(0);
-    let mut runner = TestRunner::new(Config { cases: 64, failure_persistence: None, ..Config::default() });
+    let mut runner = runner();
     let advance = prop_oneof![0..3_000_u64, 0..80_000_u64];
     let steps = prop::collection::vec((0..3_usize, 0..40_u64, 0..60_u64, advance), 1..40);
     let ran = runner.run(&steps, |steps| {
