@@ -131,7 +131,7 @@ fn what_exceeds_a_shared_quota_of_bytes_arrives_whole_and_in_order_all_the_same(
     );
     let broker = serve(&house, &config);
     house.run(["topic", "create", "events", "--url", &broker.tls()]).ok();
-    let lines: String = (0..20_000).map(|line| format!("line {line}\n")).collect();
+    let lines = (0..20_000).map(|line| format!("line {line}\n")).collect::<Vec<_>>().concat();
     house.write("lines", &lines);
     house.run(["produce", "events", "--file", "lines", "--batch-bytes", "8192", "--url", &broker.tls()]).ok();
     let found = house.run(["consume", "events", "--url", &broker.tls()]).ok();

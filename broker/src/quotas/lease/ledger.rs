@@ -23,8 +23,9 @@ pub(in crate::quotas) struct Terms {
     pub(in crate::quotas) burst: u128,
     /// What would serve it, the largest first; none if there is only something to be told.
     pub(in crate::quotas) amounts: Vec<u128>,
+    /// What the broker gives back.
+    pub(in crate::quotas) back: u128,
     units: Vec<u64>,
-    interval: u128,
 }
 
 /// What the store answers.
@@ -40,7 +41,7 @@ pub(in crate::quotas) struct Reply {
 
 impl Terms {
     pub(in crate::quotas) fn of(limit: &Limit, order: Order) -> Self {
-        let Order { held, units, least } = order;
+        let Order { held, units, least, back } = order;
         let mut offered = Vec::new();
         if units > 0 {
             let least = least.clamp(1, units);
@@ -52,7 +53,8 @@ impl Terms {
         // No more than a burst is ever held.
         let worth = |units: u64| interval * u128::from(units.min(limit.burst()));
         let amounts = offered.iter().map(|units| worth(*units)).collect();
-        Self { held: worth(held), burst: limit.burst_offset(), amounts, units: offered, interval }
+        let burst = limit.burst_offset();
+        Self { held: worth(held), burst, amounts, back: worth(back), units: offered }
     }
 
     /// The units granted, or how long until there are the fewest.
@@ -65,11 +67,6 @@ impl Terms {
         let wait = (reply.moment + least).saturating_sub(reply.now + self.burst);
         // Rounded up: whoever waits for it has waited long enough.
         (0, Duration::from_nanos(u64::try_from(wait.div_ceil(1_000_000)).unwrap_or(u64::MAX)))
-    }
-
-    /// What so many units are worth.
-    pub(in crate::quotas) fn worth(&self, units: u64) -> u128 {
-        (self.interval * u128::from(units)).min(self.burst)
     }
 }
 
@@ -88,7 +85,7 @@ impl Ledger {
         let now = now.as_nanos() * 1_000_000;
         let last = now + terms.burst;
         let held: u128 = self.held.values().map(|(held, _)| held).sum();
-        let mut moment = self.moment.min(last).max(now + held);
+        let mut moment = self.moment.min(last).max(now + held) - terms.back;
         self.held.retain(|name, (_, until)| *until > now && name != broker);
         let before = moment;
         let index = terms.amounts.iter().position(|amount| moment + amount <= last);

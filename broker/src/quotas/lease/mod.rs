@@ -121,14 +121,15 @@ impl Leases {
         }
     }
 
-    /// Renews what sessions hold, until dropped.
+    /// Renews what sessions hold, and gives back what none uses, until dropped.
     pub(super) async fn renew(self: &Arc<Self>) {
         loop {
             tokio::time::sleep(RENEWAL).await;
             let in_use: Vec<_> =
                 self.purses().by_key.values().filter(|held| held.is_in_use()).cloned().collect();
             for lessee in in_use {
-                self.order(&lessee, &mut lessee.purse.lock(), 0, Instant::now());
+                let order = lessee.purse.lock().renewal(&lessee.limit, self.lease, Instant::now());
+                self.send(&lessee, order);
             }
         }
     }
@@ -138,10 +139,9 @@ impl Leases {
         let held = std::mem::take(&mut self.purses().by_key);
         let giving_back = async {
             for lessee in held.into_values() {
-                let left = lessee.purse.lock().empty(Instant::now());
-                let terms = Terms::of(&lessee.limit, Order { held: 0, units: 0, least: 0 });
-                let back = terms.worth(left);
-                if left > 0 && self.store.lease(&lessee.key, &terms, back).await.is_err() {
+                let back = lessee.purse.lock().empty(Instant::now());
+                let terms = Terms::of(&lessee.limit, Order { held: 0, units: 0, least: 0, back });
+                if back > 0 && self.store.lease(&lessee.key, &terms).await.is_err() {
                     return;
                 }
             }
@@ -152,7 +152,11 @@ impl Leases {
 
     /// Orders what the purse is short of, if it may. The caller holds its lock and does not wait.
     fn order(self: &Arc<Self>, lessee: &Lessee, purse: &mut Purse, wanted: u64, now: Instant) {
-        if let Some(order) = purse.order(&lessee.limit, self.lease, wanted, now) {
+        self.send(lessee, purse.order(&lessee.limit, self.lease, wanted, now));
+    }
+
+    fn send(self: &Arc<Self>, lessee: &Lessee, order: Option<Order>) {
+        if let Some(order) = order {
             let (leases, lessee) = (Arc::clone(self), lessee.clone());
             self.tasks.spawn(async move { serve(&leases.store, &lessee, order).await });
         }
@@ -170,7 +174,7 @@ async fn serve(store: &RedisStore, lessee: &Lessee, order: Order) {
     let mut pending = Unanswered(Some(purse));
     let terms = Terms::of(limit, order);
     let asked = Instant::now();
-    let Ok(reply) = store.lease(key, &terms, 0).await else { return };
+    let Ok(reply) = store.lease(key, &terms).await else { return };
     pending.0 = None;
     let (units, wait) = terms.read(reply);
     purse.lock().answered(order, units, wait, asked, Instant::now());

@@ -161,16 +161,10 @@ impl RedisStore {
         Self { link }
     }
 
-    /// Orders units of a bucket for this broker, and tells what it holds; `back` is what it gives back. The bucket is one of
-    /// leases alone.
-    pub(super) async fn lease(
-        &self,
-        key: &Key,
-        terms: &Terms,
-        back: u128,
-    ) -> Result<lease::Reply, StoreAway> {
+    /// Orders units of a bucket for this broker, and tells what it holds and gives back. The bucket is one of leases alone.
+    pub(super) async fn lease(&self, key: &Key, terms: &Terms) -> Result<lease::Reply, StoreAway> {
         let Link { scripts, options, broker, .. } = &*self.link;
-        let invocation = script::lease(&scripts.lease, &options.prefix, key, broker, terms, back);
+        let invocation = script::lease(&scripts.lease, &options.prefix, key, broker, terms);
         self.link.run(invocation, script::leased).await
     }
 

@@ -93,18 +93,17 @@ fn push(invocation: &mut ScriptInvocation<'_>, prefix: &str, key: &Key, what: u8
         .arg(burst_low);
 }
 
-/// An order of a lease as the script takes it: from this broker, which gives back so much.
+/// An order of a lease as the script takes it, from this broker.
 pub(super) fn lease<'a>(
     script: &'a Script,
     prefix: &str,
     key: &Key,
     broker: &str,
     terms: &Terms,
-    back: u128,
 ) -> ScriptInvocation<'a> {
     let mut invocation = script.prepare_invoke();
     invocation.key(format!("{prefix}{key}")).arg(broker);
-    for time in [terms.held, back, terms.burst] {
+    for time in [terms.held, terms.back, terms.burst] {
         let [high, low] = limbs(time);
         invocation.arg(high).arg(low);
     }

@@ -188,8 +188,8 @@ async fn compare_leases(stores: &[RedisStore], round: usize, steps: &[(usize, u6
     for &(broker, held, units, advance) in steps {
         now += Duration::from_millis(advance);
         set_clock(&stores[0], now).await;
-        let terms = Terms::of(&limit, Order { held, units, least: units / 4 });
-        let redis = stores[broker].lease(&bucket, &terms, 0).await.unwrap();
+        let terms = Terms::of(&limit, Order { held, units, least: units / 4, back: advance % 5 });
+        let redis = stores[broker].lease(&bucket, &terms).await.unwrap();
         assert_eq!(redis, ledger.lease(&format!("{broker}"), &terms, now), "{terms:?}");
     }
 }

@@ -1,14 +1,17 @@
 //! The `[quotas]` section: how much each identity and each address may spend, and where that is counted.
 
-use std::fmt;
+mod rate;
+#[cfg(test)]
+mod tests;
+
 use std::path::PathBuf;
-use std::str::FromStr;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use sealstream_transport::gcra::Limit;
 
+pub use self::rate::Rate;
 use super::{Size, Span};
 use crate::quotas::redis::{DEFAULT_DEADLINE, RedisFiles, RedisOptions, RedisUrl};
 use crate::quotas::{self, MAX_OVERRIDES, Override, Rates, Rules, Said, SharedOptions};
@@ -93,15 +96,6 @@ pub struct IdentityQuota {
     pub requests: Option<Rate>,
     /// How many of them at once.
     pub requests_burst: Option<u64>,
-}
-
-/// So much in a time: `10MiB/s`, `600/min`, `1000/h`; `0` is no limit.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct Rate {
-    count: u64,
-    period: Duration,
-    text: String,
 }
 
 /// Where quotas are counted: `memory`, or the URL of a Redis that brokers share.
@@ -308,50 +302,6 @@ impl Quotas {
     }
 }
 
-impl Rate {
-    /// What comes back in a second, 1 at least.
-    fn a_second(&self) -> u64 {
-        (self.count / self.period.as_secs().max(1)).max(1)
-    }
-}
-
-impl FromStr for Rate {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let bad = || format!("`{text}` is not a rate such as 10MiB/s, 600/min or 1000/h, nor 0 for none");
-        let (count, period) = match text.split_once('/') {
-            None if text.trim() == "0" => ("0", 1),
-            Some((count, "s")) => (count, 1),
-            Some((count, "min")) => (count, 60),
-            Some((count, "h")) => (count, 3600),
-            _ => return Err(bad()),
-        };
-        let count = count.trim().parse::<Size>().map_err(|_| bad())?.0;
-        Ok(Self { count, period: Duration::from_secs(period), text: text.to_owned() })
-    }
-}
-
-impl TryFrom<String> for Rate {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, String> {
-        text.parse()
-    }
-}
-
-impl From<Rate> for String {
-    fn from(rate: Rate) -> Self {
-        rate.text
-    }
-}
-
-impl fmt::Display for Rate {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)
-    }
-}
-
 impl TryFrom<String> for StoreName {
     type Error = String;
 
@@ -406,98 +356,5 @@ pub(super) fn example() -> Quotas {
         redis_key: path(),
         redis_password_file: path(),
         ..Quotas::default()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const FRAME: Size = Size::mib(16);
-
-    fn quotas(text: &str) -> Quotas {
-        toml::from_str(text).unwrap()
-    }
-
-    fn refused(text: &str) -> String {
-        quotas(text).check(FRAME).unwrap_err()
-    }
-
-    #[test]
-    fn without_any_quota_nothing_is_limited() {
-        assert!(Quotas::default().rules(FRAME).unwrap().is_unlimited());
-        assert_eq!(Quotas::default().check(FRAME), Ok(()));
-        assert!(quotas("produced = \"0\"").rules(FRAME).unwrap().is_unlimited());
-    }
-
-    #[test]
-    fn a_rate_has_a_count_and_a_time() {
-        let rules =
-            quotas("requests = \"600/min\"\nrequests_burst = 5\nproduced = \"64MiB/s\"\n").rules(FRAME);
-        let rules = rules.unwrap();
-        assert_eq!(rules.defaults.requests, Some(Limit::new(600, Duration::from_mins(1), 5).unwrap()));
-        assert_eq!(
-            rules.defaults.produced,
-            Some(Limit::new(64 << 20, Duration::from_secs(1), 64 << 20).unwrap())
-        );
-        for text in ["10", "10/day", "/s", "x/s", "-1/s", ""] {
-            assert!(text.parse::<Rate>().unwrap_err().contains("10MiB/s"), "{text}");
-        }
-        assert_eq!("10MiB/s".parse::<Rate>().unwrap().to_string(), "10MiB/s");
-    }
-
-    #[test]
-    fn a_burst_that_nobody_set_lets_a_second_pass_and_the_largest_frame() {
-        let rules = quotas("produced = \"1MiB/s\"\nrequests = \"1000/h\"\n").rules(FRAME).unwrap();
-        assert_eq!(rules.defaults.produced.unwrap().burst(), FRAME.0);
-        assert_eq!(rules.defaults.requests.unwrap().burst(), 1);
-    }
-
-    #[test]
-    fn a_burst_below_the_largest_frame_is_refused_with_the_remedy_wherever_it_stands() {
-        for (text, key) in [
-            ("produced = \"1MiB/s\"\nproduced_burst = \"15MiB\"", "quotas.produced_burst"),
-            ("consumed = \"1MiB/s\"\nconsumed_burst = \"1\"", "quotas.consumed_burst"),
-            ("[address]\nproduced = \"1MiB/s\"\nproduced_burst = \"1MiB\"", "quotas.address.produced_burst"),
-            ("[[identity]]\npattern = \"a*\"\nproduced = \"1MiB/s\"\nproduced_burst = \"1MiB\"", "a*"),
-        ] {
-            let error = refused(text);
-            assert!(
-                error.contains(key) && error.contains("limits.frame") && error.contains("16MiB"),
-                "{error}"
-            );
-        }
-        let lower = quotas("produced = \"1MiB/s\"\nproduced_burst = \"15MiB\"");
-        assert_eq!(lower.check(Size::mib(8)), Ok(()));
-    }
-
-    #[test]
-    fn what_makes_no_sense_is_refused_with_its_key() {
-        for (text, says) in [
-            ("requests_burst = 5", "set quotas.requests as well"),
-            ("[[identity]]\nrequests = \"1/s\"", "pattern \"\""),
-            ("[[identity]]\npattern = \"a*b\"", "followed by *"),
-            ("[[identity]]\npattern = \"a\"\n[[identity]]\npattern = \"a\"", "twice"),
-            ("requests = \"1/h\"\nrequests_burst = 900000000", "quotas.requests"),
-            ("redis_deadline = \"1s\"", "quotas.redis_deadline"),
-            ("redis_ca = \"ca.pem\"", "quotas.store"),
-            ("redis_cert = \"c.pem\"", "go together"),
-            ("store = \"redis://localhost\"\nredis_ca = \"ca.pem\"", "rediss://"),
-        ] {
-            let error = refused(text);
-            assert!(error.contains(says), "{error}");
-        }
-        assert!(toml::from_str::<Quotas>("store = \"redis://192.0.2.1\"").is_err());
-    }
-
-    #[test]
-    fn a_pattern_may_change_the_burst_alone() {
-        let rules = quotas(
-            "requests = \"10/s\"\n[[identity]]\npattern = \"a\"\nrequests_burst = 3\n[[identity]]\npattern = \"b\"\nrequests = \"0\"",
-        );
-        let rules = rules.rules(FRAME).unwrap();
-        assert_eq!(rules.of("a").requests, Some(Limit::new(10, Duration::from_secs(1), 3).unwrap()));
-        assert_eq!(rules.of("b").requests, None);
-        assert_eq!(rules.of("c").requests.unwrap().burst(), 10);
     }
 }
