@@ -5,6 +5,7 @@ pub mod cli;
 pub mod config;
 pub mod devca;
 pub mod log;
+pub mod quotas;
 pub mod server;
 pub mod tls;
 mod topics;

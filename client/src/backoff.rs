@@ -76,18 +76,33 @@ impl Retries {
         Self { policy, delays: Self::delays(&policy), since: None, failures: 0, tried_anew: false }
     }
 
-    /// Counts a failure at `now`: how long to wait before the next attempt, or `None` once the policy's time is up.
+    /// Counts a failure at `now`: how long to wait before the next attempt, or `None` once the policy's time is
+    /// up, or would be before the peer may be asked again.
     /// `hint` is what the peer asked for.
     pub(crate) fn after_failure(&mut self, hint: Option<Duration>, now: Instant) -> Option<Duration> {
         let since = *self.since.get_or_insert(now);
         self.failures = self.failures.saturating_add(1);
         let left = (since + self.policy.retry_for).checked_duration_since(now)?;
+        let delay = self.delay(hint);
+        // The last attempt is made when the time is up, but none sooner than the peer asked for.
+        let asked = hint.unwrap_or_default().min(MAX_HINT);
+        (!left.is_zero() && asked <= left).then(|| delay.min(left))
+    }
+
+    /// The same where something else decides how long to go on: the policy's time is no bound.
+    pub(crate) fn pause(&mut self, hint: Option<Duration>, now: Instant) -> Duration {
+        self.since.get_or_insert(now);
+        self.failures = self.failures.saturating_add(1);
+        self.delay(hint)
+    }
+
+    /// The next wait: no less than what the peer asked for, and what was asked of all is not to the moment the same for all.
+    fn delay(&mut self, hint: Option<Duration>) -> Duration {
         let delay = self.delays.next().unwrap_or(self.policy.max_backoff);
-        let delay = match hint {
+        match hint {
             Some(hint) => delay.max(jittered(hint.min(MAX_HINT))),
             None => delay,
-        };
-        (!left.is_zero()).then(|| delay.min(left))
+        }
     }
 
     /// Something went well: the next failure is the first again.
@@ -168,8 +183,27 @@ mod tests {
         let asked = Duration::from_secs(7);
         let wait = Retries::new(policy).after_failure(Some(asked), now).unwrap();
         assert!(wait >= asked && wait <= asked * 3 / 2, "{wait:?}");
+        let short = RetryPolicy { retry_for: Duration::from_secs(6), ..policy };
+        assert_eq!(Retries::new(short).after_failure(Some(asked), now), None, "no attempt would be in time");
         let wait = Retries::new(policy).after_failure(Some(Duration::MAX), now).unwrap();
         assert!(wait <= MAX_HINT * 3 / 2, "{wait:?}");
+    }
+
+    #[test]
+    fn whoever_may_go_on_for_longer_than_the_policy_still_waits_as_long_as_asked() {
+        let policy = RetryPolicy { retry_for: Duration::from_secs(1), ..RetryPolicy::default() };
+        let mut retries = Retries::new(policy);
+        let asked = Duration::from_secs(8);
+        let mut now = Instant::now();
+        let mut waits = Vec::new();
+        for _ in 0..20 {
+            let wait = retries.pause(Some(asked), now);
+            assert!(wait >= asked && wait <= asked * 3 / 2, "{wait:?}");
+            now += wait;
+            waits.push(wait);
+        }
+        waits.dedup();
+        assert!(waits.len() > 1, "all waits are the same");
     }
 
     #[test]

@@ -32,6 +32,9 @@ pub(super) fn check(args: &ConfigArgs) -> Result<(), Failure> {
     let resolved = resolve(&args.source, [])?;
     let tls = &resolved.config.tls;
     Snapshot::load(&material(&resolved.config, None))?;
+    if let Some(shared) = resolved.config.quotas.shared(&resolved.config.cluster) {
+        shared.redis.check().map_err(Failure::Message)?;
+    }
     if args.json {
         println!("{}", serde_json::json!({ "ok": true }));
     } else {

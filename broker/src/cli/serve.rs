@@ -24,6 +24,7 @@ use crate::config::{Anonymous, Auth, Config, DurabilityName, TransportName};
 use crate::devca::{self, DevCertificate, Made};
 use crate::log::segmented::{SegmentedEngine, SegmentedOptions};
 use crate::log::{Durability, LogEngine};
+use crate::quotas::Quotas;
 use crate::server::{self, Broker, BrokerOptions, RunningBroker, TopicDefaults};
 use crate::tls::{ServedTls, material};
 
@@ -65,12 +66,14 @@ async fn run(source: Configuration, config: Config) -> Result<(), Failure> {
     let development = development(&config)?;
     let admission = Admission::new(config.limits.admission())?;
     let rules = RuleBook::new(config.auth.rules().map_err(Failure::Message)?);
-    let source = tls_source(source, config.data_dir.clone(), admission.clone(), rules.clone());
+    let quotas = Arc::new(quotas(&config).await?);
+    let live = Live { admission: admission.clone(), rules: rules.clone(), quotas: Arc::clone(&quotas) };
+    let source = tls_source(source, config.data_dir.clone(), live);
     let tls = Arc::new(ServedTls::load(source).map_err(Failure::Message)?);
     let transports = Transports::new(&config, &tls.receiver(), admission);
     let listeners = transports.listen(&config).await?;
     let addresses = addresses(&config, &listeners);
-    let broker = Broker::start(options(&config, Arc::clone(&tls), rules), engine, listeners).await?;
+    let broker = Broker::start(options(&config, Arc::clone(&tls), rules, quotas), engine, listeners).await?;
     announce(&config, &addresses, development.as_ref());
 
     let name = tokio::select! {
@@ -108,13 +111,19 @@ async fn obey(signals: &mut Signals, tls: &ServedTls) -> &'static str {
     }
 }
 
-/// What the configuration says about TLS, about whom to let in and about who may do what, read anew each time; of the rest a
+/// What takes over, while the broker runs, what the configuration says besides TLS.
+struct Live {
+    admission: Admission,
+    rules: RuleBook,
+    quotas: Arc<Quotas>,
+}
+
+/// What the configuration says about TLS, about whom to let in, about who may do what and how much of it, read anew each time; of the rest a
 /// change waits for the next start.
 fn tls_source(
     source: Configuration,
     data_dir: PathBuf,
-    admission: Admission,
-    rules: RuleBook,
+    live: Live,
 ) -> impl Fn() -> Result<Sourced, String> + Send + Sync + 'static {
     move || {
         let read = || -> Result<Sourced, Failure> {
@@ -124,23 +133,40 @@ fn tls_source(
             let limits = config.limits.admission();
             limits.validate()?;
             let next = config.auth.rules().map_err(Failure::Message)?;
-            rules.check(&next)?;
+            live.rules.check(&next)?;
+            let quota_rules = config.quotas.rules(config.limits.frame).map_err(Failure::Message)?;
             let fallback = development.as_ref().map(|made| (&*made.cert, &*made.key));
             let material = material(&config, fallback);
             let material = match &source.source.config {
                 Some(file) => material.with_watched(file),
                 None => material,
             };
-            // Only with the material: a reload that is refused for a file changes nobody's permissions.
-            let (admission, rules) = (admission.clone(), rules.clone());
+            // Only with the material: a reload that is refused for a file changes nobody's permissions and quotas.
+            let Live { admission, rules, quotas } = &live;
+            let (admission, rules, quotas) = (admission.clone(), rules.clone(), Arc::clone(quotas));
             Ok(Sourced::along(material, move || {
                 if let Err(error) = admission.set_limits(limits) {
                     tracing::error!(%error, "limits that are valid were refused");
                 }
+                quotas.set_rules(quota_rules);
                 rules.publish(next)
             }))
         };
         read().map_err(|failure| failure.to_string())
+    }
+}
+
+/// The quotas, in the store that the configuration names. Waits until Redis was asked for once.
+async fn quotas(config: &Config) -> Result<Quotas, Failure> {
+    let rules = config.quotas.rules(config.limits.frame).map_err(Failure::Message)?;
+    match config.quotas.shared(&config.cluster) {
+        None => Ok(Quotas::in_memory(rules)),
+        Some(shared) => {
+            // Files at fault are told before anything is served.
+            let redis = shared.redis.clone();
+            tokio::task::spawn_blocking(move || redis.check()).await?.map_err(Failure::Message)?;
+            Ok(Quotas::shared(rules, shared).await)
+        }
     }
 }
 
@@ -230,7 +256,7 @@ fn addresses(config: &Config, listeners: &[Box<dyn Listener>]) -> Vec<(Transport
     names.zip(listeners.iter().map(|listener| listener.local_addr())).collect()
 }
 
-fn options(config: &Config, tls: Arc<ServedTls>, rules: RuleBook) -> BrokerOptions {
+fn options(config: &Config, tls: Arc<ServedTls>, rules: RuleBook, quotas: Arc<Quotas>) -> BrokerOptions {
     let limits = &config.limits;
     // Bounded by the configuration's check to what the protocol can say.
     let bytes = |size: crate::config::Size| u32::try_from(size.0).unwrap_or(u32::MAX);
@@ -264,6 +290,7 @@ fn options(config: &Config, tls: Arc<ServedTls>, rules: RuleBook) -> BrokerOptio
             segment_ms: config.topics.segment_age.millis(),
         },
         tls: Some(tls),
+        quotas,
         ..BrokerOptions::default()
     }
 }

@@ -16,7 +16,7 @@ const PREFIX: &str = "SEALSTREAM_";
 const NOT_KEYS: [&str; 7] = ["URL", "CA", "CERT", "KEY", "TOKEN", "CONFIG", "LOG"];
 
 /// Lists of tables: only a file can hold them.
-const FILE_ONLY: [&str; 2] = ["tls.identity", "auth.rule"];
+const FILE_ONLY: [&str; 3] = ["tls.identity", "auth.rule", "quotas.identity"];
 
 /// A name this near (Jaro–Winkler, 0 to 1) is offered as what was meant.
 const NEAR: f64 = 0.75;
@@ -210,6 +210,7 @@ fn schema() -> BTreeMap<String, Value> {
     let effect = EffectName::Allow;
     let (actions, topics) = (Vec::new(), Vec::new());
     all.auth.rule = vec![AuthRule { identity: String::new(), actions, topics, effect }];
+    all.quotas = super::quotas::example();
     flatten(&Table::try_from(all).expect("the configuration is made of what TOML has"))
 }
 

@@ -5,6 +5,7 @@
 
 mod auth;
 mod layers;
+mod quotas;
 mod tls;
 mod units;
 
@@ -20,6 +21,7 @@ use serde::{Deserialize, Serialize};
 
 pub use auth::{ActionName, Anonymous, Auth, AuthRule, EffectName};
 pub use layers::{ConfigError, Origin, Resolved, keys, load};
+pub use quotas::{AddressQuota, IdentityQuota, OnRedisLoss, Quotas, Rate, StoreName};
 pub use tls::{
     ClientCertificates, CrlExpired, CrlUnknown, ExpiredClients, MAX_IDENTITIES, Paths, Pin, Resumption, Tls,
     TlsIdentity,
@@ -61,6 +63,8 @@ pub struct Config {
     pub log: Log,
     /// Bounds.
     pub limits: Limits,
+    /// How much each identity and address may spend.
+    pub quotas: Quotas,
     /// QUIC.
     pub quic: Quic,
 }
@@ -175,6 +179,7 @@ impl Default for Config {
             topics: Topics::default(),
             log: Log::default(),
             limits: Limits::default(),
+            quotas: Quotas::default(),
             quic: Quic::default(),
         }
     }
@@ -251,6 +256,7 @@ impl Config {
         within("limits.session_window", self.limits.session_window, Size(64 << 10), Size::mib(1024))?;
         within("limits.in_flight", self.limits.in_flight, self.limits.frame, Size::mib(4095))?;
         self.limits.check_handshakes()?;
+        self.quotas.check(self.limits.frame)?;
         for (key, span) in
             [("limits.handshake", self.limits.handshake), ("limits.first_frame", self.limits.first_frame)]
         {

@@ -181,6 +181,7 @@ impl RunningBroker {
             aborted.cancel();
             tasks.wait().await;
         }
+        self.core.options.quotas.close().await;
         self.engine.close().await.map_err(Arc::new)?;
         tracing::info!("the log is sealed");
         Ok(Stopped { in_time })

@@ -10,6 +10,7 @@ use sealstream_protocol::message::admin::{Durability, TlsReloaded, TlsStatus};
 use sealstream_transport::BoxFuture;
 
 use crate::access::RuleBook;
+use crate::quotas::Quotas;
 
 /// 1,024 streams whose Hello is awaited, each with a first frame of at most 64 KiB: 64 MiB.
 pub const MAX_GREETINGS: usize = 1024;
@@ -176,6 +177,9 @@ pub struct BrokerOptions {
     pub retention_interval: Duration,
     /// Answers `ShowTls` and `ReloadTls`; without it they are `Unsupported`.
     pub tls: Option<Arc<dyn TlsControl>>,
+    /// How much each identity and address may produce, consume and ask for; without limits by default. Closed when the broker
+    /// stops.
+    pub quotas: Arc<Quotas>,
 }
 
 impl Default for BrokerOptions {
@@ -203,6 +207,7 @@ impl Default for BrokerOptions {
             max_partitions: MAX_PARTITIONS,
             retention_interval: RETENTION_INTERVAL,
             tls: None,
+            quotas: Arc::default(),
         }
     }
 }

@@ -7,6 +7,7 @@ mod bad_input;
 mod harness;
 mod log;
 mod openssl;
+mod quotas;
 mod reconnect;
 mod restart;
 mod round_trip;

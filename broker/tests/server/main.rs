@@ -9,6 +9,7 @@ mod gated;
 mod harness;
 mod pressure;
 mod produce;
+mod quotas;
 mod sealed;
 mod shutdown;
 mod standing;

@@ -48,7 +48,6 @@ pub(super) struct Cursor {
     /// How often it was sent on since the last record.
     pub(super) hops: u32,
     retries: Retries,
-    max_backoff: Duration,
 }
 
 /// What a Data frame held.
@@ -72,7 +71,6 @@ impl Cursor {
             elsewhere: None,
             hops: 0,
             retries: Retries::new(policy),
-            max_backoff: policy.max_backoff,
         }
     }
 
@@ -230,8 +228,7 @@ impl Cursor {
     }
 
     fn wait(&mut self, hint: Option<Duration>, now: Instant) {
-        let delay = self.retries.after_failure(hint, now).unwrap_or(self.max_backoff);
-        self.resume_at = Some(now + delay);
+        self.resume_at = Some(now + self.retries.pause(hint, now));
     }
 
     /// The offset that was asked for, as far as it was one.

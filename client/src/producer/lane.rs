@@ -77,7 +77,6 @@ pub(super) struct Lane {
     /// Not before this.
     resume_at: Option<Instant>,
     retries: Retries,
-    max_backoff: Duration,
     /// Where the broker says that the partition is.
     elsewhere: Option<String>,
     /// How often it was sent on since the last batch that was stored.
@@ -95,7 +94,6 @@ impl Lane {
             rewind: false,
             resume_at: None,
             retries: Retries::new(policy),
-            max_backoff: policy.max_backoff,
             elsewhere: None,
             hops: 0,
         }
@@ -301,7 +299,7 @@ impl Lane {
 
     fn wait(&mut self, hint: Option<Duration>, now: Instant) {
         // How long to go on is the deadline's matter.
-        let delay = self.retries.after_failure(hint, now).unwrap_or(self.max_backoff);
+        let delay = self.retries.pause(hint, now);
         self.resume_at = self.resume_at.max(Some(now + delay));
     }
 

@@ -6,6 +6,7 @@ use sealstream_client::AdminError;
 use sealstream_client::admin::{Durability, NewTopic, Topic, TopicOptions};
 use sealstream_protocol::message::admin::{TopicDeleted, TopicList};
 use sealstream_protocol::message::{Fault, FaultCode, Message};
+use tokio::time::Instant;
 
 use crate::fake::{Fake, TOPIC};
 
@@ -117,6 +118,40 @@ async fn a_busy_broker_is_asked_again_and_an_owner_elsewhere_too() {
     };
     let (deleted, _peers) = tokio::join!(admin.delete_topic("t"), play);
     assert_eq!(deleted.unwrap(), TOPIC);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_admin_whose_quota_is_spent_asks_again_no_sooner_than_told_on_the_same_session() {
+    let mut fake = Fake::start().await;
+    let admin = fake.client().admin();
+    let asked = Duration::from_secs(4);
+    let play = async {
+        let mut peer = fake.session().await;
+        peer.hear().await;
+        for _ in 0..2 {
+            let spent = Fault::new(FaultCode::QuotaExceeded, "spent").retry_after(asked);
+            peer.say(Message::RequestRefused(spent)).await;
+            let refused = Instant::now();
+            let Message::DeleteTopic(_) = peer.hear().await else { panic!("not DeleteTopic") };
+            let waited = refused.elapsed();
+            assert!(waited >= asked && waited < asked * 2, "after {waited:?}");
+        }
+        peer.say(Message::TopicDeleted(TopicDeleted { id: TOPIC })).await;
+        peer.hear().await;
+        let spent = Fault::new(FaultCode::QuotaExceeded, "spent").retry_after(Duration::from_secs(29));
+        peer.say(Message::RequestRefused(spent)).await;
+        peer
+    };
+    let ask = async {
+        // A refusal is definite, so that even what must not be done twice is asked for again.
+        let deleted = admin.delete_topic("t").await;
+        // Nobody asks sooner than told to: where there is no time for that, the refusal is the answer.
+        (deleted, admin.delete_topic("t").await)
+    };
+    let ((deleted, refused), _peer) = tokio::join!(ask, play);
+    assert_eq!(deleted.unwrap(), TOPIC);
+    assert_eq!(refused.unwrap_err().code(), Some(FaultCode::QuotaExceeded));
+    assert!(!fake.has_stream());
 }
 
 #[tokio::test(start_paused = true)]

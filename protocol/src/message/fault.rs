@@ -98,6 +98,8 @@ pub enum FaultCode {
     /// No such group.
     UnknownGroup = 52,
 
+    /// A quota of the identity or the address is spent: [`Fault::retry_after_ms`] is when it covers this again.
+    QuotaExceeded = 60,
     /// No token of that name.
     UnknownToken = 70,
     /// A token of that name is there already.
@@ -123,7 +125,7 @@ pub struct Fault {
 
 impl FaultCode {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Self; 34] = [
+    pub const ALL: [Self; 35] = [
         Self::Malformed,
         Self::TooLarge,
         Self::UnexpectedFrame,
@@ -156,6 +158,7 @@ impl FaultCode {
         Self::MemberFenced,
         Self::StaleEpoch,
         Self::UnknownGroup,
+        Self::QuotaExceeded,
         Self::UnknownToken,
         Self::TokenExists,
     ];
@@ -173,9 +176,12 @@ impl FaultCode {
     /// The class that a fault of this code has unless its maker knows better.
     pub fn class(self) -> FaultClass {
         match self {
-            Self::Busy | Self::ShuttingDown | Self::OutOfSequence | Self::DiskFull | Self::Idle => {
-                FaultClass::RetryLater
-            }
+            Self::Busy
+            | Self::ShuttingDown
+            | Self::OutOfSequence
+            | Self::DiskFull
+            | Self::Idle
+            | Self::QuotaExceeded => FaultClass::RetryLater,
             Self::NotOwner => FaultClass::RetryElsewhere,
             Self::Internal | Self::Storage | Self::ReadOnly => FaultClass::Broker,
             _ => FaultClass::Caller,
@@ -217,6 +223,7 @@ impl FaultCode {
             Self::MemberFenced => "member-fenced",
             Self::StaleEpoch => "stale-epoch",
             Self::UnknownGroup => "unknown-group",
+            Self::QuotaExceeded => "quota-exceeded",
             Self::UnknownToken => "unknown-token",
             Self::TokenExists => "token-exists",
         }

@@ -62,12 +62,12 @@ impl Limit {
     }
 
     /// What one unit takes, in femtoseconds; never zero.
-    pub(super) const fn interval(&self) -> u128 {
+    pub const fn interval(&self) -> u128 {
         self.interval
     }
 
     /// How far ahead of the clock a TAT may be, in femtoseconds: at most [`MAX_REFILL`].
-    pub(super) fn burst_offset(&self) -> u128 {
+    pub fn burst_offset(&self) -> u128 {
         self.interval * u128::from(self.burst)
     }
 }

@@ -68,7 +68,9 @@ impl<K: Clone + Eq + Hash> Table<K> {
 
     /// Takes `cost` units from a key, or none of them.
     pub fn spend(&self, now: Duration, key: &K, limit: &Limit, cost: u64) -> Decision {
-        self.lock(self.shard_of(key)).spend(now, key, limit, cost, self.capacity)
+        let mut shard = self.lock(self.shard_of(key));
+        shard.forgive(now, key, limit);
+        shard.spend(now, key, limit, cost, self.capacity)
     }
 
     /// What a spend would answer.
@@ -79,6 +81,7 @@ impl<K: Clone + Eq + Hash> Table<K> {
     /// Gives back `cost` units of an earlier spend. A key of which nothing is known is full: denied.
     pub fn refund(&self, now: Duration, key: &K, limit: &Limit, cost: u64) -> Decision {
         let mut shard = self.lock(self.shard_of(key));
+        shard.forgive(now, key, limit);
         let mut tat = shard.tat(key);
         let decision = tat.refund(limit, now, cost);
         if decision.allowed {
@@ -97,9 +100,12 @@ impl<K: Clone + Eq + Hash> Table<K> {
         // Always in ascending order, so that two transactions cannot wait for each other.
         let mut locked: [_; SHARDS] = array::from_fn(|shard| wanted[shard].then(|| self.lock(shard)));
         let mut answer = Decision::UNLIMITED;
-        for part in parts.iter().filter(|part| part.role != Role::SpendOnly) {
-            let tat = held(&mut locked, self.shard_of(part.key)).tat(part.key);
-            answer = answer.stricter(tat.check(part.limit, now, part.cost));
+        for part in parts {
+            let shard = held(&mut locked, self.shard_of(part.key));
+            shard.forgive(now, part.key, part.limit);
+            if part.role != Role::SpendOnly {
+                answer = answer.stricter(shard.tat(part.key).check(part.limit, now, part.cost));
+            }
         }
         if !answer.allowed {
             return answer;
@@ -163,6 +169,12 @@ impl<K: Clone + Eq + Hash> Shard<K> {
             self.store(now, key, tat, capacity);
         }
         decision
+    }
+
+    fn forgive(&mut self, now: Duration, key: &K, limit: &Limit) {
+        if let Some(&position) = self.positions.get(key) {
+            self.entries[position].1.forgive(limit, now);
+        }
     }
 
     fn store(&mut self, now: Duration, key: &K, tat: Tat, capacity: usize) {

@@ -54,13 +54,31 @@ impl Decision {
 }
 
 impl Tat {
+    /// A moment so many femtoseconds after the origin: for stores that keep their state elsewhere.
+    pub const fn from_femtos(femtos: u128) -> Self {
+        Self(femtos)
+    }
+
+    /// The moment, in femtoseconds after the origin.
+    pub const fn femtos(self) -> u128 {
+        self.0
+    }
+
     /// Takes `cost` units, or none of them.
     pub fn spend(&mut self, limit: &Limit, now: Duration, cost: u64) -> Decision {
         let (decision, spent) = self.decide(limit, now, cost);
         if decision.allowed {
             *self = spent;
+        } else {
+            self.forgive(limit, now);
         }
         decision
+    }
+
+    /// Takes back what no burst of this limit can be ahead of the clock: it was raised or lowered since the last spend, or the
+    /// clock was set back. From now on the bucket fills up.
+    pub fn forgive(&mut self, limit: &Limit, now: Duration) {
+        self.0 = self.0.min(femtos(now) + limit.burst_offset());
     }
 
     /// What a spend would answer.
@@ -73,8 +91,9 @@ impl Tat {
         let now = femtos(now);
         // A bucket that has filled up meanwhile takes nothing, and one that takes nothing is not written.
         let back = limit.interval().saturating_mul(u128::from(cost));
-        let refunded = self.0.saturating_sub(back).max(now);
-        let allowed = refunded < self.0;
+        let spent = self.0.min(now + limit.burst_offset());
+        let refunded = spent.saturating_sub(back).max(now);
+        let allowed = refunded < spent;
         if allowed {
             self.0 = refunded;
         }
@@ -92,13 +111,13 @@ impl Tat {
         self.0 <= femtos(now)
     }
 
-    /// Sums saturate: a cost that is too great to be counted exceeds every burst, and is denied.
+    /// Sums saturate: a cost that is too great to be counted exceeds every burst, and is denied. No bucket is emptier than empty.
     fn decide(self, limit: &Limit, now: Duration, cost: u64) -> (Decision, Self) {
         let now = femtos(now);
-        let tat = self.0.max(now);
+        let latest = now + limit.burst_offset();
+        let tat = self.0.clamp(now, latest);
         let cost = limit.interval().saturating_mul(u128::from(cost));
         let spent = tat.saturating_add(cost);
-        let latest = now + limit.burst_offset();
         let decision = match latest.checked_sub(spent) {
             Some(room) => Decision {
                 allowed: true,
@@ -108,8 +127,7 @@ impl Tat {
             },
             None => Decision {
                 allowed: false,
-                // Nothing, where the burst was lowered or the clock set back since the last spend.
-                remaining: units(latest.saturating_sub(tat), limit),
+                remaining: units(latest - tat, limit),
                 retry_in: duration(spent - latest),
                 reset_in: duration(tat - now),
             },
@@ -181,14 +199,19 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_goes_back_and_a_lower_burst_deny_and_do_not_overflow() {
+    fn a_clock_that_goes_back_and_another_limit_leave_a_bucket_that_is_empty_and_no_emptier() {
         let mut tat = Tat::default();
         let now = Duration::from_secs(100);
         assert!(tat.spend(&limit(1, 50), now, 50).allowed);
         let decision = tat.check(&limit(1, 10), now, 0);
-        assert_eq!((decision.allowed, decision.remaining), (false, 0));
-        let decision = tat.refund(&limit(1, 10), Duration::from_secs(1), 1);
         assert_eq!((decision.allowed, decision.remaining), (true, 0));
+        let decision = tat.check(&limit(100, 10), now, 1);
+        assert_eq!((decision.allowed, decision.retry_in), (false, Duration::from_millis(10)));
+        let mut raised = tat;
+        assert!(!raised.spend(&limit(100, 10), now, 1).allowed);
+        assert!(raised.spend(&limit(100, 10), now + decision.retry_in, 1).allowed);
+        let decision = tat.refund(&limit(1, 10), Duration::from_secs(1), 1);
+        assert_eq!((decision.allowed, decision.remaining), (true, 1));
     }
 
     #[test]

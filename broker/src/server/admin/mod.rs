@@ -18,6 +18,7 @@ use super::session::heart::Heart;
 use super::session::{End, LAST_WORDS, Session, shutting_down, side_by_side, unexpected};
 use super::writing::{Item, Outgoing};
 use crate::access::{ALL_TOPICS, Action};
+use crate::quotas::Allowance;
 use crate::topics::TopicError;
 
 /// 16 answers that the client has not taken yet: each of 60 KiB at most, but for lists of topics (330 KB).
@@ -25,11 +26,11 @@ const ANSWERS: usize = 16;
 
 /// Serves requests until the session ends.
 pub(super) async fn serve(session: &mut Session) -> End {
-    let Session { core, reader, writer, heart, standing, rights } = session;
+    let Session { core, reader, writer, heart, standing, rights, allowance } = session;
     let heart = &*heart;
     let (answers, items) = mpsc::channel(ANSWERS);
     let pings = answers.downgrade();
-    let incoming = answer_all(core, heart, rights, reader, answers);
+    let incoming = answer_all(core, heart, rights, allowance, reader, answers);
     let ping = |ping| {
         if let Some(answers) = pings.upgrade() {
             // Full: there is something to be written already, which is as good as a ping.
@@ -44,6 +45,7 @@ async fn answer_all(
     core: &Arc<Core>,
     heart: &Heart,
     rights: &Rights,
+    allowance: &mut Allowance,
     reader: &mut FrameReader,
     answers: mpsc::Sender<Item>,
 ) -> End {
@@ -60,9 +62,12 @@ async fn answer_all(
         let answer = match next {
             Ok(Message::Ping(ping)) => Message::Pong(Pong { nonce: ping.nonce }),
             Ok(Message::Pong(_)) => continue,
-            Ok(request) => match carry_out(core, heart, rights, request).await {
-                Ok(answer) => answer,
-                Err(fault) => return End::Failed(fault),
+            Ok(request) => match heart.while_busy(allowance.request()).await {
+                Ok(()) => match carry_out(core, heart, rights, request).await {
+                    Ok(answer) => answer,
+                    Err(fault) => return End::Failed(fault),
+                },
+                Err(denied) => Message::RequestRefused(denied.into()),
             },
             Err(end) => return end,
         };

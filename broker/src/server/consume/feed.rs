@@ -58,6 +58,11 @@ impl Feed {
         self.keys.contains_key(&id)
     }
 
+    /// The key of the subscription that has this number now.
+    pub(super) fn key_of(&self, id: u32) -> Option<Key> {
+        self.keys.get(&id).copied()
+    }
+
     /// Adds a subscription; its first turn comes after everybody's that is ready.
     pub(super) fn add(&mut self, subscription: Subscription) {
         self.last_key += 1;

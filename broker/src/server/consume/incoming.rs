@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use sealstream_client::wire::FrameReader;
 use sealstream_protocol::message::consume::{Subscribe, SubscriptionEnded, Unsubscribe};
@@ -14,6 +15,7 @@ use super::feed::{Feed, Key};
 use super::subscribe::subscribe;
 use crate::access::Action;
 use crate::log::{ReadError, ReadOutcome};
+use crate::quotas::{Allowance, Resource};
 use crate::server::admission::{self, ByteBudget};
 use crate::server::broker::Core;
 use crate::server::options::CONSUME_FLOOR;
@@ -25,8 +27,19 @@ use crate::server::writing::Item;
 /// 4,096 subscriptions a session: at about 500 bytes each, 2 MiB.
 const MAX_SUBSCRIPTIONS: usize = 4096;
 
+/// 1 s between two looks at a quota that is spent, however long it takes: it may have been raised.
+const PACE_LOOK: Duration = Duration::from_secs(1);
+
 /// A read of the log that is under way.
 type Reading = BoxFuture<'static, (Key, Result<ReadOutcome, ReadError>, Permits)>;
+
+/// Entries that the quota does not cover yet. Its subscription has its place for the next turn already.
+struct Paced {
+    item: Item,
+    bytes: u64,
+    subscription: u32,
+    key: Key,
+}
 
 /// Of the session's window, and of the broker's budget if there was some left.
 type Permits = [Option<admission::Bytes>; 2];
@@ -37,6 +50,8 @@ pub(super) struct Incoming<'a> {
     rights: &'a Rights,
     feed: Feed,
     window: ByteBudget,
+    allowance: &'a mut Allowance,
+    paced: Option<Paced>,
     frames: mpsc::Sender<Item>,
 }
 
@@ -48,22 +63,18 @@ impl<'a> Incoming<'a> {
         core: &'a Core,
         heart: &'a Heart,
         rights: &'a Rights,
+        allowance: &'a mut Allowance,
         frames: mpsc::Sender<Item>,
     ) -> Self {
-        Self {
-            core,
-            heart,
-            rights,
-            feed: Feed::default(),
-            window: ByteBudget::new(core.options.consume_window),
-            frames,
-        }
+        let window = ByteBudget::new(core.options.consume_window);
+        Self { core, heart, rights, feed: Feed::default(), window, allowance, paced: None, frames }
     }
 
     /// Reads until the client ends its side or breaks a rule, or the broker goes.
     pub(super) async fn read(mut self, reader: &mut FrameReader) -> End {
         let mut reading: Option<Reading> = None;
         let mut rules = self.rights.watch();
+        self.allowance.warm(Resource::Consumed).await;
         loop {
             let turn = self.core.options.data_bytes;
             let taken = tokio::select! {
@@ -85,7 +96,12 @@ impl<'a> Incoming<'a> {
                     reading = None;
                     self.deliver(key, outcome, permits).await
                 }
-                window = self.window.take(turn), if reading.is_none() && self.feed.has_turn() => {
+                () = covered(self.allowance, self.paced.as_ref()) => {
+                    self.go_on().await
+                }
+                window = self.window.take(turn),
+                    if reading.is_none() && self.paced.is_none() && self.feed.has_turn() =>
+                {
                     reading = self.start(turn, window);
                     Ok(())
                 }
@@ -212,7 +228,20 @@ impl<'a> Incoming<'a> {
         for permit in permits.iter_mut().flatten() {
             permit.shrink_to(bytes);
         }
-        self.send(Item::Entries { subscription: id, chunks: read.entries, permits }).await
+        let item = Item::Entries { subscription: id, chunks: read.entries, permits };
+        let bytes = u64::from(bytes);
+        if self.allowance.consume(bytes).is_err() {
+            self.paced = Some(Paced { item, bytes, subscription: id, key });
+            return Ok(());
+        }
+        self.send(item).await
+    }
+
+    /// The quota covers what was paced, and has been spent.
+    async fn go_on(&mut self) -> Result<(), Unheard> {
+        let Some(Paced { item, subscription, key, .. }) = self.paced.take() else { return Ok(()) };
+        // Taken off, and perhaps added again under its number: whoever reads it now is not to see the former's entries.
+        if self.feed.key_of(subscription) == Some(key) { self.send(item).await } else { Ok(()) }
     }
 
     async fn end(&mut self, subscription: u32, fault: Option<Fault>) -> Result<(), Unheard> {
@@ -222,6 +251,17 @@ impl<'a> Incoming<'a> {
 
     async fn send(&mut self, item: Item) -> Result<(), Unheard> {
         self.heart.while_busy(self.frames.send(item)).await.map_err(|_| Unheard)
+    }
+}
+
+/// Resolves once the quota covered what is paced, and was spent for it; waits for ever if nothing is. Cancellation safe.
+async fn covered(allowance: &mut Allowance, paced: Option<&Paced>) {
+    let Some(paced) = paced else { return std::future::pending().await };
+    loop {
+        match allowance.consume(paced.bytes) {
+            Ok(()) => return,
+            Err(denied) => tokio::time::sleep(denied.retry_after.min(PACE_LOOK)).await,
+        }
     }
 }
 

@@ -5,6 +5,9 @@
 //! the end moves. What was read holds a part of the session's window and of the broker's budget until the transport has
 //! taken it, so that a client that stops reading costs no more than its window, and nobody else anything: who finds the
 //! budget spent reads by small turns, outside of it.
+//!
+//! A consumer asks for nothing, so that nothing can be refused: one whose quota is spent is *paced*. What was read for it,
+//! one turn and no more, waits with its permits until the quota covers it.
 
 mod feed;
 mod incoming;
@@ -22,7 +25,7 @@ const FRAMES: usize = 64;
 
 /// Serves subscriptions until the session ends.
 pub(super) async fn serve(session: &mut Session) -> End {
-    let Session { core, reader, writer, heart, standing, rights } = session;
+    let Session { core, reader, writer, heart, standing, rights, allowance } = session;
     let heart = &*heart;
     let (frames, items) = mpsc::channel(FRAMES);
     let pings = frames.downgrade();
@@ -32,7 +35,7 @@ pub(super) async fn serve(session: &mut Session) -> End {
             let _ = frames.try_send(Item::Frame(Message::Ping(ping)));
         }
     };
-    let incoming = Incoming::new(core, heart, rights, frames).read(reader);
+    let incoming = Incoming::new(core, heart, rights, allowance, frames).read(reader);
     let outgoing = Outgoing::new(writer, heart).write(items);
     side_by_side(heart, standing, ping, incoming, outgoing, Some(LAST_WORDS)).await
 }

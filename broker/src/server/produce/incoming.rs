@@ -11,11 +11,14 @@ use sealstream_protocol::message::hello::Pong;
 use sealstream_protocol::message::produce::{OpenRefused, OpenTopic, Produce, ProduceRefused, TopicOpened};
 use sealstream_protocol::message::{Fault, FaultCode, Message};
 use tokio::sync::{mpsc, watch};
+use uuid::Uuid;
 
+use super::gaps::Gaps;
 use super::lanes::{Pending, Stage};
 use super::outgoing::Item;
 use crate::access::{Action, Rules};
 use crate::log::{At, Op, PartitionId, Source};
+use crate::quotas::{Allowance, Resource, Spent};
 use crate::server::admission::{self, ByteBudget};
 use crate::server::broker::Core;
 use crate::server::faults;
@@ -45,6 +48,9 @@ pub(super) struct Incoming<'a> {
     rights: &'a Rights,
     /// Says that what was decided of the handles is to be decided again.
     rules: watch::Receiver<Arc<Rules>>,
+    allowance: &'a mut Allowance,
+    /// Batches that the quota did not cover. Those behind them are told so without being charged for it.
+    held_back: Gaps,
     window: ByteBudget,
     handles: HashMap<u32, Handle>,
     answers: mpsc::Sender<Item>,
@@ -67,16 +73,19 @@ impl<'a> Incoming<'a> {
         heart: &'a Heart,
         identity: u64,
         rights: &'a Rights,
+        allowance: &'a mut Allowance,
         window: ByteBudget,
         answers: mpsc::Sender<Item>,
     ) -> Self {
         let source = Source::Producer { identity };
         let rules = rights.watch();
-        Self { core, heart, source, rights, rules, window, handles: HashMap::new(), answers }
+        let (held_back, handles) = (Gaps::default(), HashMap::new());
+        Self { core, heart, source, rights, rules, allowance, held_back, window, handles, answers }
     }
 
     /// Reads until the client ends its side, breaks a rule, or has fallen quiet after it was told that the broker goes.
     pub(super) async fn read(mut self, reader: &mut FrameReader) -> End {
+        self.allowance.warm(Resource::Produced).await;
         loop {
             let message = match self.next(reader).await {
                 Ok(message) => message,
@@ -112,7 +121,11 @@ impl<'a> Incoming<'a> {
 
     async fn open(&mut self, open: OpenTopic) -> Result<(), Unheard> {
         let OpenTopic { handle, name, id } = open;
-        let answer = match self.topic_for(handle, &name, id) {
+        let found = match self.heart.while_busy(self.allowance.request()).await {
+            Ok(()) => self.topic_for(handle, &name, id),
+            Err(denied) => Err(denied.into()),
+        };
+        let answer = match found {
             Ok(topic) => {
                 let opened = TopicOpened { handle, id: topic.id, partitions: topic.partitions };
                 self.handles.insert(handle, Handle { topic, forbidden: None });
@@ -169,16 +182,57 @@ impl<'a> Incoming<'a> {
         };
         // Of a batch that fails validation the header is all there is to say whose sequence now has a gap.
         let sequence = BatchHeader::parse(&batch).ok().map(|header| (header.producer_id, header.sequence));
-        let stage = match forbidden {
+        let (stage, spent) = match self.admit(bytes, &topic, id, sequence, forbidden).await {
+            Ok(spent) => {
+                let stage = match self.validate(batch, &topic, partition).await {
+                    Ok(batch) => self.commit(batch, bytes, &topic, id).await,
+                    Err(fault) => Stage::Refused(fault),
+                };
+                (stage, spent)
+            }
             // In its lane as any other refusal: what comes behind it must not be stored before it.
-            Some(fault) => Stage::Refused(fault),
-            None => match self.validate(batch, &topic, partition).await {
-                Ok(batch) => self.commit(batch, bytes, &topic, id).await,
-                Err(fault) => Stage::Refused(fault),
-            },
+            Err(fault) => (Stage::Refused(fault), Spent::default()),
         };
-        let pending = Pending { request, topic, partition: id, sequence, stage, window: share };
+        let pending = Pending { request, topic, partition: id, sequence, stage, spent, window: share };
         self.send(Item::Batch(Box::new(pending))).await
+    }
+
+    /// Whether a batch may be stored, by the rules and by the quota that it is charged to.
+    async fn admit(
+        &mut self,
+        bytes: u32,
+        topic: &Topic,
+        id: PartitionId,
+        sequence: Option<(Uuid, u64)>,
+        forbidden: Option<Fault>,
+    ) -> Result<Spent, Fault> {
+        match forbidden {
+            Some(fault) => Err(fault),
+            None => self.spend(bytes, topic, id, sequence).await,
+        }
+    }
+
+    /// Charges a batch to the quota, unless it could not be stored for a batch before it that was not covered.
+    async fn spend(
+        &mut self,
+        bytes: u32,
+        topic: &Topic,
+        id: PartitionId,
+        sequence: Option<(Uuid, u64)>,
+    ) -> Result<Spent, Fault> {
+        if let Some((producer, sequence)) = sequence
+            && let Some(missing) = self.held_back.missing(id, producer).filter(|missing| *missing < sequence)
+        {
+            return Err(faults::place(&self.core.topics, topic, id).out_of_sequence(missing));
+        }
+        let spent = self.heart.while_busy(self.allowance.produce(bytes.into())).await;
+        if let Some((producer, sequence)) = sequence {
+            match &spent {
+                Ok(_) => self.held_back.stored(id, producer, sequence),
+                Err(_) => self.held_back.refused(id, producer, sequence),
+            }
+        }
+        Ok(spent?)
     }
 
     fn target(

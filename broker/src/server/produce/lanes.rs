@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use super::outgoing::Item;
 use crate::log::{CommitError, Committed, DurabilityError, Outcome, PartitionId};
+use crate::quotas::Spent;
 use crate::server::admission;
 use crate::topics::Topic;
 
@@ -23,6 +24,8 @@ pub(super) struct Pending {
     /// Its producer and sequence, as far as they can be made out.
     pub(super) sequence: Option<(Uuid, u64)>,
     pub(super) stage: Stage,
+    /// What its quota was charged.
+    pub(super) spent: Spent,
     /// Its part of the session's window.
     pub(super) window: admission::Bytes,
 }
@@ -46,6 +49,7 @@ pub(super) struct Settled {
     pub(super) partition: PartitionId,
     pub(super) sequence: Option<(Uuid, u64)>,
     pub(super) outcome: Result<Outcome, Refused>,
+    pub(super) spent: Spent,
     pub(super) window: admission::Bytes,
 }
 
@@ -60,10 +64,21 @@ pub(super) enum Refused {
     Durability(DurabilityError),
 }
 
+impl Refused {
+    /// Whether the batch is certainly not stored.
+    pub(super) fn is_definite(&self) -> bool {
+        match self {
+            Self::Early(_) => true,
+            Self::Commit(error) => !matches!(error, CommitError::Storage(_)),
+            Self::Durability(_) => false,
+        }
+    }
+}
+
 impl Pending {
     /// Awaits what the log says. The part of the budget is free from then on.
     async fn settle(self) -> Settled {
-        let Self { request, topic, partition, sequence, stage, window } = self;
+        let Self { request, topic, partition, sequence, stage, spent, window } = self;
         let outcome = match stage {
             Stage::Refused(fault) => Err(Refused::Early(fault)),
             Stage::Committing { commit, share } => {
@@ -72,7 +87,7 @@ impl Pending {
                 outcome
             }
         };
-        Settled { request, topic, partition, sequence, outcome, window }
+        Settled { request, topic, partition, sequence, outcome, spent, window }
     }
 }
 

@@ -6,6 +6,9 @@
 //! answer: a client that does not read its answers is read from no further. The part of the broker's budget is given
 //! back as soon as the log is done with the batch, whether or not the client takes the answer.
 //!
+//! A batch that the quota does not cover is refused before it costs anything, and so is whatever follows it in its sequence
+//! until it comes again. What the log refuses is given back to the quota.
+//!
 //! A session that breaks leaves the log its batches: their permits stay taken until it is done with them. A client that is no
 //! longer trusted gets the answers that are known by then, and no others.
 
@@ -30,21 +33,22 @@ const ANSWERS: usize = 256;
 /// Serves batches until the session ends. What the log is not done with by then is to be settled afterwards.
 pub(super) async fn serve(session: &mut Session) -> (End, Unsettled) {
     let identity = session.identity_hash();
-    let Session { core, reader, writer, heart, standing, rights } = session;
+    let Session { core, reader, writer, heart, standing, rights, allowance } = session;
     let heart = &*heart;
     let (answers, mut items) = mpsc::channel(ANSWERS);
     let pings = answers.downgrade();
     let window = ByteBudget::new(core.options.produce_window);
     let mut lanes = Lanes::default();
 
-    let incoming = Incoming::new(core, heart, identity, rights, window, answers).read(reader);
+    let refunds = allowance.clone();
+    let incoming = Incoming::new(core, heart, identity, rights, allowance, window, answers).read(reader);
     let ping = |ping| {
         if let Some(answers) = pings.upgrade() {
             // Full: there is something to be written already, which is as good as a ping.
             let _ = answers.try_send(Item::Frame(Message::Ping(ping), None));
         }
     };
-    let mut outgoing = Outgoing::new(core, writer, heart, &mut lanes);
+    let mut outgoing = Outgoing::new(core, writer, heart, &refunds, &mut lanes);
     // For as long as it takes: what was taken is answered.
     let end = side_by_side(heart, standing, ping, incoming, outgoing.write(&mut items), None).await;
     if let End::Fallen(_) = end {

@@ -9,6 +9,7 @@ use tokio::sync::mpsc;
 use super::gaps::Gaps;
 use super::lanes::{Lanes, Pending, Refused, Settled};
 use crate::log::{CommitError, Outcome, Refusal};
+use crate::quotas::Allowance;
 use crate::server::admission;
 use crate::server::broker::Core;
 use crate::server::faults;
@@ -27,6 +28,8 @@ pub(super) struct Outgoing<'a> {
     core: &'a Core,
     writer: &'a mut FrameWriter,
     heart: &'a Heart,
+    /// Takes back what was spent for batches that are not stored.
+    allowance: &'a Allowance,
     lanes: &'a mut Lanes,
     gaps: Gaps,
     /// Parts of the window whose answers the transport has not taken yet.
@@ -38,9 +41,10 @@ impl<'a> Outgoing<'a> {
         core: &'a Core,
         writer: &'a mut FrameWriter,
         heart: &'a Heart,
+        allowance: &'a Allowance,
         lanes: &'a mut Lanes,
     ) -> Self {
-        Self { core, writer, heart, lanes, gaps: Gaps::default(), unwritten: Vec::new() }
+        Self { core, writer, heart, allowance, lanes, gaps: Gaps::default(), unwritten: Vec::new() }
     }
 
     /// Writes answers until nothing more comes in and every batch is answered.
@@ -90,8 +94,12 @@ impl<'a> Outgoing<'a> {
         }
     }
 
-    fn answer(&mut self, settled: Settled) {
+    fn answer(&mut self, mut settled: Settled) {
         let request = settled.request;
+        let spent = std::mem::take(&mut settled.spent);
+        if settled.outcome.as_ref().is_err_and(Refused::is_definite) {
+            self.allowance.refund(spent);
+        }
         let message = match self.judge(&settled) {
             Ok((base_offset, epoch, duplicate)) => {
                 Message::Ack(Ack { request, base_offset, epoch, duplicate })

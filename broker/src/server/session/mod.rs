@@ -26,6 +26,7 @@ use super::rights::Rights;
 use super::standing::Standing;
 use super::{admin, consume, produce};
 use crate::access::Badge;
+use crate::quotas::Allowance;
 
 /// 5 s: how long what was under way when a session ended may take.
 pub(super) const LAST_WORDS: Duration = Duration::from_secs(5);
@@ -63,6 +64,8 @@ pub(crate) struct Session {
     pub(crate) heart: Heart,
     pub(crate) standing: Standing,
     pub(crate) rights: Rights,
+    /// What its client may spend: a session of any kind asks it before it carries out a request.
+    pub(crate) allowance: Allowance,
 }
 
 impl Session {
@@ -105,9 +108,10 @@ async fn converse(core: Arc<Core>, stream: Stream, local: SocketAddr, standing: 
     let Identified { identity, badge } = who;
     let token = badge.as_ref().map(Badge::name);
     tracing::debug!(kind = ?hello.session, client = hello.client, %identity, token, "session opened");
+    let allowance = core.options.quotas.allowance(&identity, peer.remote_addr.ip());
     let rights = Rights::new(Arc::clone(&core.access), identity, peer.remote_addr);
     let standing = standing.with(badge);
-    let mut session = Session { core, reader, writer, heart, standing, rights };
+    let mut session = Session { core, reader, writer, heart, standing, rights, allowance };
     let (end, unsettled) = match hello.session {
         SessionKind::Admin => (Box::pin(admin::serve(&mut session)).await, None),
         SessionKind::Consume => (Box::pin(consume::serve(&mut session)).await, None),

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use sealstream_client::producer::OpenProducerError;
-use sealstream_client::{DeliveryError, Record, SendError};
+use sealstream_client::{DeliveryError, Record, RetryPolicy, SendError};
 use sealstream_protocol::message::produce::{Ack, OpenRefused};
 use sealstream_protocol::message::{Fault, FaultCode, Message};
 use tokio::time::{Instant, timeout};
@@ -72,6 +72,40 @@ async fn a_busy_broker_gets_the_batch_and_all_behind_it_again_in_order_when_it_a
         assert_eq!((number(&again), values(&again)), (number(first), values(first)));
         assert!(again.request > batches[2].request, "a request of its own");
         peer.ack(again.request, offset).await;
+    }
+    producer.flush().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_producer_whose_quota_is_spent_waits_as_long_as_told_however_often_and_loses_nothing() {
+    let mut fake = Fake::start().await;
+    // Less than the broker asks for: how long batches wait is their deadline's matter.
+    let policy = RetryPolicy { retry_for: Duration::from_secs(1), ..RetryPolicy::default() };
+    let client = fake.builder().retry(policy).build().unwrap();
+    let (producer, mut peer) = open_with(&mut fake, &client, 1, |builder| builder.batch_records(1)).await;
+    for value in ["a", "b"] {
+        let _delivery = producer.send(Record::new(value)).await.unwrap();
+    }
+    let asked = Duration::from_secs(8);
+    let mut waits = Vec::new();
+    let mut batches = [peer.batch().await, peer.batch().await];
+    for _ in 0..6 {
+        peer.refuse(batches[0].request, fault(FaultCode::QuotaExceeded).retry_after(asked)).await;
+        peer.refuse(batches[1].request, fault(FaultCode::OutOfSequence).offset(0)).await;
+        let refused = Instant::now();
+        let again = [peer.batch().await, peer.batch().await];
+        let waited = refused.elapsed();
+        assert!(waited >= asked && waited < asked * 2, "after {waited:?}");
+        for (batch, before) in again.iter().zip(&batches) {
+            assert_eq!((number(batch), values(batch)), (number(before), values(before)));
+        }
+        waits.push(waited.as_millis());
+        batches = again;
+    }
+    waits.dedup();
+    assert!(waits.len() > 1, "jitter: {waits:?}");
+    for (offset, batch) in (0..).zip(&batches) {
+        peer.ack(batch.request, offset).await;
     }
     producer.flush().await.unwrap();
 }
