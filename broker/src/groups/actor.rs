@@ -259,7 +259,7 @@ impl Actor {
                 let _ = reply.send(self.carry_out(before, change).await);
             }
             Command::Commit { member, stream, reports, reply } => {
-                self.commit((member, stream), &reports, reply)
+                self.commit((member, stream), &reports, reply);
             }
             Command::Leave { member, stream, reply } => {
                 let _ = reply.send(self.leave(member, stream).await);
