@@ -4,6 +4,7 @@ pub mod access;
 pub mod cli;
 pub mod config;
 pub mod devca;
+mod groups;
 pub mod log;
 pub mod quotas;
 pub mod server;

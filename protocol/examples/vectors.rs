@@ -7,6 +7,8 @@
 mod access;
 #[path = "../tests/page/bad.rs"]
 mod bad;
+#[path = "../tests/page/groups.rs"]
+mod groups;
 #[path = "../tests/page/json.rs"]
 mod json;
 #[path = "../tests/page/layout.rs"]

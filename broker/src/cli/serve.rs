@@ -289,6 +289,7 @@ fn options(config: &Config, tls: Arc<ServedTls>, rules: RuleBook, quotas: Arc<Qu
             segment_bytes: 0,
             segment_ms: config.topics.segment_age.millis(),
         },
+        groups: config.groups.options(),
         tls: Some(tls),
         quotas,
         ..BrokerOptions::default()

@@ -4,6 +4,7 @@
 //! errors that name the nearest known one; [`load`] says which layer a bad value came from.
 
 mod auth;
+mod groups;
 mod layers;
 mod quotas;
 mod tls;
@@ -20,6 +21,7 @@ use sealstream_transport::gcra::Limit;
 use serde::{Deserialize, Serialize};
 
 pub use auth::{ActionName, Anonymous, Auth, AuthRule, EffectName};
+pub use groups::Groups;
 pub use layers::{ConfigError, Origin, Resolved, keys, load};
 pub use quotas::{AddressQuota, IdentityQuota, OnRedisLoss, Quotas, Rate, StoreName};
 pub use tls::{
@@ -59,6 +61,8 @@ pub struct Config {
     pub auth: Auth,
     /// What a topic is made with where its creator does not say.
     pub topics: Topics,
+    /// Consumer groups.
+    pub groups: Groups,
     /// The log.
     pub log: Log,
     /// Bounds.
@@ -177,6 +181,7 @@ impl Default for Config {
             tls: Tls::default(),
             auth: Auth::default(),
             topics: Topics::default(),
+            groups: Groups::default(),
             log: Log::default(),
             limits: Limits::default(),
             quotas: Quotas::default(),
@@ -266,6 +271,7 @@ impl Config {
         if self.listen.is_empty() || self.transports.is_empty() {
             return Err("listen and transports must name at least one address and one transport".into());
         }
+        self.groups.check()?;
         self.tls.check()?;
         self.auth.rules()?;
         if let (None, Some(addr)) = (&self.tls.cert, self.listen.iter().find(|a| !a.ip().is_loopback())) {

@@ -15,6 +15,7 @@ use super::accept;
 use super::admission::{ByteBudget, Places};
 use super::options::{BrokerOptions, InvalidOption};
 use crate::access::{Access, LoadTokensError};
+use crate::groups::{Groups, Lives, LoadGroupsError, Rules};
 use crate::log::clock::{Clock, SystemClock};
 use crate::log::{LogEngine, OpenShardError};
 use crate::topics::{LoadTopicsError, Shards, TopicRules, Topics, housekeeping};
@@ -28,6 +29,7 @@ pub(crate) struct Core {
     pub(crate) options: BrokerOptions,
     pub(crate) topics: Arc<Topics>,
     pub(crate) access: Arc<Access>,
+    pub(crate) groups: Groups,
     /// Random, new at every start.
     pub(crate) incarnation: Uuid,
     /// Streams whose Hello is awaited.
@@ -63,6 +65,9 @@ pub enum StartError {
     /// The tokens could not be read.
     #[error(transparent)]
     Tokens(#[from] LoadTokensError),
+    /// The consumer groups could not be read.
+    #[error(transparent)]
+    Groups(#[from] LoadGroupsError),
 }
 
 /// The broker, before it runs.
@@ -92,19 +97,29 @@ impl Broker {
         let shards = Shards::open(&*engine).await?;
         let metadata = Arc::clone(shards.metadata());
         let access = Arc::new(Access::load(options.rules.clone(), metadata, Arc::clone(&clock))?);
-        let topics = Arc::new(Topics::load(shards, TopicRules::of(&options), clock).await?);
+        let topics = Arc::new(Topics::load(shards, TopicRules::of(&options), Arc::clone(&clock)).await?);
+        let lives = Lives::default();
+        let groups = Groups::load(
+            Arc::clone(&topics),
+            Rules::of(&options.groups),
+            clock,
+            lives.clone(),
+            options.retention_interval,
+        )?;
+        let Lives { tasks, draining, aborted } = lives;
         let core = Arc::new(Core {
             topics: Arc::clone(&topics),
             access: Arc::clone(&access),
+            groups,
             greetings: Places::new(options.max_greetings),
             decompressions: Places::new(MAX_DECOMPRESSIONS),
             sessions: Places::new(options.max_sessions),
             produce_budget: ByteBudget::new(options.produce_budget),
             consume_budget: ByteBudget::new(options.consume_budget),
             incarnation: Uuid::new_v4(),
-            tasks: TaskTracker::new(),
-            draining: CancellationToken::new(),
-            aborted: CancellationToken::new(),
+            tasks,
+            draining,
+            aborted,
             options,
         });
         let house = housekeeping::keep_house(topics, core.options.retention_interval, core.draining.clone());

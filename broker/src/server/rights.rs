@@ -58,6 +58,11 @@ impl Rights {
         &self.identity
     }
 
+    /// Where the client comes from.
+    pub(crate) fn remote(&self) -> SocketAddr {
+        self.remote
+    }
+
     /// Where all of this is decided.
     pub(crate) fn access(&self) -> &Arc<Access> {
         &self.access

@@ -273,4 +273,8 @@ impl Shard for PlantedShard {
     fn committed_offset(&self, group: &str, partition: PartitionId) -> Option<(u64, u32)> {
         self.inner.committed_offset(group, partition)
     }
+
+    fn committed_offsets(&self, group: &str) -> Vec<(PartitionId, (u64, u32))> {
+        self.inner.committed_offsets(group)
+    }
 }

@@ -6,6 +6,7 @@ mod bad_input;
 mod consume;
 mod files;
 mod gated;
+mod groups;
 mod harness;
 mod pressure;
 mod produce;

@@ -1,7 +1,8 @@
-//! Topics, tokens, and what certificates the broker serves: one request, one answer.
+//! Topics, consumer groups, tokens, and what certificates the broker serves: one request, one answer.
 
 mod access;
 mod error;
+mod groups;
 mod session;
 
 use std::sync::Arc;
@@ -11,13 +12,15 @@ pub use access::NewToken;
 pub use error::AdminError;
 use sealstream_protocol::message::Message;
 pub use sealstream_protocol::message::admin::{
-    AccessChecked, AccessRule, Action, Certificate, Durability, Effect, Partition, ReloadOutcome,
-    RevocationList, Staple, TlsReload, TlsReloaded, TlsStatus, Token, TokenCreated, Topic, TopicDescription,
-    TopicList, TopicOptions, TrustInClients,
+    AccessChecked, AccessRule, Action, Certificate, Durability, Effect, GroupDescription, GroupList,
+    GroupMember, GroupPartition, GroupSummary, Owner, Partition, ReloadOutcome, RevocationList, SoughtOffset,
+    Staple, TlsReload, TlsReloaded, TlsStatus, Token, TokenCreated, Topic, TopicDescription, TopicList,
+    TopicOptions, TrustInClients,
 };
 use sealstream_protocol::message::admin::{
     AlterTopic, CreateTopic, DeleteTopic, DescribeTopic, ListTopics, ReloadTls, ShowTls,
 };
+pub use sealstream_protocol::message::consume::Position;
 use uuid::Uuid;
 
 use crate::connection::Connections;

@@ -97,6 +97,10 @@ pub enum FaultCode {
     StaleEpoch = 51,
     /// No such group.
     UnknownGroup = 52,
+    /// The offset is below what the group has committed, which is [`Fault::offset`].
+    CommitBehind = 53,
+    /// Members have what the request would take from them.
+    GroupInUse = 54,
 
     /// A quota of the identity or the address is spent: [`Fault::retry_after_ms`] is when it covers this again.
     QuotaExceeded = 60,
@@ -125,7 +129,7 @@ pub struct Fault {
 
 impl FaultCode {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Self; 35] = [
+    pub const ALL: [Self; 37] = [
         Self::Malformed,
         Self::TooLarge,
         Self::UnexpectedFrame,
@@ -158,6 +162,8 @@ impl FaultCode {
         Self::MemberFenced,
         Self::StaleEpoch,
         Self::UnknownGroup,
+        Self::CommitBehind,
+        Self::GroupInUse,
         Self::QuotaExceeded,
         Self::UnknownToken,
         Self::TokenExists,
@@ -223,6 +229,8 @@ impl FaultCode {
             Self::MemberFenced => "member-fenced",
             Self::StaleEpoch => "stale-epoch",
             Self::UnknownGroup => "unknown-group",
+            Self::CommitBehind => "commit-behind",
+            Self::GroupInUse => "group-in-use",
             Self::QuotaExceeded => "quota-exceeded",
             Self::UnknownToken => "unknown-token",
             Self::TokenExists => "token-exists",

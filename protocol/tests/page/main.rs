@@ -3,6 +3,7 @@
 
 mod access;
 mod bad;
+mod groups;
 mod json;
 mod layout;
 mod reading;

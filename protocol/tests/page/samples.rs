@@ -11,10 +11,6 @@ use sealstream_protocol::message::admin::{
 use sealstream_protocol::message::consume::{
     Data, Membership, Position, Subscribe, Subscribed, SubscriptionEnded, Unsubscribe,
 };
-use sealstream_protocol::message::group::{
-    Assign, Assignment, Commit, Committed, Heartbeat, JoinGroup, Joined, LeaveGroup, Left, Progress,
-    Released, Revoke, TopicPartition,
-};
 use sealstream_protocol::message::hello::{Hello, Ping, Pong, Secret, SessionKind, Welcome};
 use sealstream_protocol::message::produce::{
     Ack, OpenRefused, OpenTopic, Produce, ProduceRefused, TopicOpened,
@@ -22,8 +18,8 @@ use sealstream_protocol::message::produce::{
 use sealstream_protocol::message::{Fault, FaultClass, FaultCode, Message};
 use uuid::{Uuid, uuid};
 
-const TOPIC: Uuid = uuid!("6f1b0c2e-5d4a-4b7e-9c3d-2a1f0e9d8c7b");
-const MEMBER: Uuid = uuid!("0a1b2c3d-4e5f-4071-8293-a4b5c6d7e8f9");
+pub(crate) const TOPIC: Uuid = uuid!("6f1b0c2e-5d4a-4b7e-9c3d-2a1f0e9d8c7b");
+pub(crate) const MEMBER: Uuid = uuid!("0a1b2c3d-4e5f-4071-8293-a4b5c6d7e8f9");
 pub(crate) const PRODUCER: Uuid = uuid!("c0ffee00-1234-4abc-8def-0123456789ab");
 const INCARNATION: Uuid = uuid!("11223344-5566-4778-899a-abbccddeeff0");
 
@@ -34,11 +30,12 @@ pub(crate) const TIME: i64 = 1_735_689_600_000;
 pub(crate) fn messages() -> Vec<(&'static str, Message)> {
     let mut all = session();
     all.extend(administration());
+    all.extend(crate::groups::administration());
     all.extend(crate::tls::messages());
     all.extend(crate::access::messages());
     all.extend(production());
     all.extend(consumption());
-    all.extend(groups());
+    all.extend(crate::groups::membership());
     all
 }
 
@@ -230,34 +227,6 @@ fn consumption() -> Vec<(&'static str, Message)> {
             "data-of-two-entries",
             Message::Data(Data { subscription: 1, entries: [first.1, second.1].concat().into() }),
         ),
-    ]
-}
-
-fn groups() -> Vec<(&'static str, Message)> {
-    let at = |partition| TopicPartition { topic: TOPIC, partition };
-    let progress = vec![
-        Progress { at: at(0), epoch: 8, offset: 1002, log_epoch: 3 },
-        Progress { at: at(5), epoch: 2, offset: 0, log_epoch: 0 },
-    ];
-    let assignments = vec![
-        Assignment { name: "orders".into(), at: at(0), epoch: 8, committed: Some((1002, 3)) },
-        Assignment { name: "orders".into(), at: at(5), epoch: 2, committed: None },
-    ];
-    let stale = Fault::new(FaultCode::StaleEpoch, "orders/5 has moved on: its epoch is 3");
-    let topics = vec!["orders".into(), "payments".into()];
-    vec![
-        ("join-group", Message::JoinGroup(JoinGroup { group: "billing".into(), member: MEMBER, topics })),
-        ("joined", Message::Joined(Joined { heartbeat_ms: 3000, grace_ms: 10_000 })),
-        ("heartbeat", Message::Heartbeat(Heartbeat { progress: progress.clone() })),
-        ("heartbeat-without-partitions", Message::Heartbeat(Heartbeat { progress: vec![] })),
-        ("assign", Message::Assign(Assign { assignments })),
-        ("revoke", Message::Revoke(Revoke { deadline_ms: 10_000, partitions: vec![(at(0), 8), (at(5), 2)] })),
-        ("released", Message::Released(Released { progress: progress.clone() })),
-        ("commit", Message::Commit(Commit { request: 4, progress })),
-        ("committed", Message::Committed(Committed { request: 4, refused: vec![] })),
-        ("committed-in-part", Message::Committed(Committed { request: 5, refused: vec![(at(5), stale)] })),
-        ("leave-group", Message::LeaveGroup(LeaveGroup {})),
-        ("left", Message::Left(Left {})),
     ]
 }
 

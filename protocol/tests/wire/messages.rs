@@ -4,14 +4,14 @@ use bytes::Bytes;
 use proptest::collection::vec;
 use proptest::option::of;
 use proptest::prelude::*;
-use sealstream_protocol::message::{Fault, FaultClass, Message, admin, consume, group, hello, produce};
+use sealstream_protocol::message::{Fault, FaultClass, Message, admin, consume, hello, produce};
 use uuid::Uuid;
 
-fn text() -> impl Strategy<Value = String> {
+pub(crate) fn text() -> impl Strategy<Value = String> {
     ".{0,12}"
 }
 
-fn uuid() -> impl Strategy<Value = Uuid> {
+pub(crate) fn uuid() -> impl Strategy<Value = Uuid> {
     any::<u128>().prop_map(Uuid::from_u128)
 }
 
@@ -19,7 +19,7 @@ fn payload() -> impl Strategy<Value = Bytes> {
     vec(any::<u8>(), 0..100).prop_map(Bytes::from)
 }
 
-fn fault() -> impl Strategy<Value = Fault> {
+pub(crate) fn fault() -> impl Strategy<Value = Fault> {
     let class = prop_oneof![
         Just(FaultClass::Caller),
         Just(FaultClass::RetryLater),
@@ -223,21 +223,6 @@ fn access() -> impl Strategy<Value = Message> {
     ]
 }
 
-fn place() -> impl Strategy<Value = group::TopicPartition> {
-    (uuid(), any::<u32>()).prop_map(|(topic, partition)| group::TopicPartition { topic, partition })
-}
-
-fn progress() -> impl Strategy<Value = Vec<group::Progress>> {
-    let one = (place(), any::<u32>(), any::<u64>(), any::<u32>())
-        .prop_map(|(at, epoch, offset, log_epoch)| group::Progress { at, epoch, offset, log_epoch });
-    vec(one, 0..4)
-}
-
-fn assignment() -> impl Strategy<Value = group::Assignment> {
-    (text(), place(), any::<u32>(), of(any::<(u64, u32)>()))
-        .prop_map(|(name, at, epoch, committed)| group::Assignment { name, at, epoch, committed })
-}
-
 fn session() -> impl Strategy<Value = Message> {
     let kind = prop_oneof![
         Just(hello::SessionKind::Admin),
@@ -337,7 +322,7 @@ fn production() -> impl Strategy<Value = Message> {
     ]
 }
 
-fn position() -> impl Strategy<Value = consume::Position> {
+pub(crate) fn position() -> impl Strategy<Value = consume::Position> {
     prop_oneof![
         Just(consume::Position::Beginning),
         Just(consume::Position::End),
@@ -372,37 +357,16 @@ fn consumption() -> impl Strategy<Value = Message> {
     ]
 }
 
-fn membership() -> impl Strategy<Value = Message> {
-    prop_oneof![
-        (text(), uuid(), vec(text(), 0..3)).prop_map(|(group, member, topics)| Message::JoinGroup(
-            group::JoinGroup { group, member, topics }
-        )),
-        any::<(u32, u32)>()
-            .prop_map(|(heartbeat_ms, grace_ms)| Message::Joined(group::Joined { heartbeat_ms, grace_ms })),
-        progress().prop_map(|progress| Message::Heartbeat(group::Heartbeat { progress })),
-        vec(assignment(), 0..3).prop_map(|assignments| Message::Assign(group::Assign { assignments })),
-        (any::<u32>(), vec((place(), any::<u32>()), 0..3)).prop_map(|(deadline_ms, partitions)| {
-            Message::Revoke(group::Revoke { deadline_ms, partitions })
-        }),
-        progress().prop_map(|progress| Message::Released(group::Released { progress })),
-        (any::<u64>(), progress())
-            .prop_map(|(request, progress)| Message::Commit(group::Commit { request, progress })),
-        (any::<u64>(), vec((place(), fault()), 0..3))
-            .prop_map(|(request, refused)| { Message::Committed(group::Committed { request, refused }) }),
-        Just(Message::LeaveGroup(group::LeaveGroup {})),
-        Just(Message::Left(group::Left {})),
-    ]
-}
-
 /// Any of them. In boxes: all of their values in one place are more than the stack of a test's thread takes.
 pub(crate) fn message() -> impl Strategy<Value = Message> {
     prop_oneof![
         session().boxed(),
         administration().boxed(),
+        crate::groups::administration().boxed(),
         tls().boxed(),
         access().boxed(),
         production().boxed(),
         consumption().boxed(),
-        membership().boxed(),
+        crate::groups::membership().boxed(),
     ]
 }

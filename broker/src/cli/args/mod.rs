@@ -2,6 +2,7 @@
 
 mod auth;
 mod bench;
+mod group;
 mod log;
 mod records;
 mod serve;
@@ -15,6 +16,7 @@ use clap::{Args, Parser, Subcommand};
 
 pub use self::auth::{AuthCheck, AuthCommand};
 pub use self::bench::{Bench, BenchCommand};
+pub use self::group::{GroupCommand, GroupDelete, GroupDescribe, GroupList, GroupSeek};
 pub use self::log::{LogCommand, LogDump, LogSnapshot, LogVerify};
 pub use self::records::{Compression, Consume, Format, From, Produce};
 pub use self::serve::{ConfigArgs, ConfigCommand, ConfigSource, Serve};
@@ -58,6 +60,9 @@ pub enum Command {
     Produce(Produce),
     /// Read a topic's records
     Consume(Consume),
+    /// List, describe, move and delete consumer groups
+    #[command(subcommand)]
+    Group(GroupCommand),
     /// Ask a broker whether it is there and well
     Health(Health),
     /// Show what certificates a broker serves and whom it trusts, or have it load them anew
@@ -123,6 +128,7 @@ impl Command {
             Self::Serve(_) => false,
             Self::Config(ConfigCommand::Check(args) | ConfigCommand::Show(args)) => args.json,
             Self::Topic(command) => command.connection().json,
+            Self::Group(command) => command.connection().json,
             Self::Produce(args) => args.connection.json,
             Self::Consume(args) => args.connection.json,
             Self::Health(args) => args.connection.json,

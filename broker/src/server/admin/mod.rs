@@ -1,5 +1,6 @@
 //! Admin sessions: one request, one response, in order.
 
+mod groups;
 mod tokens;
 
 use std::future::Future;
@@ -26,7 +27,7 @@ const ANSWERS: usize = 16;
 
 /// Serves requests until the session ends.
 pub(super) async fn serve(session: &mut Session) -> End {
-    let Session { core, reader, writer, heart, standing, rights, allowance } = session;
+    let Session { core, reader, writer, heart, standing, rights, allowance, .. } = session;
     let heart = &*heart;
     let (answers, items) = mpsc::channel(ANSWERS);
     let pings = answers.downgrade();
@@ -104,7 +105,7 @@ async fn carry_out(
         Message::ListTokens(_) => tokens::list(core, rights),
         Message::RevokeToken(request) => tokens::revoke(core, heart, rights, request).await,
         Message::CheckAccess(request) => tokens::check(rights, &request),
-        other => return Err(unexpected(&other, "Admin")),
+        other => groups::carry_out(core, heart, rights, other).await?,
     };
     Ok(answer.unwrap_or_else(Message::RequestRefused))
 }

@@ -105,7 +105,10 @@ impl<'a> Incoming<'a> {
                     reading = self.start(turn, window);
                     Ok(())
                 }
-                () = self.feed.wake() => Ok(()),
+                stale = self.feed.wake() => match stale {
+                    Some(key) => self.end_stale(key).await,
+                    None => Ok(()),
+                },
             };
             if let Err(Unheard) = taken {
                 return End::Finished;
@@ -148,7 +151,7 @@ impl<'a> Incoming<'a> {
         if let Err(fault) = self.rights.demand(Action::Consume, &request.topic) {
             return Ok(self.end(id, Some(fault)).await);
         }
-        match self.heart.while_busy(subscribe(&self.core.topics, request)).await {
+        match self.heart.while_busy(subscribe(self.core, self.rights.identity(), request)).await {
             Ok((subscription, subscribed)) => {
                 tracing::debug!(
                     topic = subscription.topic.name,
@@ -203,6 +206,9 @@ impl<'a> Incoming<'a> {
     ) -> Result<(), Unheard> {
         let topics = &self.core.topics;
         let Some(subscription) = self.feed.get(key) else { return Ok(()) };
+        if subscription.is_stale() {
+            return self.end_stale(key).await;
+        }
         let id = subscription.id;
         let read = match outcome {
             Ok(read) => read,
@@ -242,6 +248,14 @@ impl<'a> Incoming<'a> {
         let Some(Paced { item, subscription, key, .. }) = self.paced.take() else { return Ok(()) };
         // Taken off, and perhaps added again under its number: whoever reads it now is not to see the former's entries.
         if self.feed.key_of(subscription) == Some(key) { self.send(item).await } else { Ok(()) }
+    }
+
+    /// Its assignment is over, and it with it.
+    async fn end_stale(&mut self, key: Key) -> Result<(), Unheard> {
+        let Some(subscription) = self.feed.get(key) else { return Ok(()) };
+        let (id, fault) = (subscription.id, subscription.stale());
+        self.feed.remove(id);
+        self.end(id, Some(fault)).await
     }
 
     async fn end(&mut self, subscription: u32, fault: Option<Fault>) -> Result<(), Unheard> {

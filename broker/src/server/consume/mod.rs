@@ -8,10 +8,12 @@
 //!
 //! A consumer asks for nothing, so that nothing can be refused: one whose quota is spent is *paced*. What was read for it,
 //! one turn and no more, waits with its permits until the quota covers it.
+//!
+//! A subscription of a group's member ends when its assignment does: nothing that is read after that is handed over.
 
 mod feed;
 mod incoming;
-mod subscribe;
+pub(super) mod subscribe;
 
 use sealstream_protocol::message::Message;
 use tokio::sync::mpsc;
@@ -25,7 +27,7 @@ const FRAMES: usize = 64;
 
 /// Serves subscriptions until the session ends.
 pub(super) async fn serve(session: &mut Session) -> End {
-    let Session { core, reader, writer, heart, standing, rights, allowance } = session;
+    let Session { core, reader, writer, heart, standing, rights, allowance, .. } = session;
     let heart = &*heart;
     let (frames, items) = mpsc::channel(FRAMES);
     let pings = frames.downgrade();

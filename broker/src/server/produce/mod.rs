@@ -33,7 +33,7 @@ const ANSWERS: usize = 256;
 /// Serves batches until the session ends. What the log is not done with by then is to be settled afterwards.
 pub(super) async fn serve(session: &mut Session) -> (End, Unsettled) {
     let identity = session.identity_hash();
-    let Session { core, reader, writer, heart, standing, rights, allowance } = session;
+    let Session { core, reader, writer, heart, standing, rights, allowance, .. } = session;
     let heart = &*heart;
     let (answers, mut items) = mpsc::channel(ANSWERS);
     let pings = answers.downgrade();

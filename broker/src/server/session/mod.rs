@@ -24,7 +24,7 @@ use super::broker::Core;
 use super::options::Anonymous;
 use super::rights::Rights;
 use super::standing::Standing;
-use super::{admin, consume, produce};
+use super::{admin, consume, group, produce};
 use crate::access::Badge;
 use crate::quotas::Allowance;
 
@@ -36,7 +36,7 @@ pub(super) const LAST_WORDS: Duration = Duration::from_secs(5);
 const LAST_WORD: Duration = Duration::from_millis(500);
 
 /// 1 s: what a client that was refused for want of a place may wait before it comes again.
-const PLACE_RETRY: Duration = Duration::from_secs(1);
+pub(super) const PLACE_RETRY: Duration = Duration::from_secs(1);
 
 /// How a session came to its end.
 #[derive(Debug)]
@@ -66,6 +66,8 @@ pub(crate) struct Session {
     pub(crate) rights: Rights,
     /// What its client may spend: a session of any kind asks it before it carries out a request.
     pub(crate) allowance: Allowance,
+    /// How its Hello named the client.
+    pub(crate) client: String,
 }
 
 impl Session {
@@ -111,18 +113,16 @@ async fn converse(core: Arc<Core>, stream: Stream, local: SocketAddr, standing: 
     let allowance = core.options.quotas.allowance(&identity, peer.remote_addr.ip());
     let rights = Rights::new(Arc::clone(&core.access), identity, peer.remote_addr);
     let standing = standing.with(badge);
-    let mut session = Session { core, reader, writer, heart, standing, rights, allowance };
-    let (end, unsettled) = match hello.session {
+    let (kind, client) = (hello.session, hello.client);
+    let mut session = Session { core, reader, writer, heart, standing, rights, allowance, client };
+    let (end, unsettled) = match kind {
         SessionKind::Admin => (Box::pin(admin::serve(&mut session)).await, None),
         SessionKind::Consume => (Box::pin(consume::serve(&mut session)).await, None),
         SessionKind::Produce => {
             let (end, unsettled) = Box::pin(produce::serve(&mut session)).await;
             (end, Some(unsettled))
         }
-        // Refused by its Hello.
-        SessionKind::Group => {
-            (End::Failed(Fault::new(FaultCode::Unsupported, "groups are not served")), None)
-        }
+        SessionKind::Group => (Box::pin(group::serve(&mut session)).await, None),
     };
     say_goodbye(session.reader, session.writer, end).await;
     if let Some(unsettled) = unsettled {

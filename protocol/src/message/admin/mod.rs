@@ -1,12 +1,17 @@
 //! Admin sessions: one request, one response, in order. What cannot be done is answered by `RequestRefused`.
 
 mod access;
+mod groups;
 mod tls;
 mod topics;
 
 pub use access::{
     AccessChecked, AccessRule, Action, CheckAccess, CreateToken, Effect, ListTokens, RevokeToken, Token,
     TokenCreated, TokenList, TokenRevoked,
+};
+pub use groups::{
+    DeleteGroup, DescribeGroup, GroupDeleted, GroupDescription, GroupList, GroupMember, GroupPartition,
+    GroupSought, GroupSummary, ListGroups, Owner, SeekGroup, SoughtOffset,
 };
 pub use tls::{
     Certificate, ReloadOutcome, ReloadTls, RevocationList, ShowTls, Staple, TlsReload, TlsReloaded,
