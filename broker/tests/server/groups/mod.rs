@@ -6,3 +6,5 @@ mod fencing;
 mod life;
 mod member;
 mod operators;
+mod storm;
+mod worker;
