@@ -173,7 +173,7 @@ impl Worker {
     async fn read(&mut self, streams: &mut Streams, data: Data) -> Option<()> {
         let of = |held: &&mut Held| held.subscription == data.subscription;
         let found =
-            self.held.iter_mut().map(|(partition, held)| (*partition, held)).find(|(_, held)| of(&held));
+            self.held.iter_mut().map(|(partition, held)| (*partition, held)).find(|(_, held)| of(held));
         let Some((partition, held)) = found else { return Some(()) };
         for (offset, _) in values(data.entries) {
             let expected = if held.next == NO_PLACE { 0 } else { held.next };
