@@ -129,6 +129,13 @@ pub enum Op {
     },
     /// Records a group's progress.
     CommitOffset(OffsetCommit),
+    /// Forgets a group's progress in a partition, or in all of them. To forget what is not there succeeds.
+    ForgetOffsets {
+        /// The group.
+        group: String,
+        /// The partition; `None` for all.
+        partition: Option<PartitionId>,
+    },
     /// Writes, or with `None` removes, a value, if its version is still `expected` (0: there is none).
     PutMeta {
         /// The key, at most 1 KiB.
@@ -159,6 +166,8 @@ pub enum Outcome {
     },
     /// The progress is recorded.
     OffsetCommitted,
+    /// The progress is forgotten.
+    OffsetsForgotten,
     /// The value is written under this version (0: removed).
     MetaPut {
         /// The new version.
@@ -396,4 +405,7 @@ pub trait Shard: Send + Sync + fmt::Debug {
 
     /// A group's progress in a partition: the next offset and its log epoch.
     fn committed_offset(&self, group: &str, partition: PartitionId) -> Option<(u64, u32)>;
+
+    /// A group's progress in all partitions that it has some in, in their order.
+    fn committed_offsets(&self, group: &str) -> Vec<(PartitionId, (u64, u32))>;
 }

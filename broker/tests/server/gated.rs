@@ -130,6 +130,10 @@ impl Shard for GatedShard {
         self.inner.meta_with_prefix(prefix)
     }
 
+    fn committed_offsets(&self, group: &str) -> Vec<(PartitionId, (u64, u32))> {
+        self.inner.committed_offsets(group)
+    }
+
     fn committed_offset(&self, group: &str, partition: PartitionId) -> Option<(u64, u32)> {
         self.inner.committed_offset(group, partition)
     }

@@ -97,6 +97,10 @@ pub enum FaultCode {
     StaleEpoch = 51,
     /// No such group.
     UnknownGroup = 52,
+    /// The offset is below what the group has committed, which is [`Fault::offset`].
+    CommitBehind = 53,
+    /// Members have what the request would take from them.
+    GroupInUse = 54,
 }
 
 /// An error as the wire carries it. Nested wherever a message says «fault»: class, code, text, tagged fields.
@@ -118,7 +122,7 @@ pub struct Fault {
 
 impl FaultCode {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Self; 32] = [
+    pub const ALL: [Self; 34] = [
         Self::Malformed,
         Self::TooLarge,
         Self::UnexpectedFrame,
@@ -151,6 +155,8 @@ impl FaultCode {
         Self::MemberFenced,
         Self::StaleEpoch,
         Self::UnknownGroup,
+        Self::CommitBehind,
+        Self::GroupInUse,
     ];
 
     /// The number on the wire.
@@ -210,6 +216,8 @@ impl FaultCode {
             Self::MemberFenced => "member-fenced",
             Self::StaleEpoch => "stale-epoch",
             Self::UnknownGroup => "unknown-group",
+            Self::CommitBehind => "commit-behind",
+            Self::GroupInUse => "group-in-use",
         }
     }
 }

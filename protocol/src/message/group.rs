@@ -18,13 +18,15 @@ pub struct JoinGroup {
     pub topics: Vec<String>,
 }
 
-/// The member is in; [`Assign`] and [`Revoke`] follow.
+/// The member is in; an [`Assign`] with all that it has follows at once.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Joined {
     /// How often the broker wants a heartbeat, in milliseconds.
     pub heartbeat_ms: u32,
     /// How long a lost stream keeps its member, in milliseconds.
     pub grace_ms: u32,
+    /// Tag 1: topics among those asked for that do not exist now; `None`: all exist.
+    pub missing: Option<Vec<String>>,
 }
 
 /// A partition of a topic.
@@ -43,11 +45,14 @@ pub struct Progress {
     pub at: TopicPartition,
     /// The assignment's epoch.
     pub epoch: u32,
-    /// The next offset to read.
+    /// The next offset to read; [`NO_PLACE`] if the member has none yet.
     pub offset: u64,
-    /// The log epoch of the record before it.
+    /// The log epoch of the record before it; 0 if there is none, or it is not known.
     pub log_epoch: u32,
 }
+
+/// The offset of a [`Progress`] that has no place in its partition: it commits nothing.
+pub const NO_PLACE: u64 = u64::MAX;
 
 /// The member is alive, and this far.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,17 +74,19 @@ pub struct Assignment {
     pub committed: Option<(u64, u32)>,
 }
 
-/// Partitions that now belong to the member.
+/// Partitions that now belong to the member: the first after [`Joined`] has all of them, each later one adds to them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Assign {
     /// Which.
     pub assignments: Vec<Assignment>,
+    /// Tag 1: whether the rest of the same list is in the next `Assign`; `None`: this is the end of it.
+    pub more: Option<bool>,
 }
 
 /// Partitions that the member shall finish with and release.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Revoke {
-    /// How long it has, in milliseconds; then they move without it.
+    /// How long it has, in milliseconds; then they move without it. 0: they are gone already.
     pub deadline_ms: u32,
     /// Which, each with the epoch that ends.
     pub partitions: Vec<(TopicPartition, u32)>,
@@ -119,12 +126,12 @@ pub struct LeaveGroup {}
 pub struct Left {}
 
 structure!(JoinGroup { group, member, topics });
-structure!(Joined { heartbeat_ms, grace_ms });
+structure!(Joined { heartbeat_ms, grace_ms } tags { 1: missing });
 structure!(plain TopicPartition { topic, partition });
 structure!(Progress { at, epoch, offset, log_epoch });
 structure!(Heartbeat { progress });
 structure!(Assignment { name, at, epoch } tags { 1: committed });
-structure!(Assign { assignments });
+structure!(Assign { assignments } tags { 1: more });
 structure!(Revoke { deadline_ms, partitions });
 structure!(Released { progress });
 structure!(Commit { request, progress });

@@ -101,6 +101,10 @@ messages! {
     DeleteTopic(admin::DeleteTopic) = 0x14,
     ShowTls(admin::ShowTls) = 0x15,
     ReloadTls(admin::ReloadTls) = 0x16,
+    ListGroups(admin::ListGroups) = 0x17,
+    DescribeGroup(admin::DescribeGroup) = 0x18,
+    SeekGroup(admin::SeekGroup) = 0x19,
+    DeleteGroup(admin::DeleteGroup) = 0x1a,
     Topic(admin::Topic) = 0x20,
     TopicList(admin::TopicList) = 0x21,
     TopicDescription(admin::TopicDescription) = 0x22,
@@ -108,6 +112,10 @@ messages! {
     /// Boxed: it is the largest by far, and would make every message as large.
     TlsStatus(Box<admin::TlsStatus>) = 0x24,
     TlsReloaded(admin::TlsReloaded) = 0x25,
+    GroupList(admin::GroupList) = 0x26,
+    GroupDescription(admin::GroupDescription) = 0x27,
+    GroupSought(admin::GroupSought) = 0x28,
+    GroupDeleted(admin::GroupDeleted) = 0x29,
     /// The answer to a request that could not be carried out; the session goes on.
     RequestRefused(Fault) = 0x2f,
 

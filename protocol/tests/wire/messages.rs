@@ -177,6 +177,51 @@ fn assignment() -> impl Strategy<Value = group::Assignment> {
         .prop_map(|(name, at, epoch, committed)| group::Assignment { name, at, epoch, committed })
 }
 
+fn group_summary() -> impl Strategy<Value = admin::GroupSummary> {
+    (text(), any::<u32>(), any::<u32>(), of(any::<i64>())).prop_map(
+        |(name, members, partitions, idle_since_ms)| admin::GroupSummary {
+            name,
+            members,
+            partitions,
+            idle_since_ms,
+        },
+    )
+}
+
+fn group_member() -> impl Strategy<Value = admin::GroupMember> {
+    (uuid(), text(), text(), text(), any::<bool>(), vec(any::<u32>(), 0..3)).prop_map(
+        |(id, identity, address, client, connected, topics)| admin::GroupMember {
+            id,
+            identity,
+            address,
+            client,
+            connected,
+            topics,
+        },
+    )
+}
+
+fn group_partition() -> impl Strategy<Value = admin::GroupPartition> {
+    let owner = (uuid(), any::<u32>(), any::<bool>()).prop_map(|(member, epoch, revoking)| admin::Owner {
+        member,
+        epoch,
+        revoking,
+    });
+    let place = (any::<(u32, u32)>(), uuid());
+    (place, any::<(u64, u64)>(), of(any::<(u64, u32)>()), of(owner), of(any::<u64>())).prop_map(
+        |(((topic, partition), topic_id), (start, end), committed, owner, position)| admin::GroupPartition {
+            topic,
+            topic_id,
+            partition,
+            start,
+            end,
+            committed,
+            owner,
+            position,
+        },
+    )
+}
+
 fn session() -> impl Strategy<Value = Message> {
     let kind = prop_oneof![
         Just(hello::SessionKind::Admin),
@@ -243,6 +288,38 @@ fn administration() -> impl Strategy<Value = Message> {
         )),
         uuid().prop_map(|id| Message::TopicDeleted(admin::TopicDeleted { id })),
         fault().prop_map(Message::RequestRefused),
+    ]
+}
+
+fn administration_of_groups() -> impl Strategy<Value = Message> {
+    prop_oneof![
+        (text(), any::<u32>())
+            .prop_map(|(after, limit)| Message::ListGroups(admin::ListGroups { after, limit })),
+        text().prop_map(|name| Message::DescribeGroup(admin::DescribeGroup { name })),
+        (text(), text(), vec(any::<u32>(), 0..3), position(), any::<bool>()).prop_map(
+            |(group, topic, partitions, to, force)| Message::SeekGroup(admin::SeekGroup {
+                group,
+                topic,
+                partitions,
+                to,
+                force
+            })
+        ),
+        (text(), any::<bool>())
+            .prop_map(|(name, force)| Message::DeleteGroup(admin::DeleteGroup { name, force })),
+        (vec(group_summary(), 0..3), any::<bool>())
+            .prop_map(|(groups, more)| Message::GroupList(admin::GroupList { groups, more })),
+        (group_summary(), vec(text(), 0..3), vec(group_member(), 0..3), vec(group_partition(), 0..3))
+            .prop_map(|(group, topics, members, partitions)| Message::GroupDescription(
+                admin::GroupDescription { group, topics, members, partitions }
+            )),
+        vec(any::<(u32, u64)>(), 0..3).prop_map(|offsets| Message::GroupSought(admin::GroupSought {
+            offsets: offsets
+                .into_iter()
+                .map(|(partition, offset)| admin::SoughtOffset { partition, offset })
+                .collect()
+        })),
+        Just(Message::GroupDeleted(admin::GroupDeleted {})),
     ]
 }
 
@@ -316,10 +393,12 @@ fn membership() -> impl Strategy<Value = Message> {
         (text(), uuid(), vec(text(), 0..3)).prop_map(|(group, member, topics)| Message::JoinGroup(
             group::JoinGroup { group, member, topics }
         )),
-        any::<(u32, u32)>()
-            .prop_map(|(heartbeat_ms, grace_ms)| Message::Joined(group::Joined { heartbeat_ms, grace_ms })),
+        (any::<(u32, u32)>(), of(vec(text(), 0..3))).prop_map(|((heartbeat_ms, grace_ms), missing)| {
+            Message::Joined(group::Joined { heartbeat_ms, grace_ms, missing })
+        }),
         progress().prop_map(|progress| Message::Heartbeat(group::Heartbeat { progress })),
-        vec(assignment(), 0..3).prop_map(|assignments| Message::Assign(group::Assign { assignments })),
+        (vec(assignment(), 0..3), of(any::<bool>()))
+            .prop_map(|(assignments, more)| Message::Assign(group::Assign { assignments, more })),
         (any::<u32>(), vec((place(), any::<u32>()), 0..3)).prop_map(|(deadline_ms, partitions)| {
             Message::Revoke(group::Revoke { deadline_ms, partitions })
         }),
@@ -335,5 +414,13 @@ fn membership() -> impl Strategy<Value = Message> {
 
 /// Any of them.
 pub(crate) fn message() -> impl Strategy<Value = Message> {
-    prop_oneof![session(), administration(), tls(), production(), consumption(), membership()]
+    prop_oneof![
+        session(),
+        administration(),
+        administration_of_groups(),
+        tls(),
+        production(),
+        consumption(),
+        membership()
+    ]
 }

@@ -139,6 +139,9 @@ macro_rules! log_conformance {
                     one_commit_may_put_a_key_twice
                     keys_are_listed_by_prefix_and_in_order
                     an_offset_is_the_last_one_committed
+                    the_offsets_of_a_group_are_listed_in_the_order_of_their_partitions
+                    what_a_group_forgets_is_gone_and_nothing_else
+                    forgetting_and_a_value_go_together_or_not_at_all
                     values_and_offsets_are_kept_over_a_clean_reopen
                     values_and_offsets_are_kept_over_a_crash
                     a_large_value_is_kept_whole

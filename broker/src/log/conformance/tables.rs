@@ -101,6 +101,60 @@ pub async fn an_offset_is_the_last_one_committed(fixture: &dyn Fixture) {
     assert_eq!(life.shard.committed_offset("h", other), None);
 }
 
+fn forget(group: &str, partition: Option<PartitionId>) -> Op {
+    Op::ForgetOffsets { group: group.into(), partition }
+}
+
+pub async fn the_offsets_of_a_group_are_listed_in_the_order_of_their_partitions(fixture: &dyn Fixture) {
+    let mut life = Life::begin(fixture).await;
+    let mut ids = life.ids;
+    ids.sort_unstable();
+    let [first, second, third] = ids;
+    assert_eq!(life.shard.committed_offsets("g"), []);
+    let ops = vec![progress("g", third, 3), progress("g", first, 1), progress("h", second, 9)];
+    life.commit_durably(ops).await;
+    for _ in 0..2 {
+        assert_eq!(life.shard.committed_offsets("g"), [(first, (1, 3)), (third, (3, 3))]);
+        assert_eq!(life.shard.committed_offsets("h"), [(second, (9, 3))]);
+        life = life.reopen(fixture).await;
+    }
+}
+
+pub async fn what_a_group_forgets_is_gone_and_nothing_else(fixture: &dyn Fixture) {
+    let mut life = Life::begin(fixture).await;
+    let [id, other, _] = life.ids;
+    life.commit_durably(vec![progress("g", id, 5), progress("g", other, 7), progress("h", id, 6)]).await;
+    let outcomes = life.commit_durably(vec![forget("g", Some(id)), forget("nobody", None)]).await;
+    assert_eq!(outcomes, [Outcome::OffsetsForgotten, Outcome::OffsetsForgotten]);
+    assert_eq!(life.shard.committed_offsets("g"), [(other, (7, 3))]);
+    life = life.reopen(fixture).await;
+    assert_eq!(life.shard.committed_offset("g", id), None);
+    // In one commit, what comes later counts.
+    life.commit_durably(vec![progress("g", id, 1), forget("g", None), progress("g", id, 2)]).await;
+    for _ in 0..2 {
+        assert_eq!(life.shard.committed_offsets("g"), [(id, (2, 3))]);
+        assert_eq!(life.shard.committed_offsets("h"), [(id, (6, 3))]);
+        life = life.crash(fixture).await;
+    }
+    life.commit_durably(vec![forget("g", None)]).await;
+    life = life.crash(fixture).await;
+    assert_eq!(life.shard.committed_offsets("g"), []);
+}
+
+pub async fn forgetting_and_a_value_go_together_or_not_at_all(fixture: &dyn Fixture) {
+    let life = Life::begin(fixture).await;
+    let [id, ..] = life.ids;
+    let outcomes = life.commit_durably(vec![put("group", 0, Some("a")), progress("g", id, 5)]).await;
+    let [Outcome::MetaPut { version }, Outcome::OffsetCommitted] = outcomes[..] else {
+        panic!("not put: {outcomes:?}");
+    };
+    let (index, _) = life.refusal(vec![forget("g", None), put("group", version + 1, None)]).await;
+    assert_eq!(index, 1);
+    assert_eq!(life.shard.committed_offsets("g"), [(id, (5, 3))]);
+    life.commit_durably(vec![forget("g", None), put("group", version, None)]).await;
+    assert_eq!((life.shard.committed_offsets("g"), value(&life, "group")), (vec![], None));
+}
+
 /// Writes enough that an engine has reason to compact, and gives the last version of each key.
 async fn fill(life: &Life) -> Vec<u64> {
     let mut versions = vec![0; 5];

@@ -137,6 +137,14 @@ impl Shard for MemoryShard {
             .collect()
     }
 
+    fn committed_offsets(&self, group: &str) -> Vec<(PartitionId, (u64, u32))> {
+        let Ok(state) = self.state() else { return Vec::new() };
+        let of_group = state.table.offsets.iter().filter(|((of, _), _)| of == group);
+        let mut offsets: Vec<_> = of_group.map(|((_, id), progress)| (*id, *progress)).collect();
+        offsets.sort_unstable_by_key(|(id, _)| *id);
+        offsets
+    }
+
     fn committed_offset(&self, group: &str, partition: PartitionId) -> Option<(u64, u32)> {
         self.state().ok()?.table.offsets.get(&(group.to_owned(), partition)).copied()
     }

@@ -44,6 +44,7 @@ enum Staged {
     Append { partition: PartitionId, batch: Batch, append: Option<ProducerAppend> },
     Duplicate { partition: PartitionId, base_offset: u64, epoch: u32 },
     CommitOffset(OffsetCommit),
+    ForgetOffsets { group: String, partition: Option<PartitionId> },
     PutMeta { key: String, value: Option<Bytes>, version: u64 },
 }
 
@@ -170,6 +171,7 @@ impl ShardState {
                 self.check_append(partition, at, batch, source, now, staged)
             }
             Op::CommitOffset(commit) => Ok(Staged::CommitOffset(commit)),
+            Op::ForgetOffsets { group, partition } => Ok(Staged::ForgetOffsets { group, partition }),
             Op::PutMeta { key, expected, value } => {
                 let ahead = staged.iter().rev().find_map(|op| match op {
                     Staged::PutMeta { key: other, version, .. } if *other == key => Some(*version),
@@ -254,6 +256,13 @@ impl ShardState {
                 self.table.offsets.insert(key, (commit.offset, commit.log_epoch));
                 *waits = true;
                 Outcome::OffsetCommitted
+            }
+            Staged::ForgetOffsets { group, partition } => {
+                self.table.offsets.retain(|(of, id), _| {
+                    *of != group || partition.is_some_and(|partition| *id != partition)
+                });
+                *waits = true;
+                Outcome::OffsetsForgotten
             }
             Staged::PutMeta { key, value, version } => {
                 self.table.last_version += 1;

@@ -132,6 +132,10 @@ impl Shard for SegmentedShard {
         self.shared.look(|state| state.values_with_prefix(prefix)).unwrap_or_default()
     }
 
+    fn committed_offsets(&self, group: &str) -> Vec<(PartitionId, (u64, u32))> {
+        self.shared.look(|state| state.offsets(group)).unwrap_or_default()
+    }
+
     fn committed_offset(&self, group: &str, partition: PartitionId) -> Option<(u64, u32)> {
         self.shared.look(|state| state.offset(group, partition))?
     }

@@ -114,7 +114,7 @@ impl<'a> Outgoing<'a> {
                 match *outcome {
                     Outcome::Appended { base_offset, epoch } => Ok((base_offset, epoch, false)),
                     Outcome::Duplicate { base_offset, epoch } => Ok((base_offset, epoch, true)),
-                    Outcome::OffsetCommitted | Outcome::MetaPut { .. } => {
+                    Outcome::OffsetCommitted | Outcome::OffsetsForgotten | Outcome::MetaPut { .. } => {
                         unreachable!("an append came out as {outcome:?}")
                     }
                 }

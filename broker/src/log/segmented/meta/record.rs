@@ -31,6 +31,8 @@ pub(in super::super) enum MetaRecord {
     Remove { key: String, version: u64 },
     /// A group's progress.
     Offset(OffsetCommit),
+    /// A group's progress in a partition, or in all of them, is forgotten.
+    Forget(String, Option<PartitionId>),
     /// A partition is there.
     Partition(PartitionId, PartitionState),
     /// A partition is no longer there, but some of its files may be.
@@ -54,6 +56,8 @@ const DELETED: u8 = 6;
 const OWNER: u8 = 7;
 const VERSIONS: u8 = 8;
 const REPLAYED: u8 = 9;
+const FORGET: u8 = 10;
+const FORGET_ALL: u8 = 11;
 
 impl MetaRecord {
     pub(in super::super) fn encode(&self, out: &mut Vec<u8>) {
@@ -76,6 +80,15 @@ impl MetaRecord {
                 put_partition(out, commit.partition);
                 out.put_u64_le(commit.offset);
                 out.put_u32_le(commit.log_epoch);
+            }
+            Self::Forget(group, Some(id)) => {
+                out.put_u8(FORGET);
+                put_text(out, group);
+                put_partition(out, *id);
+            }
+            Self::Forget(group, None) => {
+                out.put_u8(FORGET_ALL);
+                put_text(out, group);
             }
             Self::Partition(id, state) => {
                 out.put_u8(PARTITION);
@@ -114,6 +127,8 @@ impl MetaRecord {
                 offset: long(bytes)?,
                 log_epoch: bytes.try_get_u32_le().ok()?,
             }),
+            FORGET => Self::Forget(text(bytes)?, Some(partition(bytes)?)),
+            FORGET_ALL => Self::Forget(text(bytes)?, None),
             PARTITION => Self::Partition(partition(bytes)?, state(bytes)?),
             DELETING => Self::Deleting(partition(bytes)?),
             DELETED => Self::Deleted(partition(bytes)?),
@@ -204,6 +219,8 @@ mod tests {
             MetaRecord::Put { key: "k".into(), version: 1, value: Bytes::from_static(b"value") },
             MetaRecord::Remove { key: "k".into(), version: 2 },
             MetaRecord::Offset(offset),
+            MetaRecord::Forget("g".into(), Some(id)),
+            MetaRecord::Forget("g".into(), None),
             MetaRecord::Partition(id, state),
             MetaRecord::Partition(id, PartitionState::default()),
             MetaRecord::Deleting(id),

@@ -34,6 +34,17 @@ impl MetaState {
                 let group = self.offsets.entry(commit.group.clone()).or_default();
                 group.insert(commit.partition, (commit.offset, commit.log_epoch));
             }
+            MetaRecord::Forget(group, None) => {
+                self.offsets.remove(group);
+            }
+            MetaRecord::Forget(group, Some(id)) => {
+                if let Some(offsets) = self.offsets.get_mut(group) {
+                    offsets.remove(id);
+                    if offsets.is_empty() {
+                        self.offsets.remove(group);
+                    }
+                }
+            }
             MetaRecord::Partition(id, state) => {
                 self.partitions.insert(*id, state.clone());
             }
@@ -94,6 +105,13 @@ impl MetaState {
         self.offsets.get(group)?.get(&partition).copied()
     }
 
+    pub(in super::super) fn offsets(&self, group: &str) -> Vec<(PartitionId, (u64, u32))> {
+        let offsets = self.offsets.get(group).into_iter().flatten();
+        let mut offsets: Vec<_> = offsets.map(|(id, progress)| (*id, *progress)).collect();
+        offsets.sort_unstable_by_key(|(id, _)| *id);
+        offsets
+    }
+
     pub(in super::super) fn partition(&self, id: PartitionId) -> Option<&PartitionState> {
         self.partitions.get(&id)
     }
@@ -135,6 +153,9 @@ mod tests {
         let offset = |partition| {
             MetaRecord::Offset(OffsetCommit { group: "g".into(), partition, offset: 3, log_epoch: 4 })
         };
+        let forgotten = |group: &str, partition| {
+            MetaRecord::Offset(OffsetCommit { group: group.into(), partition, offset: 3, log_epoch: 4 })
+        };
         let mut state = MetaState::default();
         for record in [
             MetaRecord::Owner(4),
@@ -148,11 +169,18 @@ mod tests {
             offset(id),
             offset(gone),
             MetaRecord::Deleting(gone),
+            forgotten("h", id),
+            forgotten("i", id),
+            MetaRecord::Forget("h".into(), None),
+            MetaRecord::Forget("i".into(), Some(id)),
+            MetaRecord::Forget("g".into(), Some(gone)),
         ] {
             state.apply(&record);
         }
         assert_eq!(state.offset("g", gone), None);
         assert_eq!(state.partition(gone), None);
+        assert_eq!(state.offsets("g"), [(id, (3, 4))]);
+        assert_eq!(state.offsets.len(), 1, "a group without progress is not kept");
         assert_eq!(state.values_with_prefix("a/").len(), 1);
         let mut again = MetaState::default();
         state.records().for_each(|record| again.apply(&record));

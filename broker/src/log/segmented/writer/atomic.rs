@@ -375,6 +375,7 @@ fn op_len(op: &Op) -> u64 {
     let bytes = match op {
         Op::Append { batch, .. } => batch.bytes().len(),
         Op::CommitOffset(commit) => commit.group.len(),
+        Op::ForgetOffsets { group, .. } => group.len(),
         Op::PutMeta { key, value, .. } => key.len() + value.as_ref().map_or(0, bytes::Bytes::len),
     };
     bytes as u64

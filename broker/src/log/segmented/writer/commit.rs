@@ -38,7 +38,9 @@ impl Touched {
                 Op::Append { partition, .. } => {
                     touched.partitions.insert(*partition);
                 }
-                Op::CommitOffset(_) | Op::PutMeta { .. } => touched.metadata = true,
+                Op::CommitOffset(_) | Op::ForgetOffsets { .. } | Op::PutMeta { .. } => {
+                    touched.metadata = true
+                }
             }
         }
         touched
@@ -116,6 +118,9 @@ impl Writer {
         match op {
             Op::Append { .. } => unreachable!("appends are checked by their partition"),
             Op::CommitOffset(commit) => Ok((MetaRecord::Offset(commit), Outcome::OffsetCommitted)),
+            Op::ForgetOffsets { group, partition } => {
+                Ok((MetaRecord::Forget(group, partition), Outcome::OffsetsForgotten))
+            }
             Op::PutMeta { key, expected, value } => {
                 let stored = || self.env.shared.look(|state| self.meta.version(state, &key)).unwrap_or(0);
                 let found = ahead.get(&key).copied().unwrap_or_else(stored);
