@@ -102,7 +102,7 @@ impl Cursor {
         self.resume_at = None;
         Subscribe {
             subscription,
-            topic: self.terms().topic.clone(),
+            topic: self.terms().topic.to_string(),
             partition: self.partition(),
             position: self.next.map_or(self.position, Position::Offset),
             topic_id: Some(self.terms().topic_id),
@@ -172,7 +172,7 @@ impl Cursor {
     pub(super) fn ended(&mut self, fault: Option<Fault>, now: Instant) -> Result<(), ConsumeError> {
         self.subscription = None;
         let Some(fault) = fault else { return Ok(()) };
-        let topic = self.terms().topic.clone();
+        let topic = self.terms().topic.to_string();
         let partition = self.partition();
         match fault.code_known() {
             Some(FaultCode::TopicGone) => return Err(ConsumeError::TopicGone { topic }),
@@ -192,7 +192,7 @@ impl Cursor {
     fn out_of_range(&mut self, fault: &Fault, now: Instant) -> Result<(), ConsumeError> {
         let (next, position) = match self.terms().on_out_of_range {
             OnOutOfRange::Error => {
-                let (topic, partition) = (self.terms().topic.clone(), self.partition());
+                let (topic, partition) = (self.terms().topic.to_string(), self.partition());
                 let offset = self.asked();
                 return Err(ConsumeError::OutOfRange { topic, partition, offset, nearest: fault.offset });
             }
@@ -205,22 +205,18 @@ impl Cursor {
 
     /// The log was cut below what was read of it.
     fn diverged(&mut self, fault: &Fault, now: Instant) -> Result<(), ConsumeError> {
-        match (self.terms().on_diverged, fault.offset) {
-            (OnDiverged::Resume, Some(parting)) => {
-                self.jump(Some(parting), Position::Offset(parting), fault, now);
-                Ok(())
-            }
-            _ => {
-                let (topic, partition) = (self.terms().topic.clone(), self.partition());
-                let offset = fault.offset.unwrap_or_else(|| self.asked());
-                Err(ConsumeError::Diverged { topic, partition, offset })
-            }
+        if let (OnDiverged::Resume, Some(parting)) = (self.terms().on_diverged, fault.offset) {
+            self.jump(Some(parting), Position::Offset(parting), fault, now);
+            return Ok(());
         }
+        let (topic, partition) = (self.terms().topic.to_string(), self.partition());
+        let offset = fault.offset.unwrap_or_else(|| self.asked());
+        Err(ConsumeError::Diverged { topic, partition, offset })
     }
 
     /// Goes on elsewhere in the log, with nothing known of what is below.
     fn jump(&mut self, next: Option<u64>, position: Position, fault: &Fault, now: Instant) {
-        let (topic, partition) = (&self.terms().topic, self.partition());
+        let (topic, partition) = (&*self.terms().topic, self.partition());
         tracing::warn!(topic, partition, %fault, "going on over a gap");
         self.next = next;
         self.position = position;
@@ -243,7 +239,7 @@ impl Cursor {
     /// Damage at `offset`.
     pub(super) fn corrupt(&self, offset: u64, reason: String) -> ConsumeError {
         ConsumeError::Corrupt {
-            topic: self.terms().topic.clone(),
+            topic: self.terms().topic.to_string(),
             partition: self.partition(),
             offset,
             reason,
@@ -252,16 +248,12 @@ impl Cursor {
 
     /// Subscribes again later, unless the time for it is up.
     fn give_time(&mut self, fault: Fault, now: Instant) -> Result<(), ConsumeError> {
-        match self.retries.after_failure(retry_after(&fault), now) {
-            Some(delay) => {
-                self.resume_at = Some(now + delay);
-                Ok(())
-            }
-            None => {
-                let (topic, partition) = (self.terms().topic.clone(), self.partition());
-                Err(ConsumeError::Refused { topic, partition, fault })
-            }
+        if let Some(delay) = self.retries.after_failure(retry_after(&fault), now) {
+            self.resume_at = Some(now + delay);
+            return Ok(());
         }
+        let (topic, partition) = (self.terms().topic.to_string(), self.partition());
+        Err(ConsumeError::Refused { topic, partition, fault })
     }
 
     fn wait(&mut self, hint: Option<Duration>, now: Instant) {

@@ -189,13 +189,11 @@ impl Driver {
             let batches = taken.batches;
             link.pending = Some(Pending { reading, batches, bytes, after: After::More, fatal: None });
         }
-        match taken.error {
-            Some(error) => self.failed(link, id, error),
-            None => {
-                self.drop_if_done(link, id);
-                None
-            }
+        if let Some(error) = taken.error {
+            return self.failed(link, id, error);
         }
+        self.drop_if_done(link, id);
+        None
     }
 
     /// A reading is over for the reason given, which is told behind everything that was read.
@@ -232,8 +230,12 @@ impl Driver {
         }
     }
 
-    /// Reads no further what was taken back.
+    /// Reads no further what was taken back. What came in its place is taken in first: a session that has nothing to do
+    /// ends.
     fn take_back(&mut self, link: &mut Link) {
+        while let Ok(cursor) = self.inbox.try_recv() {
+            self.adopt(cursor);
+        }
         let over = self.cursors.extract_if(.., |_, cursor| cursor.reading.is_taken_back());
         for (_, cursor) in over {
             link.unsubscribe(&cursor);

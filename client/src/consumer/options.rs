@@ -131,7 +131,7 @@ impl ConsumerBuilder {
             return Err(ConsumeError::UnknownPartition { topic: self.topic, partition, partitions });
         }
         let terms = Arc::new(Terms {
-            topic: self.topic,
+            topic: self.topic.into(),
             topic_id: topic.id,
             until_end: self.until_end,
             on_out_of_range: self.on_out_of_range,

@@ -1,7 +1,7 @@
 //! One reading of one partition, from a position on: what its driver and whoever takes its records both know of it.
 
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use sealstream_protocol::message::consume::Membership;
 use uuid::Uuid;
@@ -11,7 +11,7 @@ use super::options::{OnDiverged, OnOutOfRange};
 /// What all partitions of a topic have in common for one consumer.
 #[derive(Clone, Debug)]
 pub(crate) struct Terms {
-    pub(crate) topic: String,
+    pub(crate) topic: Arc<str>,
     pub(crate) topic_id: Uuid,
     /// Whether to stop at the end that the partition had when it was first subscribed to.
     pub(crate) until_end: bool,
@@ -24,7 +24,7 @@ pub(crate) struct Terms {
 pub(crate) struct Reading {
     /// Unique within its consumer, and never used again: what still arrives of an earlier reading is told by it.
     pub(crate) id: u64,
-    pub(crate) terms: std::sync::Arc<Terms>,
+    pub(crate) terms: Arc<Terms>,
     pub(crate) partition: u32,
     /// As which member of a group the partition is read.
     pub(crate) membership: Option<Membership>,
@@ -34,12 +34,7 @@ pub(crate) struct Reading {
 }
 
 impl Reading {
-    pub(crate) fn new(
-        id: u64,
-        terms: std::sync::Arc<Terms>,
-        partition: u32,
-        membership: Option<Membership>,
-    ) -> Self {
+    pub(crate) fn new(id: u64, terms: Arc<Terms>, partition: u32, membership: Option<Membership>) -> Self {
         Self { id, terms, partition, membership, start: OnceLock::new(), taken_back: AtomicBool::new(false) }
     }
 
