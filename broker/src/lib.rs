@@ -3,6 +3,7 @@
 pub mod cli;
 pub mod config;
 pub mod devca;
+mod groups;
 pub mod log;
 pub mod server;
 pub mod tls;

@@ -4,12 +4,13 @@ use std::future::Future;
 use std::sync::Arc;
 
 use sealstream_client::wire::FrameReader;
-use sealstream_protocol::message::admin::TopicDeleted;
+use sealstream_protocol::message::admin::{SeekGroup, TopicDeleted};
 use sealstream_protocol::message::hello::Pong;
 use sealstream_protocol::message::{Fault, FaultCode, Message};
 use tokio::sync::mpsc;
 
 use super::broker::Core;
+use super::group::operate;
 use super::options::TlsControl;
 use super::session::heart::Heart;
 use super::session::{End, LAST_WORDS, Session, shutting_down, side_by_side, unexpected};
@@ -21,7 +22,7 @@ const ANSWERS: usize = 16;
 
 /// Serves requests until the session ends.
 pub(super) async fn serve(session: &mut Session) -> End {
-    let Session { core, reader, writer, heart, standing, identity } = session;
+    let Session { core, reader, writer, heart, standing, identity, .. } = session;
     let heart = &*heart;
     let (answers, items) = mpsc::channel(ANSWERS);
     let pings = answers.downgrade();
@@ -105,6 +106,33 @@ async fn carry_out(
             }
             Err(fault) => Err(fault),
         },
+        other => return carry_out_for_groups(core, heart, identity, other).await,
+    };
+    Ok(answer.unwrap_or_else(Message::RequestRefused))
+}
+
+/// The answer to a request about groups; the error ends the session.
+async fn carry_out_for_groups(
+    core: &Arc<Core>,
+    heart: &Heart,
+    identity: &str,
+    request: Message,
+) -> Result<Message, Fault> {
+    let shared = Arc::clone(core);
+    let answer = match request {
+        Message::ListGroups(request) => Ok(Message::GroupList(core.groups.list(&request))),
+        Message::DescribeGroup(request) => {
+            finish(core, heart, operate::describe(shared, request)).await.map(Message::GroupDescription)
+        }
+        Message::SeekGroup(request) => {
+            let SeekGroup { group, topic, force, .. } = &request;
+            tracing::info!(identity, group, topic, force, "asked to move a group");
+            finish(core, heart, operate::seek(shared, request)).await.map(Message::GroupSought)
+        }
+        Message::DeleteGroup(request) => {
+            tracing::info!(identity, group = request.name, force = request.force, "asked to delete a group");
+            finish(core, heart, operate::delete(shared, request)).await.map(Message::GroupDeleted)
+        }
         other => return Err(unexpected(&other, "Admin")),
     };
     Ok(answer.unwrap_or_else(Message::RequestRefused))

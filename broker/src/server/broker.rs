@@ -14,6 +14,7 @@ use uuid::Uuid;
 use super::accept;
 use super::admission::{ByteBudget, Places};
 use super::options::{BrokerOptions, InvalidOption};
+use crate::groups::{Groups, Lives, LoadGroupsError, Rules};
 use crate::log::clock::{Clock, SystemClock};
 use crate::log::{LogEngine, OpenShardError};
 use crate::topics::{LoadTopicsError, Shards, TopicRules, Topics, housekeeping};
@@ -26,6 +27,7 @@ const MAX_DECOMPRESSIONS: usize = 4;
 pub(crate) struct Core {
     pub(crate) options: BrokerOptions,
     pub(crate) topics: Arc<Topics>,
+    pub(crate) groups: Groups,
     /// Random, new at every start.
     pub(crate) incarnation: Uuid,
     /// Streams whose Hello is awaited.
@@ -58,6 +60,9 @@ pub enum StartError {
     /// The topics could not be read.
     #[error(transparent)]
     Topics(#[from] LoadTopicsError),
+    /// The consumer groups could not be read.
+    #[error(transparent)]
+    Groups(#[from] LoadGroupsError),
 }
 
 /// The broker, before it runs.
@@ -85,18 +90,28 @@ impl Broker {
     ) -> Result<RunningBroker, StartError> {
         options.validate()?;
         let shards = Shards::open(&*engine).await?;
-        let topics = Arc::new(Topics::load(shards, TopicRules::of(&options), clock).await?);
+        let topics = Arc::new(Topics::load(shards, TopicRules::of(&options), Arc::clone(&clock)).await?);
+        let lives = Lives::default();
+        let groups = Groups::load(
+            Arc::clone(&topics),
+            Rules::of(&options.groups),
+            clock,
+            lives.clone(),
+            options.retention_interval,
+        )?;
+        let Lives { tasks, draining, aborted } = lives;
         let core = Arc::new(Core {
             topics: Arc::clone(&topics),
+            groups,
             greetings: Places::new(options.max_greetings),
             decompressions: Places::new(MAX_DECOMPRESSIONS),
             sessions: Places::new(options.max_sessions),
             produce_budget: ByteBudget::new(options.produce_budget),
             consume_budget: ByteBudget::new(options.consume_budget),
             incarnation: Uuid::new_v4(),
-            tasks: TaskTracker::new(),
-            draining: CancellationToken::new(),
-            aborted: CancellationToken::new(),
+            tasks,
+            draining,
+            aborted,
             options,
         });
         let house = housekeeping::keep_house(topics, core.options.retention_interval, core.draining.clone());

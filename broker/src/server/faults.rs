@@ -8,10 +8,10 @@ use crate::log::{CommitError, DurabilityError, PartitionId, ReadError, Refusal};
 use crate::topics::{FindTopicError, Topic, TopicError};
 
 /// 100 ms: a full queue is worked off in a few rounds of fdatasync, each of 5 to 20 ms.
-const BUSY_RETRY: Duration = Duration::from_millis(100);
+pub(super) const BUSY_RETRY: Duration = Duration::from_millis(100);
 
 /// 5 s: room on a disk comes from retention or from an operator, neither of them at once.
-const DISK_RETRY: Duration = Duration::from_secs(5);
+pub(super) const DISK_RETRY: Duration = Duration::from_secs(5);
 
 /// A partition as texts name it.
 #[derive(Clone, Copy, Debug)]

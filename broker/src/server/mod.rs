@@ -7,6 +7,7 @@
 //! ├─ accept loop       one a listener: takes a place for each connection, or turns it away; never runs a handshake
 //! ├─ connection        one a connection: handshake, then a task for each stream; ends when the last of them has
 //! │  └─ session        one a stream: Hello and Welcome, then one of the four kinds
+//! ├─ group             one a consumer group: `groups`
 //! └─ housekeeping      retention, and deletions that were left over
 //! ```
 //!
@@ -16,6 +17,7 @@
 //! ```text
 //! Admin     in: a request        ── its answer ──► out                                   one after the other
 //! Produce   in: check, permits, commit ── pending answers ──► out: acks, when durable    ordered by partition
+//! Group     in: the member's frames, its group's events ── frames ──► out      commits answered in order, once durable
 //! Consume   in: subscriptions, reads of the log ── entries, permits ──► out: Data        round robin
 //! ```
 //!
@@ -42,16 +44,19 @@ mod admission;
 mod broker;
 mod consume;
 mod faults;
+mod group;
 mod options;
 mod produce;
 mod session;
 mod standing;
 mod writing;
 
+pub use crate::groups::LoadGroupsError;
 pub use broker::{Broker, RunningBroker, StartError, Stopped};
 pub use options::{
     Anonymous, BrokerOptions, CONSUME_BUDGET, CONSUME_FLOOR, CONSUME_WINDOW, DATA_BYTES,
-    FIRST_FRAME_DEADLINE, IDLE_DEFAULT, IDLE_MAX, IDLE_MIN, InvalidOption, MAX_GREETINGS, MAX_PARTITIONS,
-    MAX_PARTITIONS_PER_TOPIC, MAX_SESSIONS, PRODUCE_BUDGET, PRODUCE_PATIENCE, PRODUCE_WINDOW,
-    RETENTION_INTERVAL, TlsControl, TopicDefaults,
+    FIRST_FRAME_DEADLINE, GROUP_GRACE, GROUP_HEARTBEAT, GROUP_IDLE_EXPIRY, GROUP_RELEASE, GroupOptions,
+    IDLE_DEFAULT, IDLE_MAX, IDLE_MIN, InvalidOption, MAX_GREETINGS, MAX_GROUP_MEMBERS, MAX_GROUP_PARTITIONS,
+    MAX_GROUPS, MAX_MEMBER_TOPICS, MAX_PARTITIONS, MAX_PARTITIONS_PER_TOPIC, MAX_SESSIONS, PRODUCE_BUDGET,
+    PRODUCE_PATIENCE, PRODUCE_WINDOW, RETENTION_INTERVAL, TlsControl, TopicDefaults,
 };

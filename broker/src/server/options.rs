@@ -107,6 +107,84 @@ impl Default for TopicDefaults {
     }
 }
 
+/// 10 s: how long a member that is not heard keeps its partitions. A restart of a broker or of a consumer takes less.
+pub const GROUP_GRACE: Duration = Duration::from_secs(10);
+
+/// 3 s between two heartbeats: three of them fit the grace.
+pub const GROUP_HEARTBEAT: Duration = Duration::from_secs(3);
+
+/// 30 s for a member to finish with what is revoked: what it has read, and its commit.
+pub const GROUP_RELEASE: Duration = Duration::from_secs(30);
+
+/// 7 days: how long a group without members is kept.
+pub const GROUP_IDLE_EXPIRY: Duration = Duration::from_hours(7 * 24);
+
+/// 1,000 groups: a task each, of about 10 KiB besides its members and partitions.
+pub const MAX_GROUPS: usize = 1000;
+
+/// 256 members of a group: a change that has every one of them told is 256 small frames.
+pub const MAX_GROUP_MEMBERS: usize = 256;
+
+/// 64 topics of a member.
+pub const MAX_MEMBER_TOPICS: usize = 64;
+
+/// 4,096 partitions of a group: each change of the group writes a record of up to 100 KiB then.
+pub const MAX_GROUP_PARTITIONS: usize = 4096;
+
+/// 512 members and 8,192 partitions: what a group's record and its description, of 1 MiB each, have room for.
+const MOST_GROUP_MEMBERS: usize = 512;
+const MOST_GROUP_PARTITIONS: usize = 8192;
+
+/// What bounds consumer groups, and how long they wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GroupOptions {
+    /// How long a member that is not heard keeps its partitions.
+    pub grace: Duration,
+    /// How often a member is asked to be heard: at most a third of the grace.
+    pub heartbeat: Duration,
+    /// How long a member has to release what is revoked.
+    pub release: Duration,
+    /// How long a group without members is kept, with what it has committed.
+    pub idle_expiry: Duration,
+    /// Groups in all.
+    pub max_groups: usize,
+    /// Members of a group.
+    pub max_members: usize,
+    /// Topics of a member.
+    pub max_topics: usize,
+    /// Partitions of a group.
+    pub max_partitions: usize,
+}
+
+impl Default for GroupOptions {
+    fn default() -> Self {
+        Self {
+            grace: GROUP_GRACE,
+            heartbeat: GROUP_HEARTBEAT,
+            release: GROUP_RELEASE,
+            idle_expiry: GROUP_IDLE_EXPIRY,
+            max_groups: MAX_GROUPS,
+            max_members: MAX_GROUP_MEMBERS,
+            max_topics: MAX_MEMBER_TOPICS,
+            max_partitions: MAX_GROUP_PARTITIONS,
+        }
+    }
+}
+
+impl GroupOptions {
+    fn validate(&self) -> Result<(), InvalidOption> {
+        let moment = Duration::from_millis(1);
+        within("groups.grace", self.grace, moment * 3, LONGEST)?;
+        within("groups.heartbeat", self.heartbeat, moment, self.grace / 3)?;
+        within("groups.release", self.release, moment, LONGEST)?;
+        within("groups.idle_expiry", self.idle_expiry, moment, LONGEST * 366)?;
+        within("groups.max_groups", self.max_groups, 1, 100_000)?;
+        within("groups.max_members", self.max_members, 1, MOST_GROUP_MEMBERS)?;
+        within("groups.max_topics", self.max_topics, 1, 256)?;
+        within("groups.max_partitions", self.max_partitions, 1, MOST_GROUP_PARTITIONS)
+    }
+}
+
 /// Everything about a server that is not its log and not its listeners. A plain struct: set what differs.
 ///
 /// ```
@@ -158,6 +236,8 @@ pub struct BrokerOptions {
     pub max_partitions: u32,
     /// Between two passes of retention.
     pub retention_interval: Duration,
+    /// What bounds consumer groups.
+    pub groups: GroupOptions,
     /// Answers `ShowTls` and `ReloadTls`; without it they are `Unsupported`.
     pub tls: Option<Arc<dyn TlsControl>>,
 }
@@ -185,6 +265,7 @@ impl Default for BrokerOptions {
             max_partitions_per_topic: MAX_PARTITIONS_PER_TOPIC,
             max_partitions: MAX_PARTITIONS,
             retention_interval: RETENTION_INTERVAL,
+            groups: GroupOptions::default(),
             tls: None,
         }
     }
@@ -236,6 +317,7 @@ impl BrokerOptions {
         within("retention_interval", self.retention_interval, moment, LONGEST)?;
         within("max_partitions_per_topic", self.max_partitions_per_topic, 1, limits::MAX_PARTITIONS)?;
         within("max_partitions", self.max_partitions, 1, u32::MAX)?;
+        self.groups.validate()?;
         within("topic_defaults.partitions", self.topic_defaults.partitions, 1, self.max_partitions_per_topic)
     }
 }
@@ -262,7 +344,7 @@ mod tests {
     #[test]
     fn an_option_under_which_nobody_could_be_served_is_named() {
         type Change = fn(&mut BrokerOptions);
-        let changes: [(&str, Change); 10] = [
+        let changes: [(&str, Change); 12] = [
             ("name", |options| options.name = "n".repeat(256)),
             ("limits.frame", |options| options.limits.frame = 10),
             ("max_sessions", |options| options.max_sessions = 0),
@@ -272,6 +354,8 @@ mod tests {
             ("idle_default", |options| options.idle_default = Duration::from_hours(1)),
             ("retention_interval", |options| options.retention_interval = Duration::ZERO),
             ("first_frame_deadline", |options| options.first_frame_deadline = Duration::MAX),
+            ("groups.heartbeat", |options| options.groups.heartbeat = Duration::from_secs(4)),
+            ("groups.max_partitions", |options| options.groups.max_partitions = 10_000),
             ("topic_defaults.partitions", |options| options.topic_defaults.partitions = 0),
         ];
         for (option, change) in changes {

@@ -88,6 +88,11 @@ impl Topics {
         Arc::clone(&self.catalogue.borrow())
     }
 
+    /// The topics as they change.
+    pub(crate) fn watch(&self) -> watch::Receiver<Arc<Catalogue>> {
+        self.catalogue.subscribe()
+    }
+
     /// Where partitions are.
     pub(crate) fn shards(&self) -> &Shards {
         &self.shards

@@ -30,6 +30,17 @@ impl Shards {
         self.get(ShardId::of_partition(partition, count))
     }
 
+    /// The shard that holds a group.
+    pub(crate) fn of_group(&self, name: &str) -> &Arc<dyn Shard> {
+        let count = u32::try_from(self.shards.len()).expect("the engine counts its shards in a u32");
+        self.get(ShardId::of_group(name, count))
+    }
+
+    /// All of them.
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Arc<dyn Shard>> {
+        self.shards.iter()
+    }
+
     /// The shard that holds topic metadata.
     pub(crate) fn metadata(&self) -> &Arc<dyn Shard> {
         self.get(ShardId::METADATA)

@@ -9,7 +9,7 @@
 use std::collections::{HashMap, VecDeque};
 
 use futures_util::StreamExt as _;
-use futures_util::future::{AbortHandle, Abortable, Aborted};
+use futures_util::future::{AbortHandle, Abortable};
 use futures_util::stream::FuturesUnordered;
 use sealstream_transport::BoxFuture;
 use tokio::sync::watch;
@@ -25,6 +25,8 @@ struct Slot {
     subscription: Subscription,
     /// Set while it waits: dropped with the slot, so that nothing waits for a subscription that is gone.
     waiting: Option<AbortOnDrop>,
+    /// The same for the end of its assignment, if it has one.
+    _watching: Option<AbortOnDrop>,
 }
 
 #[derive(Debug)]
@@ -45,6 +47,8 @@ pub(super) struct Feed {
     /// Those with something to read, in the order of their turns. May name keys that are gone.
     ready: VecDeque<Key>,
     waiting: FuturesUnordered<Abortable<BoxFuture<'static, Key>>>,
+    /// Those whose assignment can end.
+    tenures: FuturesUnordered<Abortable<BoxFuture<'static, Key>>>,
 }
 
 impl Feed {
@@ -59,9 +63,19 @@ impl Feed {
     /// Adds a subscription; its first turn comes after everybody's that is ready.
     pub(super) fn add(&mut self, subscription: Subscription) {
         self.last_key += 1;
-        self.keys.insert(subscription.id, self.last_key);
-        self.slots.insert(self.last_key, Slot { subscription, waiting: None });
-        self.ready.push_back(self.last_key);
+        let key = self.last_key;
+        let watching = subscription.tenure.clone().map(|tenure| {
+            let (handle, registration) = AbortHandle::new_pair();
+            let over: BoxFuture<'static, Key> = Box::pin(async move {
+                tenure.cancelled().await;
+                key
+            });
+            self.tenures.push(Abortable::new(over, registration));
+            AbortOnDrop(handle)
+        });
+        self.keys.insert(subscription.id, key);
+        self.slots.insert(key, Slot { subscription, waiting: None, _watching: watching });
+        self.ready.push_back(key);
     }
 
     /// Takes a subscription off by the client's number for it.
@@ -107,17 +121,21 @@ impl Feed {
         self.waiting.push(Abortable::new(moved, registration));
     }
 
-    /// Waits until some subscription has something to read; for ever if none waits. Cancellation safe.
-    pub(super) async fn wake(&mut self) {
-        match self.waiting.next().await {
-            Some(Ok(key)) => {
+    /// Waits until some subscription has something to read, or its assignment is over: then it is that one. For ever if none waits.
+    /// Cancellation safe.
+    pub(super) async fn wake(&mut self) -> Option<Key> {
+        tokio::select! {
+            biased;
+            Some(over) = self.tenures.next(), if !self.tenures.is_empty() => over.ok(),
+            Some(moved) = self.waiting.next(), if !self.waiting.is_empty() => {
+                let key = moved.ok()?;
                 if let Some(slot) = self.slots.get_mut(&key) {
                     slot.waiting = None;
                     self.ready.push_back(key);
                 }
+                None
             }
-            Some(Err(Aborted)) => {}
-            None => std::future::pending().await,
+            else => std::future::pending().await,
         }
     }
 }

@@ -31,6 +31,7 @@ type Permits = [Option<admission::Bytes>; 2];
 pub(super) struct Incoming<'a> {
     core: &'a Core,
     heart: &'a Heart,
+    identity: &'a Arc<str>,
     feed: Feed,
     window: ByteBudget,
     frames: mpsc::Sender<Item>,
@@ -40,10 +41,16 @@ pub(super) struct Incoming<'a> {
 struct Unheard;
 
 impl<'a> Incoming<'a> {
-    pub(super) fn new(core: &'a Core, heart: &'a Heart, frames: mpsc::Sender<Item>) -> Self {
+    pub(super) fn new(
+        core: &'a Core,
+        heart: &'a Heart,
+        identity: &'a Arc<str>,
+        frames: mpsc::Sender<Item>,
+    ) -> Self {
         Self {
             core,
             heart,
+            identity,
             feed: Feed::default(),
             window: ByteBudget::new(core.options.consume_window),
             frames,
@@ -76,7 +83,10 @@ impl<'a> Incoming<'a> {
                     reading = self.start(turn, window);
                     Ok(())
                 }
-                () = self.feed.wake() => Ok(()),
+                stale = self.feed.wake() => match stale {
+                    Some(key) => self.end_stale(key).await,
+                    None => Ok(()),
+                },
             };
             if let Err(Unheard) = taken {
                 return End::Finished;
@@ -115,7 +125,7 @@ impl<'a> Incoming<'a> {
                 format!("a session holds at most {MAX_SUBSCRIPTIONS} subscriptions: open another session");
             return Ok(self.end(id, Some(Fault::new(FaultCode::InvalidRequest, text))).await);
         }
-        match self.heart.while_busy(subscribe(&self.core.topics, request)).await {
+        match self.heart.while_busy(subscribe(self.core, self.identity, request)).await {
             Ok((subscription, subscribed)) => {
                 tracing::debug!(
                     topic = subscription.topic.name,
@@ -154,6 +164,9 @@ impl<'a> Incoming<'a> {
     ) -> Result<(), Unheard> {
         let topics = &self.core.topics;
         let Some(subscription) = self.feed.get(key) else { return Ok(()) };
+        if subscription.is_stale() {
+            return self.end_stale(key).await;
+        }
         let id = subscription.id;
         let read = match outcome {
             Ok(read) => read,
@@ -180,6 +193,14 @@ impl<'a> Incoming<'a> {
             permit.shrink_to(bytes);
         }
         self.send(Item::Entries { subscription: id, chunks: read.entries, permits }).await
+    }
+
+    /// Its assignment is over, and it with it.
+    async fn end_stale(&mut self, key: Key) -> Result<(), Unheard> {
+        let Some(subscription) = self.feed.get(key) else { return Ok(()) };
+        let (id, fault) = (subscription.id, subscription.stale());
+        self.feed.remove(id);
+        self.end(id, Some(fault)).await
     }
 
     async fn end(&mut self, subscription: u32, fault: Option<Fault>) -> Result<(), Unheard> {

@@ -5,10 +5,12 @@
 //! the end moves. What was read holds a part of the session's window and of the broker's budget until the transport has
 //! taken it, so that a client that stops reading costs no more than its window, and nobody else anything: who finds the
 //! budget spent reads by small turns, outside of it.
+//!
+//! A subscription of a group's member ends when its assignment does: nothing that is read after that is handed over.
 
 mod feed;
 mod incoming;
-mod subscribe;
+pub(super) mod subscribe;
 
 use sealstream_protocol::message::Message;
 use tokio::sync::mpsc;
@@ -22,7 +24,7 @@ const FRAMES: usize = 64;
 
 /// Serves subscriptions until the session ends.
 pub(super) async fn serve(session: &mut Session) -> End {
-    let Session { core, reader, writer, heart, standing, .. } = session;
+    let Session { core, reader, writer, heart, standing, identity, .. } = session;
     let heart = &*heart;
     let (frames, items) = mpsc::channel(FRAMES);
     let pings = frames.downgrade();
@@ -32,7 +34,7 @@ pub(super) async fn serve(session: &mut Session) -> End {
             let _ = frames.try_send(Item::Frame(Message::Ping(ping)));
         }
     };
-    let incoming = Incoming::new(core, heart, frames).read(reader);
+    let incoming = Incoming::new(core, heart, identity, frames).read(reader);
     let outgoing = Outgoing::new(writer, heart).write(items);
     side_by_side(heart, standing, ping, incoming, outgoing, Some(LAST_WORDS)).await
 }

@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
-use sealstream_protocol::message::consume::{Position, Subscribe, Subscribed};
+use sealstream_protocol::message::consume::{Membership, Position, Subscribe, Subscribed};
 use sealstream_protocol::message::{Fault, FaultCode};
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 use crate::log::{Partition, PartitionId, ReadError, Shard};
+use crate::server::broker::Core;
 use crate::server::faults::{self, Place};
 use crate::topics::{Topic, Topics};
 
@@ -22,6 +24,8 @@ pub(super) struct Subscription {
     pub(super) next: u64,
     /// The durable end as it moves.
     pub(super) end: watch::Receiver<u64>,
+    /// Cancelled once the assignment is over under which a member of a group reads.
+    pub(super) tenure: Option<CancellationToken>,
 }
 
 impl Subscription {
@@ -29,21 +33,39 @@ impl Subscription {
     pub(super) fn fault(&self, topics: &Topics, error: &ReadError) -> Fault {
         faults::place(topics, &self.topic, self.partition).read(self.next, error)
     }
+
+    /// Whether the assignment is over under which it was made.
+    pub(super) fn is_stale(&self) -> bool {
+        self.tenure.as_ref().is_some_and(CancellationToken::is_cancelled)
+    }
+
+    /// What the client is told when the assignment is over.
+    pub(super) fn stale(&self) -> Fault {
+        let (partition, topic) = (self.partition.index, &self.topic.name);
+        let text = format!(
+            "partition {partition} of topic {topic:?} is not this member's any more: stop reading it"
+        );
+        Fault::new(FaultCode::StaleEpoch, text)
+    }
 }
 
-/// Finds topic and partition and the offset to start at.
+/// Finds topic and partition and the offset to start at; for a member of a group, only under the epoch that is current.
 pub(super) async fn subscribe(
-    topics: &Topics,
+    core: &Core,
+    identity: &Arc<str>,
     request: Subscribe,
 ) -> Result<(Subscription, Subscribed), Fault> {
-    if request.group.is_some() {
-        let text = "consumer groups are not served by this version: subscribe without a membership";
-        return Err(Fault::new(FaultCode::Unsupported, text));
-    }
+    let topics = &*core.topics;
     let topic = topics.find(&request.topic, request.topic_id)?;
     let id = topic
         .partition(request.partition)
         .ok_or_else(|| faults::unknown_partition(&topic, request.partition))?;
+    let tenure = match request.group {
+        Some(Membership { group, member, epoch }) => {
+            Some(core.groups.claim(&group, (member, Arc::clone(identity)), id, epoch).await?)
+        }
+        None => None,
+    };
     let shard = Arc::clone(topics.shards().of(&id));
     let place = faults::place(topics, &topic, id);
     let not_open = || place.read(0, &ReadError::NotOpen(id));
@@ -68,13 +90,14 @@ pub(super) async fn subscribe(
         shard,
         next: offset,
         end,
+        tenure,
         topic: Arc::clone(&topic),
     };
     Ok((subscription, subscribed))
 }
 
 /// The offset of a position.
-async fn start(
+pub(in crate::server) async fn start(
     shard: &dyn Shard,
     id: PartitionId,
     stands: &Partition,

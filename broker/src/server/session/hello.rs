@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use sealstream_protocol::limits::VERSION;
-use sealstream_protocol::message::hello::{Hello, SessionKind, Welcome};
+use sealstream_protocol::message::hello::{Hello, Welcome};
 use sealstream_protocol::message::{Fault, FaultCode};
 use sealstream_protocol::name;
 use uuid::Uuid;
@@ -37,11 +37,6 @@ pub(crate) fn answer(
         name::check_name(&hello.client).map_err(|error| Fault::from(&error))?;
     }
     authenticate(hello, caller)?;
-    if hello.session == SessionKind::Group {
-        let text =
-            "consumer groups are not served by this version: consume partitions with a Consume session";
-        return Err(Fault::new(FaultCode::Unsupported, text));
-    }
     Ok(Welcome {
         version,
         idle_ms: millis(idle_deadline(hello.idle_ms, options)),
@@ -111,7 +106,7 @@ fn millis(time: Duration) -> u32 {
 
 #[cfg(test)]
 mod tests {
-    use sealstream_protocol::message::hello::Secret;
+    use sealstream_protocol::message::hello::{Secret, SessionKind};
 
     use super::*;
 
@@ -194,10 +189,5 @@ mod tests {
     #[test]
     fn a_client_cannot_write_control_characters_into_the_log() {
         assert_eq!(refused(&Hello { client: "a\nb".into(), ..hello() }, GUEST), FaultCode::InvalidRequest);
-    }
-
-    #[test]
-    fn groups_are_named_as_what_is_not_served() {
-        assert_eq!(refused(&Hello { session: SessionKind::Group, ..hello() }, GUEST), FaultCode::Unsupported);
     }
 }

@@ -22,7 +22,7 @@ use self::heart::Heart;
 use super::broker::Core;
 use super::options::Anonymous;
 use super::standing::Standing;
-use super::{admin, consume, produce};
+use super::{admin, consume, group, produce};
 
 /// 5 s: how long what was under way when a session ended may take.
 pub(super) const LAST_WORDS: Duration = Duration::from_secs(5);
@@ -32,7 +32,7 @@ pub(super) const LAST_WORDS: Duration = Duration::from_secs(5);
 const LAST_WORD: Duration = Duration::from_millis(500);
 
 /// 1 s: what a client that was refused for want of a place may wait before it comes again.
-const PLACE_RETRY: Duration = Duration::from_secs(1);
+pub(super) const PLACE_RETRY: Duration = Duration::from_secs(1);
 
 /// How a session came to its end.
 #[derive(Debug)]
@@ -60,6 +60,9 @@ pub(crate) struct Session {
     pub(crate) heart: Heart,
     pub(crate) standing: Standing,
     pub(crate) identity: Arc<str>,
+    /// Where the client comes from, and how its Hello named it.
+    pub(crate) address: String,
+    pub(crate) client: String,
 }
 
 impl Session {
@@ -101,18 +104,17 @@ async fn converse(core: Arc<Core>, stream: Stream, local: SocketAddr, standing: 
     let heart = Heart::new(Duration::from_millis(u64::from(welcome.idle_ms)));
     writer.feed(&Message::Welcome(welcome));
     tracing::debug!(kind = ?hello.session, client = hello.client, identity, "session opened");
-    let mut session = Session { core, reader, writer, heart, standing, identity: identity.into() };
-    let (end, unsettled) = match hello.session {
+    let (kind, client, address) = (hello.session, hello.client, peer.remote_addr.to_string());
+    let identity = identity.into();
+    let mut session = Session { core, reader, writer, heart, standing, identity, address, client };
+    let (end, unsettled) = match kind {
         SessionKind::Admin => (Box::pin(admin::serve(&mut session)).await, None),
         SessionKind::Consume => (Box::pin(consume::serve(&mut session)).await, None),
         SessionKind::Produce => {
             let (end, unsettled) = Box::pin(produce::serve(&mut session)).await;
             (end, Some(unsettled))
         }
-        // Refused by its Hello.
-        SessionKind::Group => {
-            (End::Failed(Fault::new(FaultCode::Unsupported, "groups are not served")), None)
-        }
+        SessionKind::Group => (Box::pin(group::serve(&mut session)).await, None),
     };
     say_goodbye(session.reader, session.writer, end).await;
     if let Some(unsettled) = unsettled {
