@@ -7,10 +7,10 @@
 //!
 //! ```text
 //!                         Client ── Connections: one Outbound a broker, a stream a session
-//!           ┌───────────────┼───────────────┐
-//!         Admin          Producer        Consumer          what programs use
-//!    requests, in order  batches, acks   entries           one session each, a task that drives it
-//!           └───────────────┼───────────────┘
+//!           ┌───────────────┼───────────────┬────────────────┐
+//!         Admin          Producer        Consumer ◄──── GroupConsumer    what programs use
+//!    requests, in order  batches, acks   entries        membership       one session each, a task that drives it
+//!           └───────────────┼───────────────┴────────────────┘
 //!                         wire ── FrameReader, FrameWriter, Liveness      shared with the broker
 //! ```
 //!

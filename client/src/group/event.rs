@@ -63,7 +63,7 @@ pub struct GroupEvents {
 }
 
 impl GroupEvents {
-    /// The next event; `None` once the consumer is gone. Cancellation safe.
+    /// The next event; `None` once the consumer and its handles are gone. Cancellation safe.
     pub async fn next(&mut self) -> Option<GroupEvent> {
         match self.receiver.recv().await {
             Ok(event) => Some(event),

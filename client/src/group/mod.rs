@@ -178,7 +178,8 @@ impl GroupConsumer {
             };
             let next = Mark { offset: batch.next_offset(), epoch: batch.entry.log_epoch };
             if let Some(assignment) = self.hand_out(&reading, batch.first_offset(), next) {
-                return Some(Ok(GroupBatch { topic: reading.terms.topic.clone(), assignment, batch }));
+                let (topic, topic_id) = (reading.terms.topic.clone(), reading.terms.topic_id);
+                return Some(Ok(GroupBatch { topic, topic_id, assignment, batch }));
             }
         }
     }
@@ -271,8 +272,8 @@ impl GroupConsumer {
                     self.batch = None;
                     return None;
                 };
-                let topic = reading.terms.topic.clone();
-                Some(Ok(GroupRecord { topic, assignment, record }))
+                let (topic, topic_id) = (reading.terms.topic.clone(), reading.terms.topic_id);
+                Some(Ok(GroupRecord { topic, topic_id, assignment, record }))
             }
             Some(Err(error)) => {
                 let (partition, offset) = batch.records.place();

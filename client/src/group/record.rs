@@ -3,6 +3,8 @@
 use std::ops::Deref;
 use std::sync::Arc;
 
+use uuid::Uuid;
+
 use crate::consumer::{ConsumedBatch, ConsumerRecord};
 
 /// A record, and the assignment under which it was read. Everything of a [`ConsumerRecord`] can be had of it.
@@ -10,6 +12,8 @@ use crate::consumer::{ConsumedBatch, ConsumerRecord};
 pub struct GroupRecord {
     /// The topic.
     pub topic: Arc<str>,
+    /// Tells the topic from another of the same name: an earlier or a later one.
+    pub topic_id: Uuid,
     /// The epoch of the assignment under which it was read. A record may come under several, and comes to one member
     /// only under each: topic, partition and offset tell whether it was seen before.
     pub assignment: u32,
@@ -44,6 +48,8 @@ impl Deref for GroupRecord {
 pub struct GroupBatch {
     /// The topic.
     pub topic: Arc<str>,
+    /// Tells the topic from another of the same name: an earlier or a later one.
+    pub topic_id: Uuid,
     /// The epoch of the assignment under which it was read.
     pub assignment: u32,
     /// The batch.
