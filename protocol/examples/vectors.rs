@@ -5,6 +5,8 @@
 
 #[path = "../tests/page/bad.rs"]
 mod bad;
+#[path = "../tests/page/groups.rs"]
+mod groups;
 #[path = "../tests/page/json.rs"]
 mod json;
 #[path = "../tests/page/layout.rs"]

@@ -10,6 +10,7 @@ mod connect;
 mod consume;
 mod descriptors;
 mod failure;
+mod group;
 mod health;
 mod lines;
 mod log;
@@ -34,6 +35,7 @@ pub fn run(cli: &Cli) -> ExitCode {
         Command::Config(ConfigCommand::Check(args)) => config::check(args),
         Command::Config(ConfigCommand::Show(args)) => config::show(args),
         Command::Topic(command) => topic::run(command),
+        Command::Group(command) => group::run(command),
         Command::Produce(args) => produce::run(args),
         Command::Consume(args) => consume::run(args),
         Command::Health(args) => health::run(args),

@@ -237,6 +237,7 @@ fn options(config: &Config, tls: Arc<ServedTls>) -> BrokerOptions {
             retention_ms: config.topics.retention.millis(),
             retention_bytes: config.topics.retention_bytes.0,
         },
+        groups: config.groups.options(),
         tls: Some(tls),
         ..BrokerOptions::default()
     }

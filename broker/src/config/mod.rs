@@ -3,6 +3,7 @@
 //! Every key has a default, so that an empty configuration is a broker that works on this machine. Unknown keys are
 //! errors that name the nearest known one; [`load`] says which layer a bad value came from.
 
+mod groups;
 mod layers;
 mod tls;
 mod units;
@@ -17,6 +18,7 @@ use sealstream_transport::admission::{
 use sealstream_transport::gcra::Limit;
 use serde::{Deserialize, Serialize};
 
+pub use groups::Groups;
 pub use layers::{ConfigError, Origin, Resolved, keys, load};
 pub use tls::{
     ClientCertificates, CrlExpired, CrlUnknown, ExpiredClients, MAX_IDENTITIES, Paths, Pin, Resumption, Tls,
@@ -55,6 +57,8 @@ pub struct Config {
     pub auth: Auth,
     /// What a topic is made with where its creator does not say.
     pub topics: Topics,
+    /// Consumer groups.
+    pub groups: Groups,
     /// The log.
     pub log: Log,
     /// Bounds.
@@ -186,6 +190,7 @@ impl Default for Config {
             tls: Tls::default(),
             auth: Auth::default(),
             topics: Topics::default(),
+            groups: Groups::default(),
             log: Log::default(),
             limits: Limits::default(),
             quic: Quic::default(),
@@ -275,6 +280,7 @@ impl Config {
         if self.listen.is_empty() || self.transports.is_empty() {
             return Err("listen and transports must name at least one address and one transport".into());
         }
+        self.groups.check()?;
         self.tls.check()?;
         if let (None, Some(addr)) = (&self.tls.cert, self.listen.iter().find(|a| !a.ip().is_loopback())) {
             return Err(format!(

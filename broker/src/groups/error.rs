@@ -37,8 +37,8 @@ pub(crate) enum GroupError {
     /// More groups than there may be.
     #[error("the broker has {0} groups, its limit: try again later, or delete some")]
     TooManyGroups(usize),
-    /// Its record would be larger than the log takes.
-    #[error("the group's record would take {0} bytes: have fewer members, or shorter names")]
+    /// Its record would be larger than the log takes, or its description than a frame.
+    #[error("the group would take {0} bytes, more than fit: have fewer members, or shorter names")]
     TooLarge(usize),
     /// The member id belongs to somebody else.
     #[error("this member id belongs to another identity: take a new random id")]

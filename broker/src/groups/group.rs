@@ -118,6 +118,12 @@ impl Group {
         members.chain(revoked).chain(beat).min()
     }
 
+    /// Whether the time of a member is over, or of a partition that is being revoked.
+    pub(super) fn is_due(&self, now: Instant) -> bool {
+        let out = self.members.values().any(|member| member.heard + self.rules.grace <= now);
+        out || self.owned.values().any(|owned| owned.revoked.is_some_and(|deadline| deadline <= now))
+    }
+
     /// Whether it has been idle for so long that it is to be forgotten.
     pub(super) fn is_expired(&self, wall: i64) -> bool {
         let keep = i64::try_from(self.rules.idle_expiry.as_millis()).unwrap_or(i64::MAX);

@@ -60,6 +60,7 @@ fn nothing_is_owned_twice_in_one_epoch_and_everything_is_owned_in_the_end() {
     }
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "it stands for one that may not know")]
 fn ends(_: PartitionId) -> Option<u64> {
     Some(u64::MAX - 1)
 }
@@ -304,7 +305,7 @@ impl World {
         let (most, least) = (loads.values().max().unwrap(), loads.values().min().unwrap());
         assert!(most - least <= 1, "{loads:?}");
         let moves = self.moves;
-        self.pass(Duration::from_secs(60));
+        self.pass(Duration::from_mins(1));
         assert_eq!(self.moves, moves, "nothing moves once it is quiet");
     }
 }

@@ -140,6 +140,7 @@ impl Told {
     }
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "a report may have none")]
 fn place(offset: u64) -> Option<Place> {
     Some(Place { offset, log_epoch: 1 })
 }

@@ -44,6 +44,20 @@ fn a_group_reads_every_record_once_over_many_runs_and_a_count_commits_no_more_th
 }
 
 #[test]
+fn a_group_that_is_moved_back_reads_again_from_there() {
+    let house = House::new();
+    let broker = house.serve();
+    let url = broker.tls();
+    house.run(["topic", "create", "t", "--url", &url]).ok();
+    produce(&house, &url, 0..10);
+    let consume = || house.run(["consume", "t", "--group", "g", "--url", &url]).ok();
+    assert_eq!(numbers(&consume()), (0..10).collect::<Vec<_>>());
+    house.run(["group", "seek", "g", "t", "--to", "4", "--url", &url]).ok();
+    assert_eq!(numbers(&consume()), (4..10).collect::<Vec<_>>());
+    broker.stop();
+}
+
+#[test]
 fn a_signal_commits_what_was_written_and_leaves_the_group() {
     let house = House::new();
     let broker = house.serve();
@@ -73,7 +87,7 @@ fn a_start_and_a_group_do_not_go_together_and_the_error_says_where_to_turn() {
     let house = House::new();
     let ran = house.run(["consume", "t", "--group", "g", "--from", "end"]);
     assert_eq!(ran.status.code(), Some(2));
-    assert!(ran.stderr.contains("sealstream group seek g t"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("sealstream group seek g t --to end"), "{}", ran.stderr);
     let ran = house.run(["consume", "t", "--group", "g", "--partition", "0"]);
     assert_eq!(ran.status.code(), Some(2));
 }

@@ -45,7 +45,6 @@ async fn each_hello_that_cannot_be_served_is_told_why() {
         (Hello { version_min: 7, version_max: 9, ..hello() }, FaultCode::VersionMismatch),
         (Hello { cluster: Some("elsewhere".into()), ..hello() }, FaultCode::WrongCluster),
         (Hello { token: Some(Secret("t".into())), ..hello() }, FaultCode::Unauthenticated),
-        (Hello { session: SessionKind::Group, ..hello() }, FaultCode::Unsupported),
         (Hello { client: "a\u{1b}[2J".into(), ..hello() }, FaultCode::InvalidRequest),
     ];
     for (hello, code) in cases {

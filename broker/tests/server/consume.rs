@@ -130,7 +130,7 @@ async fn each_subscription_that_cannot_be_is_refused_alone() {
     assert_code(&fault, FaultCode::OutOfRange);
     assert_eq!(fault.offset, Some(3));
     let group = Some(Membership { group: "g".into(), member: Uuid::new_v4(), epoch: 1 });
-    assert_code(&refused(&mut consumer, Subscribe { group, ..ask() }).await, FaultCode::Unsupported);
+    assert_code(&refused(&mut consumer, Subscribe { group, ..ask() }).await, FaultCode::StaleEpoch);
     let epoch = consumer.subscribe(1, "events", 0, Position::Beginning).await.epoch;
     assert_eq!(consumer.recv_values(3).await.len(), 3);
     let ahead = Subscribe { subscription: 2, epoch: Some(epoch + 1), position: Position::Offset(3), ..ask() };

@@ -6,6 +6,7 @@ mod consume;
 mod files;
 mod gated;
 mod group_members;
+mod groups;
 mod harness;
 mod leash;
 mod pressure;

@@ -1,6 +1,7 @@
-//! Topics, and what certificates the broker serves: one request, one answer.
+//! Topics, consumer groups, and what certificates the broker serves: one request, one answer.
 
 mod error;
+mod groups;
 mod session;
 
 use std::sync::Arc;
@@ -12,9 +13,11 @@ use sealstream_protocol::message::admin::{
     AlterTopic, CreateTopic, DeleteTopic, DescribeTopic, ListTopics, ReloadTls, ShowTls,
 };
 pub use sealstream_protocol::message::admin::{
-    Certificate, Durability, Partition, ReloadOutcome, RevocationList, Staple, TlsReload, TlsReloaded,
-    TlsStatus, Topic, TopicDescription, TopicList, TopicOptions, TrustInClients,
+    Certificate, Durability, GroupDescription, GroupList, GroupMember, GroupPartition, GroupSummary, Owner,
+    Partition, ReloadOutcome, RevocationList, SoughtOffset, Staple, TlsReload, TlsReloaded, TlsStatus, Topic,
+    TopicDescription, TopicList, TopicOptions, TrustInClients,
 };
+pub use sealstream_protocol::message::consume::Position;
 use uuid::Uuid;
 
 use crate::connection::Connections;

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a failed unwrap fails the test, as it should")]
 
 mod bad;
+mod groups;
 mod json;
 mod layout;
 mod reading;

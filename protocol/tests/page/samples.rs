@@ -5,17 +5,11 @@ use sealstream_protocol::Limits;
 use sealstream_protocol::batch::{BATCH_HEADER, Batch, BatchBuilder, Codec};
 use sealstream_protocol::entry::EntryHeader;
 use sealstream_protocol::message::admin::{
-    AlterTopic, CreateTopic, DeleteGroup, DeleteTopic, DescribeGroup, DescribeTopic, Durability,
-    GroupDeleted, GroupDescription, GroupList, GroupMember, GroupPartition, GroupSought, GroupSummary,
-    ListGroups, ListTopics, Owner, Partition, SeekGroup, SoughtOffset, Topic, TopicDeleted, TopicDescription,
-    TopicList, TopicOptions,
+    AlterTopic, CreateTopic, DeleteTopic, DescribeTopic, Durability, ListTopics, Partition, Topic,
+    TopicDeleted, TopicDescription, TopicList, TopicOptions,
 };
 use sealstream_protocol::message::consume::{
     Data, Membership, Position, Subscribe, Subscribed, SubscriptionEnded, Unsubscribe,
-};
-use sealstream_protocol::message::group::{
-    Assign, Assignment, Commit, Committed, Heartbeat, JoinGroup, Joined, LeaveGroup, Left, NO_PLACE,
-    Progress, Released, Revoke, TopicPartition,
 };
 use sealstream_protocol::message::hello::{Hello, Ping, Pong, Secret, SessionKind, Welcome};
 use sealstream_protocol::message::produce::{
@@ -24,8 +18,8 @@ use sealstream_protocol::message::produce::{
 use sealstream_protocol::message::{Fault, FaultClass, FaultCode, Message};
 use uuid::{Uuid, uuid};
 
-const TOPIC: Uuid = uuid!("6f1b0c2e-5d4a-4b7e-9c3d-2a1f0e9d8c7b");
-const MEMBER: Uuid = uuid!("0a1b2c3d-4e5f-4071-8293-a4b5c6d7e8f9");
+pub(crate) const TOPIC: Uuid = uuid!("6f1b0c2e-5d4a-4b7e-9c3d-2a1f0e9d8c7b");
+pub(crate) const MEMBER: Uuid = uuid!("0a1b2c3d-4e5f-4071-8293-a4b5c6d7e8f9");
 pub(crate) const PRODUCER: Uuid = uuid!("c0ffee00-1234-4abc-8def-0123456789ab");
 const INCARNATION: Uuid = uuid!("11223344-5566-4778-899a-abbccddeeff0");
 
@@ -36,11 +30,11 @@ pub(crate) const TIME: i64 = 1_735_689_600_000;
 pub(crate) fn messages() -> Vec<(&'static str, Message)> {
     let mut all = session();
     all.extend(administration());
-    all.extend(administration_of_groups());
+    all.extend(crate::groups::administration());
     all.extend(crate::tls::messages());
     all.extend(production());
     all.extend(consumption());
-    all.extend(groups());
+    all.extend(crate::groups::membership());
     all
 }
 
@@ -157,57 +151,6 @@ fn administration() -> Vec<(&'static str, Message)> {
     ]
 }
 
-fn administration_of_groups() -> Vec<(&'static str, Message)> {
-    let group = GroupSummary { name: "billing".into(), members: 1, partitions: 12, idle_since_ms: None };
-    let idle = GroupSummary { name: "old".into(), members: 0, partitions: 0, idle_since_ms: Some(TIME) };
-    let member = GroupMember {
-        id: MEMBER,
-        identity: "dns:billing.example.org".into(),
-        address: "192.0.2.7:50123".into(),
-        client: "billing-7".into(),
-        connected: true,
-        topics: vec![0],
-    };
-    let owned = GroupPartition {
-        topic: 0,
-        topic_id: TOPIC,
-        partition: 0,
-        start: 100,
-        end: 2500,
-        committed: Some((1002, 3)),
-        owner: Some(Owner { member: MEMBER, epoch: 8, revoking: false }),
-        position: Some(1100),
-    };
-    let untouched =
-        GroupPartition { partition: 1, committed: None, owner: None, position: None, ..owned.clone() };
-    let description = GroupDescription {
-        group: group.clone(),
-        topics: vec!["orders".into()],
-        members: vec![member],
-        partitions: vec![owned, untouched],
-    };
-    let seek = SeekGroup {
-        group: "billing".into(),
-        topic: "orders".into(),
-        partitions: vec![0, 5],
-        to: Position::Time(TIME),
-        force: true,
-    };
-    let all = SeekGroup { partitions: vec![], to: Position::Beginning, force: false, ..seek.clone() };
-    let offsets = vec![SoughtOffset { partition: 0, offset: 990 }, SoughtOffset { partition: 5, offset: 0 }];
-    vec![
-        ("list-groups", Message::ListGroups(ListGroups { after: String::new(), limit: 0 })),
-        ("describe-group", Message::DescribeGroup(DescribeGroup { name: "billing".into() })),
-        ("seek-group", Message::SeekGroup(seek)),
-        ("seek-group-everywhere", Message::SeekGroup(all)),
-        ("delete-group", Message::DeleteGroup(DeleteGroup { name: "billing".into(), force: false })),
-        ("group-list", Message::GroupList(GroupList { groups: vec![group, idle], more: false })),
-        ("group-description", Message::GroupDescription(description)),
-        ("group-sought", Message::GroupSought(GroupSought { offsets })),
-        ("group-deleted", Message::GroupDeleted(GroupDeleted {})),
-    ]
-}
-
 fn production() -> Vec<(&'static str, Message)> {
     let batch = small_batch();
     let mut damaged = batch.bytes().to_vec();
@@ -277,47 +220,6 @@ fn consumption() -> Vec<(&'static str, Message)> {
             "data-of-two-entries",
             Message::Data(Data { subscription: 1, entries: [first.1, second.1].concat().into() }),
         ),
-    ]
-}
-
-fn groups() -> Vec<(&'static str, Message)> {
-    let at = |partition| TopicPartition { topic: TOPIC, partition };
-    let progress = vec![
-        Progress { at: at(0), epoch: 8, offset: 1002, log_epoch: 3 },
-        Progress { at: at(5), epoch: 2, offset: 0, log_epoch: 0 },
-    ];
-    let assignments = vec![
-        Assignment { name: "orders".into(), at: at(0), epoch: 8, committed: Some((1002, 3)) },
-        Assignment { name: "orders".into(), at: at(5), epoch: 2, committed: None },
-    ];
-    let without_a_place = vec![Progress { at: at(5), epoch: 2, offset: NO_PLACE, log_epoch: 0 }];
-    let stale = Fault::new(FaultCode::StaleEpoch, "orders/5 has moved on: its epoch is 3");
-    let topics = vec!["orders".into(), "payments".into()];
-    vec![
-        ("join-group", Message::JoinGroup(JoinGroup { group: "billing".into(), member: MEMBER, topics })),
-        ("joined", Message::Joined(Joined { heartbeat_ms: 3000, grace_ms: 10_000, missing: None })),
-        (
-            "joined-with-a-topic-missing",
-            Message::Joined(Joined {
-                heartbeat_ms: 3000,
-                grace_ms: 10_000,
-                missing: Some(vec!["payments".into()]),
-            }),
-        ),
-        ("heartbeat", Message::Heartbeat(Heartbeat { progress: progress.clone() })),
-        ("heartbeat-without-partitions", Message::Heartbeat(Heartbeat { progress: vec![] })),
-        ("assign", Message::Assign(Assign { assignments: assignments.clone(), more: None })),
-        ("assign-with-more-to-come", Message::Assign(Assign { assignments, more: Some(true) })),
-        ("assign-of-nothing", Message::Assign(Assign { assignments: vec![], more: None })),
-        ("revoke", Message::Revoke(Revoke { deadline_ms: 10_000, partitions: vec![(at(0), 8), (at(5), 2)] })),
-        ("revoke-of-what-is-gone", Message::Revoke(Revoke { deadline_ms: 0, partitions: vec![(at(0), 8)] })),
-        ("released-without-a-place", Message::Released(Released { progress: without_a_place })),
-        ("released", Message::Released(Released { progress: progress.clone() })),
-        ("commit", Message::Commit(Commit { request: 4, progress })),
-        ("committed", Message::Committed(Committed { request: 4, refused: vec![] })),
-        ("committed-in-part", Message::Committed(Committed { request: 5, refused: vec![(at(5), stale)] })),
-        ("leave-group", Message::LeaveGroup(LeaveGroup {})),
-        ("left", Message::Left(Left {})),
     ]
 }
 

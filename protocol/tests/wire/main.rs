@@ -1,6 +1,7 @@
 //! Frames and messages: what is written is read back, and what is broken is named.
 
 mod frames;
+mod groups;
 mod messages;
 
 use bytes::{Bytes, BytesMut};

@@ -4,14 +4,14 @@ use bytes::Bytes;
 use proptest::collection::vec;
 use proptest::option::of;
 use proptest::prelude::*;
-use sealstream_protocol::message::{Fault, FaultClass, Message, admin, consume, group, hello, produce};
+use sealstream_protocol::message::{Fault, FaultClass, Message, admin, consume, hello, produce};
 use uuid::Uuid;
 
-fn text() -> impl Strategy<Value = String> {
+pub(crate) fn text() -> impl Strategy<Value = String> {
     ".{0,12}"
 }
 
-fn uuid() -> impl Strategy<Value = Uuid> {
+pub(crate) fn uuid() -> impl Strategy<Value = Uuid> {
     any::<u128>().prop_map(Uuid::from_u128)
 }
 
@@ -19,7 +19,7 @@ fn payload() -> impl Strategy<Value = Bytes> {
     vec(any::<u8>(), 0..100).prop_map(Bytes::from)
 }
 
-fn fault() -> impl Strategy<Value = Fault> {
+pub(crate) fn fault() -> impl Strategy<Value = Fault> {
     let class = prop_oneof![
         Just(FaultClass::Caller),
         Just(FaultClass::RetryLater),
@@ -162,66 +162,6 @@ fn tls() -> impl Strategy<Value = Message> {
     ]
 }
 
-fn place() -> impl Strategy<Value = group::TopicPartition> {
-    (uuid(), any::<u32>()).prop_map(|(topic, partition)| group::TopicPartition { topic, partition })
-}
-
-fn progress() -> impl Strategy<Value = Vec<group::Progress>> {
-    let one = (place(), any::<u32>(), any::<u64>(), any::<u32>())
-        .prop_map(|(at, epoch, offset, log_epoch)| group::Progress { at, epoch, offset, log_epoch });
-    vec(one, 0..4)
-}
-
-fn assignment() -> impl Strategy<Value = group::Assignment> {
-    (text(), place(), any::<u32>(), of(any::<(u64, u32)>()))
-        .prop_map(|(name, at, epoch, committed)| group::Assignment { name, at, epoch, committed })
-}
-
-fn group_summary() -> impl Strategy<Value = admin::GroupSummary> {
-    (text(), any::<u32>(), any::<u32>(), of(any::<i64>())).prop_map(
-        |(name, members, partitions, idle_since_ms)| admin::GroupSummary {
-            name,
-            members,
-            partitions,
-            idle_since_ms,
-        },
-    )
-}
-
-fn group_member() -> impl Strategy<Value = admin::GroupMember> {
-    (uuid(), text(), text(), text(), any::<bool>(), vec(any::<u32>(), 0..3)).prop_map(
-        |(id, identity, address, client, connected, topics)| admin::GroupMember {
-            id,
-            identity,
-            address,
-            client,
-            connected,
-            topics,
-        },
-    )
-}
-
-fn group_partition() -> impl Strategy<Value = admin::GroupPartition> {
-    let owner = (uuid(), any::<u32>(), any::<bool>()).prop_map(|(member, epoch, revoking)| admin::Owner {
-        member,
-        epoch,
-        revoking,
-    });
-    let place = (any::<(u32, u32)>(), uuid());
-    (place, any::<(u64, u64)>(), of(any::<(u64, u32)>()), of(owner), of(any::<u64>())).prop_map(
-        |(((topic, partition), topic_id), (start, end), committed, owner, position)| admin::GroupPartition {
-            topic,
-            topic_id,
-            partition,
-            start,
-            end,
-            committed,
-            owner,
-            position,
-        },
-    )
-}
-
 fn session() -> impl Strategy<Value = Message> {
     let kind = prop_oneof![
         Just(hello::SessionKind::Admin),
@@ -291,38 +231,6 @@ fn administration() -> impl Strategy<Value = Message> {
     ]
 }
 
-fn administration_of_groups() -> impl Strategy<Value = Message> {
-    prop_oneof![
-        (text(), any::<u32>())
-            .prop_map(|(after, limit)| Message::ListGroups(admin::ListGroups { after, limit })),
-        text().prop_map(|name| Message::DescribeGroup(admin::DescribeGroup { name })),
-        (text(), text(), vec(any::<u32>(), 0..3), position(), any::<bool>()).prop_map(
-            |(group, topic, partitions, to, force)| Message::SeekGroup(admin::SeekGroup {
-                group,
-                topic,
-                partitions,
-                to,
-                force
-            })
-        ),
-        (text(), any::<bool>())
-            .prop_map(|(name, force)| Message::DeleteGroup(admin::DeleteGroup { name, force })),
-        (vec(group_summary(), 0..3), any::<bool>())
-            .prop_map(|(groups, more)| Message::GroupList(admin::GroupList { groups, more })),
-        (group_summary(), vec(text(), 0..3), vec(group_member(), 0..3), vec(group_partition(), 0..3))
-            .prop_map(|(group, topics, members, partitions)| Message::GroupDescription(
-                admin::GroupDescription { group, topics, members, partitions }
-            )),
-        vec(any::<(u32, u64)>(), 0..3).prop_map(|offsets| Message::GroupSought(admin::GroupSought {
-            offsets: offsets
-                .into_iter()
-                .map(|(partition, offset)| admin::SoughtOffset { partition, offset })
-                .collect()
-        })),
-        Just(Message::GroupDeleted(admin::GroupDeleted {})),
-    ]
-}
-
 fn production() -> impl Strategy<Value = Message> {
     prop_oneof![
         (any::<u32>(), text(), of(uuid()))
@@ -353,7 +261,7 @@ fn production() -> impl Strategy<Value = Message> {
     ]
 }
 
-fn position() -> impl Strategy<Value = consume::Position> {
+pub(crate) fn position() -> impl Strategy<Value = consume::Position> {
     prop_oneof![
         Just(consume::Position::Beginning),
         Just(consume::Position::End),
@@ -388,39 +296,15 @@ fn consumption() -> impl Strategy<Value = Message> {
     ]
 }
 
-fn membership() -> impl Strategy<Value = Message> {
-    prop_oneof![
-        (text(), uuid(), vec(text(), 0..3)).prop_map(|(group, member, topics)| Message::JoinGroup(
-            group::JoinGroup { group, member, topics }
-        )),
-        (any::<(u32, u32)>(), of(vec(text(), 0..3))).prop_map(|((heartbeat_ms, grace_ms), missing)| {
-            Message::Joined(group::Joined { heartbeat_ms, grace_ms, missing })
-        }),
-        progress().prop_map(|progress| Message::Heartbeat(group::Heartbeat { progress })),
-        (vec(assignment(), 0..3), of(any::<bool>()))
-            .prop_map(|(assignments, more)| Message::Assign(group::Assign { assignments, more })),
-        (any::<u32>(), vec((place(), any::<u32>()), 0..3)).prop_map(|(deadline_ms, partitions)| {
-            Message::Revoke(group::Revoke { deadline_ms, partitions })
-        }),
-        progress().prop_map(|progress| Message::Released(group::Released { progress })),
-        (any::<u64>(), progress())
-            .prop_map(|(request, progress)| Message::Commit(group::Commit { request, progress })),
-        (any::<u64>(), vec((place(), fault()), 0..3))
-            .prop_map(|(request, refused)| { Message::Committed(group::Committed { request, refused }) }),
-        Just(Message::LeaveGroup(group::LeaveGroup {})),
-        Just(Message::Left(group::Left {})),
-    ]
-}
-
 /// Any of them.
 pub(crate) fn message() -> impl Strategy<Value = Message> {
     prop_oneof![
         session(),
         administration(),
-        administration_of_groups(),
+        crate::groups::administration(),
         tls(),
         production(),
         consumption(),
-        membership()
+        crate::groups::membership()
     ]
 }

@@ -1,6 +1,7 @@
 //! What the command line takes, and the help that says so: one file for each group of commands.
 
 mod bench;
+mod group;
 mod log;
 mod records;
 mod serve;
@@ -13,6 +14,7 @@ use clap::error::ErrorKind;
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 
 pub use self::bench::{Bench, BenchCommand};
+pub use self::group::{GroupCommand, GroupDelete, GroupDescribe, GroupList, GroupSeek};
 pub use self::log::{LogCommand, LogVerify};
 pub use self::records::{Compression, Consume, Format, From, Produce};
 pub use self::serve::{ConfigArgs, ConfigCommand, ConfigSource, Serve};
@@ -55,6 +57,9 @@ pub enum Command {
     Produce(Produce),
     /// Read a topic's records
     Consume(Consume),
+    /// List, describe, move and delete consumer groups
+    #[command(subcommand)]
+    Group(GroupCommand),
     /// Ask a broker whether it is there and well
     Health(Health),
     /// Show what certificates a broker serves and whom it trusts, or have it load them anew
@@ -134,6 +139,7 @@ impl Command {
             Self::Serve(_) => false,
             Self::Config(ConfigCommand::Check(args) | ConfigCommand::Show(args)) => args.json,
             Self::Topic(command) => command.connection().json,
+            Self::Group(command) => command.connection().json,
             Self::Produce(args) => args.connection.json,
             Self::Consume(args) => args.connection.json,
             Self::Health(args) => args.connection.json,

@@ -95,11 +95,17 @@ pub struct Consume {
 impl Consume {
     /// What is wrong with the arguments together.
     pub(super) fn fault(&self) -> Option<String> {
-        let group = self.group.as_ref().filter(|_| self.from.is_some())?;
+        let (Some(group), Some(from)) = (&self.group, self.from) else { return None };
         let topic = &self.topic;
+        let to = match from {
+            From::Beginning => "beginning".to_owned(),
+            From::End => "end".to_owned(),
+            From::Offset(offset) => offset.to_string(),
+            From::Time(_) => "TIME".to_owned(),
+        };
         Some(format!(
-            "--from cannot be used with --group: a group starts where it is. Move it with `sealstream group seek {group} \
-             {topic} …`"
+            "--from cannot be used with --group: a group starts where it is. To move it, use `sealstream group seek {group} \
+             {topic} --to {to}`"
         ))
     }
 }

@@ -74,10 +74,7 @@ impl<'a> Incoming<'a> {
     }
 
     async fn serve(&mut self, reader: &mut FrameReader, who: Who) -> Result<End, End> {
-        let join = match self.await_join(reader).await? {
-            Some(join) => join,
-            None => return Ok(End::Drained),
-        };
+        let Some(join) = self.await_join(reader).await? else { return Ok(End::Drained) };
         let mut seat = self.join(join, who).await?;
         let mut going: Option<Instant> = None;
         loop {

@@ -2,6 +2,9 @@
 
 use std::sync::Arc;
 
+use bytes::BytesMut;
+use sealstream_protocol::limits::MAX_CONTROL_FRAME;
+use sealstream_protocol::message::Message;
 use sealstream_protocol::message::admin::{
     DeleteGroup, DescribeGroup, GroupDeleted, GroupDescription, GroupSought, SeekGroup, SoughtOffset,
 };
@@ -17,7 +20,13 @@ pub(in crate::server) async fn describe(
     core: Arc<Core>,
     request: DescribeGroup,
 ) -> Result<GroupDescription, GroupError> {
-    core.groups.describe(&request.name).await
+    let description = core.groups.describe(&request.name).await?;
+    let mut frame = BytesMut::new();
+    Message::GroupDescription(description.clone()).encode(&mut frame);
+    if frame.len() > MAX_CONTROL_FRAME as usize {
+        return Err(GroupError::TooLarge(frame.len()));
+    }
+    Ok(description)
 }
 
 /// Moves a group to where a position lies now, in all partitions that are named, or in none.

@@ -39,7 +39,7 @@ impl Touched {
                     touched.partitions.insert(*partition);
                 }
                 Op::CommitOffset(_) | Op::ForgetOffsets { .. } | Op::PutMeta { .. } => {
-                    touched.metadata = true
+                    touched.metadata = true;
                 }
             }
         }
