@@ -2,9 +2,8 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
 use sealstream_broker::cli::{self, args::Cli};
 
 fn main() -> ExitCode {
-    cli::run(&Cli::parse())
+    cli::run(&Cli::parse_or_exit())
 }

@@ -12,6 +12,7 @@ use crate::backoff::Retries;
 use crate::connection::{Connections, Place};
 use crate::consumer::ConsumerBuilder;
 use crate::error::SessionError;
+use crate::group::GroupConsumerBuilder;
 use crate::options::{BuildError, ClientBuilder};
 use crate::producer::ProducerBuilder;
 use crate::wire::{Session, WireError};
@@ -113,6 +114,11 @@ impl Client {
     /// Consumes records of `topic`.
     pub fn consumer(&self, topic: impl Into<String>) -> ConsumerBuilder {
         ConsumerBuilder::new(self.connections.clone(), topic.into())
+    }
+
+    /// Consumes records as a member of `group`, whose members share the partitions of their topics.
+    pub fn group_consumer(&self, group: impl Into<String>) -> GroupConsumerBuilder {
+        GroupConsumerBuilder::new(self.connections.clone(), group.into())
     }
 
     /// Closes every connection, and tells the brokers so. Close producers and consumers first: whatever is still

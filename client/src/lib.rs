@@ -7,10 +7,10 @@
 //!
 //! ```text
 //!                         Client ── Connections: one Outbound a broker, a stream a session
-//!           ┌───────────────┼───────────────┐
-//!         Admin          Producer        Consumer          what programs use
-//!    requests, in order  batches, acks   entries           one session each, a task that drives it
-//!           └───────────────┼───────────────┘
+//!           ┌───────────────┼───────────────┬────────────────┐
+//!         Admin          Producer        Consumer ◄──── GroupConsumer    what programs use
+//!    requests, in order  batches, acks   entries        membership       one session each, a task that drives it
+//!           └───────────────┼───────────────┴────────────────┘
 //!                         wire ── FrameReader, FrameWriter, Liveness      shared with the broker
 //! ```
 //!
@@ -45,6 +45,7 @@ pub mod client;
 mod connection;
 pub mod consumer;
 pub mod error;
+pub mod group;
 pub mod options;
 pub mod producer;
 mod routes;
@@ -56,6 +57,7 @@ pub use backoff::RetryPolicy;
 pub use client::{Client, ClientError};
 pub use consumer::{ConsumeError, Consumer, ConsumerRecord, Position};
 pub use error::SessionError;
+pub use group::{GroupConsumer, GroupRecord};
 pub use options::{BuildError, ClientBuilder};
 pub use producer::{Delivery, DeliveryError, Producer, Record, RecordMetadata, SendError};
 pub use sealstream_protocol::batch::Codec;

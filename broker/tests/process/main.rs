@@ -4,6 +4,7 @@
 
 mod access;
 mod bad_input;
+mod consume_group;
 mod harness;
 mod log;
 mod openssl;

@@ -2,6 +2,7 @@
 //!
 //! Pure: no I/O, no clock.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -9,28 +10,18 @@ use sealstream_protocol::entry::Entries;
 use sealstream_protocol::message::consume::{Position, Subscribe, Subscribed};
 use sealstream_protocol::message::{Fault, FaultClass, FaultCode};
 use tokio::time::Instant;
-use uuid::Uuid;
 
 use super::error::ConsumeError;
-use super::options::OnGap;
+use super::options::{OnDiverged, OnOutOfRange};
+use super::reading::{Reading, Terms};
 use super::record::ConsumedBatch;
 use crate::backoff::{Retries, RetryPolicy};
 use crate::error::{elsewhere, retry_after};
 
-/// What all partitions of a consumer have in common.
-#[derive(Clone, Debug)]
-pub(super) struct Terms {
-    pub(super) topic: String,
-    pub(super) topic_id: Uuid,
-    /// Whether to stop at the end that the partition had when it was first subscribed to.
-    pub(super) until_end: bool,
-    pub(super) on_gap: OnGap,
-}
-
 /// See the module.
 #[derive(Debug)]
-pub(super) struct Cursor {
-    partition: u32,
+pub(crate) struct Cursor {
+    pub(super) reading: Arc<Reading>,
     /// Where to start, until the broker has said which offset that is.
     position: Position,
     /// The next offset.
@@ -59,12 +50,18 @@ pub(super) struct Taken {
 }
 
 impl Cursor {
-    pub(super) fn new(partition: u32, position: Position, policy: RetryPolicy) -> Self {
+    /// Begins at `position`. `epoch` is the log epoch of the record below it, where that is known.
+    pub(crate) fn new(
+        reading: Arc<Reading>,
+        position: Position,
+        epoch: Option<u32>,
+        policy: RetryPolicy,
+    ) -> Self {
         Self {
-            partition,
+            reading,
             position,
             next: None,
-            epoch: None,
+            epoch,
             end: None,
             subscription: None,
             resume_at: None,
@@ -75,7 +72,16 @@ impl Cursor {
     }
 
     pub(super) fn partition(&self) -> u32 {
-        self.partition
+        self.reading.partition
+    }
+
+    /// The reading's number.
+    pub(super) fn id(&self) -> u64 {
+        self.reading.id
+    }
+
+    fn terms(&self) -> &Terms {
+        &self.reading.terms
     }
 
     /// Whether everything up to the end was read.
@@ -89,29 +95,30 @@ impl Cursor {
     }
 
     /// Asks for what comes next.
-    pub(super) fn subscribe(&mut self, subscription: u32, terms: &Terms) -> Subscribe {
+    pub(super) fn subscribe(&mut self, subscription: u32) -> Subscribe {
         self.subscription = Some(subscription);
         self.resume_at = None;
         Subscribe {
             subscription,
-            topic: terms.topic.clone(),
-            partition: self.partition,
+            topic: self.terms().topic.to_string(),
+            partition: self.partition(),
             position: self.next.map_or(self.position, Position::Offset),
-            topic_id: Some(terms.topic_id),
+            topic_id: Some(self.terms().topic_id),
             epoch: self.epoch,
-            group: None,
+            group: self.reading.membership.clone(),
         }
     }
 
     /// The broker has said where the records start.
-    pub(super) fn subscribed(&mut self, subscribed: &Subscribed, terms: &Terms) -> Result<(), String> {
+    pub(super) fn subscribed(&mut self, subscribed: &Subscribed) -> Result<(), String> {
         if let Some(next) = self.next
             && subscribed.offset != next
         {
             return Err(format!("subscribed at offset {next} and answered with {}", subscribed.offset));
         }
         self.next = Some(subscribed.offset);
-        if terms.until_end {
+        self.reading.started(subscribed.offset);
+        if self.terms().until_end {
             self.end.get_or_insert(subscribed.end);
         }
         Ok(())
@@ -119,7 +126,7 @@ impl Cursor {
 
     /// Takes the entries of a Data frame, in order and without a gap; `None` before the broker has said where they
     /// start.
-    pub(super) fn take(&mut self, entries: Bytes, terms: &Terms) -> Option<Taken> {
+    pub(super) fn take(&mut self, entries: Bytes) -> Option<Taken> {
         self.next?;
         let mut taken = Taken::default();
         for entry in Entries::new(entries) {
@@ -140,14 +147,14 @@ impl Cursor {
                     self.next = Some(after);
                     self.epoch = Some(entry.header.log_epoch);
                     taken.batches.push(ConsumedBatch {
-                        partition: self.partition,
+                        partition: self.partition(),
                         entry: entry.header,
                         batch: entry.batch,
                         from: next,
                     });
                 }
                 Err(reason) => {
-                    taken.error = Some(self.corrupt(next, reason, terms));
+                    taken.error = Some(self.corrupt(next, reason));
                     break;
                 }
             }
@@ -159,34 +166,16 @@ impl Cursor {
         Some(taken)
     }
 
-    /// The broker has ended the subscription. An error is the consumer's end.
-    pub(super) fn ended(
-        &mut self,
-        fault: Option<Fault>,
-        now: Instant,
-        terms: &Terms,
-    ) -> Result<(), ConsumeError> {
+    /// The broker has ended the subscription. An error is the reading's end.
+    pub(super) fn ended(&mut self, fault: Option<Fault>, now: Instant) -> Result<(), ConsumeError> {
         self.subscription = None;
         let Some(fault) = fault else { return Ok(()) };
-        let topic = terms.topic.clone();
-        let partition = self.partition;
-        match (fault.code_known(), terms.on_gap) {
-            (Some(FaultCode::TopicGone), _) => return Err(ConsumeError::TopicGone { topic }),
-            (Some(FaultCode::OutOfRange | FaultCode::Diverged), OnGap::Resume) if fault.offset.is_some() => {
-                tracing::warn!(topic, partition, %fault, "resuming over a gap");
-                self.next = fault.offset;
-                self.epoch = None;
-                self.wait(None, now);
-                return Ok(());
-            }
-            (Some(FaultCode::Diverged), _) => {
-                let offset = fault.offset.or(self.next).unwrap_or_default();
-                return Err(ConsumeError::Diverged { topic, partition, offset });
-            }
-            (Some(FaultCode::OutOfRange), _) => {
-                let offset = self.asked();
-                return Err(ConsumeError::OutOfRange { topic, partition, offset, nearest: fault.offset });
-            }
+        let topic = self.terms().topic.to_string();
+        let partition = self.partition();
+        match fault.code_known() {
+            Some(FaultCode::TopicGone) => return Err(ConsumeError::TopicGone { topic }),
+            Some(FaultCode::OutOfRange) => return self.out_of_range(&fault, now),
+            Some(FaultCode::Diverged) => return self.diverged(&fault, now),
             _ => {}
         }
         match fault.class {
@@ -194,7 +183,43 @@ impl Cursor {
             FaultClass::RetryElsewhere => self.elsewhere = elsewhere(&fault).map(str::to_owned),
             FaultClass::RetryLater | FaultClass::Broker => {}
         }
-        self.give_time(fault, now, terms)
+        self.give_time(fault, now)
+    }
+
+    /// The log does not hold what comes next: retention was faster, or it was never there.
+    fn out_of_range(&mut self, fault: &Fault, now: Instant) -> Result<(), ConsumeError> {
+        let (next, position) = match self.terms().on_out_of_range {
+            OnOutOfRange::Error => {
+                let (topic, partition) = (self.terms().topic.to_string(), self.partition());
+                let offset = self.asked();
+                return Err(ConsumeError::OutOfRange { topic, partition, offset, nearest: fault.offset });
+            }
+            OnOutOfRange::Earliest => (fault.offset, Position::Beginning),
+            OnOutOfRange::Latest => (None, Position::End),
+        };
+        self.jump(next, position, fault, now);
+        Ok(())
+    }
+
+    /// The log was cut below what was read of it.
+    fn diverged(&mut self, fault: &Fault, now: Instant) -> Result<(), ConsumeError> {
+        if let (OnDiverged::Resume, Some(parting)) = (self.terms().on_diverged, fault.offset) {
+            self.jump(Some(parting), Position::Offset(parting), fault, now);
+            return Ok(());
+        }
+        let (topic, partition) = (self.terms().topic.to_string(), self.partition());
+        let offset = fault.offset.unwrap_or_else(|| self.asked());
+        Err(ConsumeError::Diverged { topic, partition, offset })
+    }
+
+    /// Goes on elsewhere in the log, with nothing known of what is below.
+    fn jump(&mut self, next: Option<u64>, position: Position, fault: &Fault, now: Instant) {
+        let (topic, partition) = (&*self.terms().topic, self.partition());
+        tracing::warn!(topic, partition, %fault, "going on over a gap");
+        self.next = next;
+        self.position = position;
+        self.epoch = None;
+        self.wait(None, now);
     }
 
     /// The session is gone: everything is asked for again in the next one.
@@ -210,21 +235,23 @@ impl Cursor {
     }
 
     /// Damage at `offset`.
-    pub(super) fn corrupt(&self, offset: u64, reason: String, terms: &Terms) -> ConsumeError {
-        ConsumeError::Corrupt { topic: terms.topic.clone(), partition: self.partition, offset, reason }
+    pub(super) fn corrupt(&self, offset: u64, reason: String) -> ConsumeError {
+        ConsumeError::Corrupt {
+            topic: self.terms().topic.to_string(),
+            partition: self.partition(),
+            offset,
+            reason,
+        }
     }
 
     /// Subscribes again later, unless the time for it is up.
-    fn give_time(&mut self, fault: Fault, now: Instant, terms: &Terms) -> Result<(), ConsumeError> {
-        match self.retries.after_failure(retry_after(&fault), now) {
-            Some(delay) => {
-                self.resume_at = Some(now + delay);
-                Ok(())
-            }
-            None => {
-                Err(ConsumeError::Refused { topic: terms.topic.clone(), partition: self.partition, fault })
-            }
+    fn give_time(&mut self, fault: Fault, now: Instant) -> Result<(), ConsumeError> {
+        if let Some(delay) = self.retries.after_failure(retry_after(&fault), now) {
+            self.resume_at = Some(now + delay);
+            return Ok(());
         }
+        let (topic, partition) = (self.terms().topic.to_string(), self.partition());
+        Err(ConsumeError::Refused { topic, partition, fault })
     }
 
     fn wait(&mut self, hint: Option<Duration>, now: Instant) {

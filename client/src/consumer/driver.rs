@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use sealstream_protocol::message::hello::SessionKind;
 use sealstream_protocol::message::{Fault, FaultCode};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 use tracing::{debug, info, warn};
 
@@ -38,22 +38,24 @@ pub(super) enum End {
 
 /// See the module.
 #[derive(Debug)]
-pub(super) struct Driver {
+pub(crate) struct Driver {
     pub(super) shared: Arc<Shared>,
     pub(super) place: Place,
     pub(super) inbox: mpsc::Receiver<Cursor>,
-    /// By partition.
-    pub(super) cursors: BTreeMap<u32, Cursor>,
+    /// By the number of the reading.
+    pub(super) cursors: BTreeMap<u64, Cursor>,
     /// When one of them may want something: a subscription, or another session.
     pub(super) look_at: Instant,
     pub(super) sender: mpsc::Sender<Item>,
+    /// Says that readings were taken back.
+    pub(super) taken_back: watch::Receiver<()>,
     pub(super) retries: Retries,
     /// When the next session may be opened.
     not_before: Instant,
 }
 
 impl Driver {
-    pub(super) fn new(
+    pub(crate) fn new(
         shared: Arc<Shared>,
         place: Place,
         inbox: mpsc::Receiver<Cursor>,
@@ -61,16 +63,18 @@ impl Driver {
         sender: mpsc::Sender<Item>,
     ) -> Self {
         let retries = Retries::new(shared.connections.settings.retry);
-        let cursors = cursors.into_iter().map(|cursor| (cursor.partition(), cursor)).collect();
+        let cursors = cursors.into_iter().map(|cursor| (cursor.id(), cursor)).collect();
         let now = Instant::now();
-        Self { shared, place, inbox, cursors, look_at: now, sender, retries, not_before: now }
+        let taken_back = shared.watch_taken_back();
+        Self { shared, place, inbox, cursors, look_at: now, sender, taken_back, retries, not_before: now }
     }
 
     /// Runs until everything was read, the program reads no more, or nothing more can be read.
-    pub(super) async fn run(mut self) {
+    pub(crate) async fn run(mut self) {
         let stop = self.shared.stop.clone();
         loop {
-            if self.cursors.is_empty() {
+            self.drop_taken_back();
+            while self.cursors.is_empty() {
                 match self.shared.routes.retire(&self.place, &mut self.inbox) {
                     Some(cursor) => self.adopt(cursor),
                     None => return,
@@ -196,10 +200,10 @@ impl Driver {
             let Some(url) = cursor.elsewhere.take() else { continue };
             debug!(partition = cursor.partition(), url, "the partition is elsewhere");
             cursor.hops += 1;
-            match parse_redirect(&self.shared.terms.topic, &url) {
+            match parse_redirect(&cursor.reading.terms.topic, &url) {
                 Ok(place) if cursor.hops <= MAX_HOPS && place != *here => {
                     cursor.moved(None);
-                    moving.push((cursor.partition(), place));
+                    moving.push((cursor.id(), place));
                 }
                 _ => {
                     // The brokers do not agree, or send us to nowhere: give them time.
@@ -208,17 +212,26 @@ impl Driver {
                 }
             }
         }
-        for (partition, place) in moving {
-            if let Some(cursor) = self.cursors.remove(&partition) {
+        for (reading, place) in moving {
+            if let Some(cursor) = self.cursors.remove(&reading) {
                 self.hand_over(place, cursor);
             }
         }
     }
 
+    /// Forgets the readings that were taken back, between two sessions.
+    fn drop_taken_back(&mut self) {
+        self.taken_back.mark_unchanged();
+        self.cursors.retain(|_, cursor| !cursor.reading.is_taken_back());
+    }
+
     /// Takes a partition in.
     pub(super) fn adopt(&mut self, cursor: Cursor) {
-        self.look_at = Instant::now();
-        self.cursors.insert(cursor.partition(), cursor);
+        // It may have been taken back while it was on its way here.
+        if !cursor.reading.is_taken_back() {
+            self.look_at = Instant::now();
+            self.cursors.insert(cursor.id(), cursor);
+        }
     }
 
     fn hand_over(&self, place: Place, cursor: Cursor) {

@@ -1,7 +1,6 @@
 //! What goes on within a session of a consumer: subscriptions out, entries in, and everything that time makes due.
 
 use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
 use std::sync::Arc;
 
 use sealstream_protocol::message::Message;
@@ -11,8 +10,9 @@ use tracing::debug;
 
 use super::cursor::Cursor;
 use super::driver::{Driver, End};
+use super::error::ConsumeError;
 use super::link::{Link, Pending, Subscription};
-use super::shared::Chunk;
+use super::shared::{After, Chunk, OnFailure};
 use crate::backoff::FOR_EVER;
 use crate::error::{GoAway, SessionError};
 use crate::wire::WireError;
@@ -35,8 +35,9 @@ impl Driver {
                 room = shared.room(waiting.unwrap_or_default(), &sender), if waiting.is_some() => {
                     match (room, link.pending.take()) {
                         (Some((permit, way)), Some(pending)) => {
-                            way.send(Ok(Chunk { batches: pending.batches, permit }));
-                            pending.error.map(End::Fatal).or_else(|| self.read_buffered(link))
+                            let Pending { reading, batches, after, fatal, .. } = pending;
+                            way.send(Ok(Chunk { reading, batches, permit, after }));
+                            fatal.map(End::Fatal).or_else(|| self.read_buffered(link))
                         }
                         _ => Some(End::Stopped),
                     }
@@ -48,6 +49,10 @@ impl Driver {
                 }
                 Some(cursor) = self.inbox.recv() => {
                     self.adopt(cursor);
+                    None
+                }
+                Ok(()) = self.taken_back.changed() => {
+                    self.take_back(link);
                     None
                 }
                 () = sleep_until(wake) => None,
@@ -86,7 +91,7 @@ impl Driver {
         }
         for cursor in self.cursors.values_mut().filter(|cursor| cursor.subscription.is_none()) {
             if cursor.wants_subscription(now) {
-                link.subscribe(cursor, &self.shared.terms);
+                link.subscribe(cursor);
             } else if let Some(resume_at) = cursor.resume_at {
                 self.look_at = self.look_at.min(resume_at);
             }
@@ -146,26 +151,26 @@ impl Driver {
             Ok(cursor) => cursor?,
             Err(end) => return Some(end),
         };
-        if let Err(detail) = cursor.subscribed(subscribed, &self.shared.terms) {
+        if let Err(detail) = cursor.subscribed(subscribed) {
             return Some(End::Violated(detail));
         }
-        let partition = cursor.partition();
-        self.drop_if_done(link, partition);
+        let reading = cursor.id();
+        self.drop_if_done(link, reading);
         None
     }
 
     fn ended(&mut self, link: &mut Link, ended: SubscriptionEnded) -> Option<End> {
         let cursor = cursor(&mut self.cursors, link, ended.subscription);
         link.forget(ended.subscription);
-        match cursor {
-            Ok(cursor) => {
-                let cursor = cursor?;
-                debug!(partition = cursor.partition(), fault = ?ended.fault, "the subscription ended");
-                self.look_at = Instant::now();
-                cursor.ended(ended.fault, self.look_at, &self.shared.terms).err().map(End::Fatal)
-            }
-            Err(end) => Some(end),
-        }
+        let cursor = match cursor {
+            Ok(cursor) => cursor?,
+            Err(end) => return Some(end),
+        };
+        debug!(partition = cursor.partition(), fault = ?ended.fault, "the subscription ended");
+        self.look_at = Instant::now();
+        let error = cursor.ended(ended.fault, self.look_at).err()?;
+        let reading = cursor.id();
+        self.failed(link, reading, error)
     }
 
     fn data(&mut self, link: &mut Link, data: Data) -> Option<End> {
@@ -174,36 +179,78 @@ impl Driver {
             Ok(cursor) => cursor?,
             Err(end) => return Some(end),
         };
-        let partition = cursor.partition();
-        let Some(taken) = cursor.take(data.entries, &self.shared.terms) else {
+        let id = cursor.id();
+        let Some(taken) = cursor.take(data.entries) else {
             return Some(End::Violated("Data before Subscribed".to_owned()));
         };
-        if taken.batches.is_empty() {
-            return taken.error.map(End::Fatal);
+        if !taken.batches.is_empty() {
+            self.retries.succeeded();
+            let reading = cursor.reading.clone();
+            let batches = taken.batches;
+            link.pending = Some(Pending { reading, batches, bytes, after: After::More, fatal: None });
         }
-        self.retries.succeeded();
-        link.pending = Some(Pending { batches: taken.batches, bytes, error: taken.error });
-        self.drop_if_done(link, partition);
+        if let Some(error) = taken.error {
+            return self.failed(link, id, error);
+        }
+        self.drop_if_done(link, id);
         None
     }
 
-    fn drop_if_done(&mut self, link: &mut Link, partition: u32) {
-        if let Entry::Occupied(cursor) = self.cursors.entry(partition)
-            && cursor.get().is_done()
-        {
-            link.unsubscribe(&cursor.remove());
+    /// A reading is over for the reason given, which is told behind everything that was read.
+    fn failed(&mut self, link: &mut Link, reading: u64, error: ConsumeError) -> Option<End> {
+        match (self.shared.on_failure, &mut link.pending) {
+            (OnFailure::EndAll, Some(pending)) => {
+                pending.fatal = Some(error);
+                None
+            }
+            (OnFailure::EndAll, None) => Some(End::Fatal(error)),
+            (OnFailure::EndOne, _) => {
+                self.drop_reading(link, reading, After::Failed(error));
+                None
+            }
+        }
+    }
+
+    fn drop_if_done(&mut self, link: &mut Link, reading: u64) {
+        if self.cursors.get(&reading).is_some_and(Cursor::is_done) {
+            self.drop_reading(link, reading, After::End);
+        }
+    }
+
+    /// Reads a partition no further; what is behind its records is told.
+    fn drop_reading(&mut self, link: &mut Link, reading: u64, after: After) {
+        let Some(cursor) = self.cursors.remove(&reading) else { return };
+        link.unsubscribe(&cursor);
+        match &mut link.pending {
+            Some(pending) => pending.after = after,
+            none => {
+                let reading = cursor.reading.clone();
+                *none = Some(Pending { reading, batches: Vec::new(), bytes: 0, after, fatal: None });
+            }
+        }
+    }
+
+    /// Reads no further what was taken back. What came in its place is taken in first: a session that has nothing to do
+    /// ends.
+    fn take_back(&mut self, link: &mut Link) {
+        while let Ok(cursor) = self.inbox.try_recv() {
+            self.adopt(cursor);
+        }
+        let over = self.cursors.extract_if(.., |_, cursor| cursor.reading.is_taken_back());
+        for (_, cursor) in over {
+            link.unsubscribe(&cursor);
         }
     }
 }
 
-/// The partition of a subscription; `None` if it was taken back, an end if there never was one.
+/// The place of a subscription's reading; `None` if it was taken back, an end if there never was one.
 fn cursor<'c>(
-    cursors: &'c mut BTreeMap<u32, Cursor>,
+    cursors: &'c mut BTreeMap<u64, Cursor>,
     link: &Link,
     subscription: u32,
 ) -> Result<Option<&'c mut Cursor>, End> {
     match link.subscription(subscription) {
-        Some(Subscription::Of(partition)) => Ok(cursors.get_mut(&partition)),
+        Some(Subscription::Of(reading)) => Ok(cursors.get_mut(&reading)),
         Some(Subscription::TakenBack) => Ok(None),
         None => Err(End::Violated(format!("a frame of subscription {subscription}, which there is not"))),
     }

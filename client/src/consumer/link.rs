@@ -9,26 +9,30 @@ use sealstream_protocol::message::consume::Unsubscribe;
 use sealstream_protocol::message::hello::Pong;
 use tokio::time::Instant;
 
-use super::cursor::{Cursor, Terms};
+use super::cursor::Cursor;
 use super::error::ConsumeError;
+use super::reading::Reading;
 use super::record::ConsumedBatch;
+use super::shared::After;
 use crate::error::{GoAway, SessionError};
 use crate::wire::{FrameReader, FrameWriter, Liveness, Pulse, Session, WireError};
 
 /// What was read and waits for room on its way to the program.
 #[derive(Debug)]
 pub(super) struct Pending {
+    pub(super) reading: Arc<Reading>,
     pub(super) batches: Vec<ConsumedBatch>,
     pub(super) bytes: usize,
-    /// What came behind it and is the consumer's end.
-    pub(super) error: Option<ConsumeError>,
+    pub(super) after: After,
+    /// What came behind it and is the end of all.
+    pub(super) fatal: Option<ConsumeError>,
 }
 
 /// What a frame of a subscription is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Subscription {
-    /// This partition.
-    Of(u32),
+    /// The reading of this number.
+    Of(u64),
     /// Nothing any more.
     TakenBack,
 }
@@ -74,11 +78,11 @@ impl Link {
     }
 
     /// Subscribes to what a partition wants next.
-    pub(super) fn subscribe(&mut self, cursor: &mut Cursor, terms: &Terms) {
+    pub(super) fn subscribe(&mut self, cursor: &mut Cursor) {
         let subscription = self.next_subscription;
         self.next_subscription = self.next_subscription.wrapping_add(1);
-        self.subscriptions.insert(subscription, Subscription::Of(cursor.partition()));
-        self.writer.feed(&Message::Subscribe(cursor.subscribe(subscription, terms)));
+        self.subscriptions.insert(subscription, Subscription::Of(cursor.id()));
+        self.writer.feed(&Message::Subscribe(cursor.subscribe(subscription)));
     }
 
     /// Takes a subscription back; what still comes of it is ignored.

@@ -7,14 +7,15 @@
 //! When the program stops taking records the buffer fills, the driver stops reading, and the transport's flow control
 //! stops the broker; pings go on, so that the session lives.
 
-mod cursor;
-mod driver;
+pub(crate) mod cursor;
+pub(crate) mod driver;
 mod error;
 mod exchange;
 mod link;
 mod options;
+pub(crate) mod reading;
 mod record;
-mod shared;
+pub(crate) mod shared;
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -24,11 +25,12 @@ use futures_core::Stream;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
 pub use error::ConsumeError;
-pub use options::{ConsumerBuilder, DEFAULT_BUFFER_BYTES, OnGap};
+pub use options::{ConsumerBuilder, DEFAULT_BUFFER_BYTES, OnDiverged, OnOutOfRange};
 pub use record::{BatchRecords, ConsumedBatch, ConsumerRecord};
 pub use sealstream_protocol::message::consume::Position;
 
-use shared::{Item, Shared};
+use reading::Terms;
+use shared::{After, Item, Shared};
 
 /// Reads a topic: a [`Stream`] of records, or of the batches that hold them.
 ///
@@ -50,6 +52,7 @@ use shared::{Item, Shared};
 #[derive(Debug)]
 pub struct Consumer {
     shared: Arc<Shared>,
+    terms: Arc<Terms>,
     chunks: mpsc::Receiver<Item>,
     /// The rest of the chunk at hand.
     batches: std::vec::IntoIter<ConsumedBatch>,
@@ -61,13 +64,21 @@ pub struct Consumer {
 }
 
 impl Consumer {
-    fn new(shared: Arc<Shared>, chunks: mpsc::Receiver<Item>) -> Self {
-        Self { shared, chunks, batches: Vec::new().into_iter(), permit: None, records: None, failed: false }
+    fn new(shared: Arc<Shared>, terms: Arc<Terms>, chunks: mpsc::Receiver<Item>) -> Self {
+        Self {
+            shared,
+            terms,
+            chunks,
+            batches: Vec::new().into_iter(),
+            permit: None,
+            records: None,
+            failed: false,
+        }
     }
 
     /// The topic.
     pub fn topic(&self) -> &str {
-        &self.shared.terms.topic
+        &self.terms.topic
     }
 
     /// The next record; `None` after an error, and at the end if the consumer stops there.
@@ -106,6 +117,8 @@ impl Consumer {
                 Some(Ok(chunk)) => {
                     self.batches = chunk.batches.into_iter();
                     self.permit = Some(chunk.permit);
+                    // What ends one reading ends this consumer, by way of its driver.
+                    debug_assert!(!matches!(chunk.after, After::Failed(_)), "a failure of its own");
                 }
                 Some(Err(error)) => return Poll::Ready(Some(Err(self.fail(error)))),
                 None => return Poll::Ready(None),

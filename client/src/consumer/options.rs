@@ -7,24 +7,38 @@ use sealstream_protocol::limits::MAX_PARTITIONS;
 use sealstream_protocol::message::consume::Position;
 
 use super::Consumer;
-use super::cursor::{Cursor, Terms};
+use super::cursor::Cursor;
 use super::driver::Driver;
 use super::error::ConsumeError;
-use super::shared::Shared;
+use super::reading::{Reading, Terms};
+use super::shared::{OnFailure, Shared};
 use crate::admin::Admin;
 use crate::connection::{Connections, Place};
 
 /// Bytes read ahead of the program: three frames of 1 MiB on the way while one is worked on.
 pub const DEFAULT_BUFFER_BYTES: usize = 4 * 1024 * 1024;
 
-/// What to do when the log does not hold what comes next: retention was faster, or the log was cut.
+/// What to do when the log does not hold the offset that comes next: retention was faster, or it was never there.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum OnGap {
-    /// Ends with an error that names the offset.
+pub enum OnOutOfRange {
+    /// Ends with an error that names the offset and the nearest that is there.
     #[default]
-    Fail,
-    /// Goes on at the nearest offset that is there, and logs a warning. After a cut, records that were delivered
-    /// already may be followed by others of the same offsets.
+    Error,
+    /// Goes on at the earliest record that follows: below the log's start that is its start, above its end its end.
+    /// Logs a warning.
+    Earliest,
+    /// Goes on at the durable end, with what is stored from then on. Logs a warning.
+    Latest,
+}
+
+/// What to do when the log was cut below what was read of it, as a crash can do to what was not yet durable.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnDiverged {
+    /// Ends with an error that names the offset at which what was read and the log part.
+    #[default]
+    Error,
+    /// Goes on where they part, and logs a warning: records that were delivered are followed by others of the same
+    /// offsets.
     Resume,
 }
 
@@ -39,7 +53,8 @@ pub struct ConsumerBuilder {
     starts: BTreeMap<u32, Position>,
     partitions: Option<Vec<u32>>,
     until_end: bool,
-    on_gap: OnGap,
+    on_out_of_range: OnOutOfRange,
+    on_diverged: OnDiverged,
     buffer_bytes: usize,
 }
 
@@ -52,7 +67,8 @@ impl ConsumerBuilder {
             starts: BTreeMap::new(),
             partitions: None,
             until_end: false,
-            on_gap: OnGap::Fail,
+            on_out_of_range: OnOutOfRange::Error,
+            on_diverged: OnDiverged::Error,
             buffer_bytes: DEFAULT_BUFFER_BYTES,
         }
     }
@@ -81,9 +97,15 @@ impl ConsumerBuilder {
         self
     }
 
-    /// What to do when the log does not hold what comes next; by default it is an error.
-    pub fn on_gap(mut self, on_gap: OnGap) -> Self {
-        self.on_gap = on_gap;
+    /// What to do when the log does not hold the offset that comes next; by default it is an error.
+    pub fn on_out_of_range(mut self, choice: OnOutOfRange) -> Self {
+        self.on_out_of_range = choice;
+        self
+    }
+
+    /// What to do when the log was cut below what was read of it; by default it is an error.
+    pub fn on_diverged(mut self, choice: OnDiverged) -> Self {
+        self.on_diverged = choice;
         self
     }
 
@@ -108,20 +130,27 @@ impl ConsumerBuilder {
         if let Some(&partition) = chosen.last().filter(|last| **last >= partitions) {
             return Err(ConsumeError::UnknownPartition { topic: self.topic, partition, partitions });
         }
+        let terms = Arc::new(Terms {
+            topic: self.topic.into(),
+            topic_id: topic.id,
+            until_end: self.until_end,
+            on_out_of_range: self.on_out_of_range,
+            on_diverged: self.on_diverged,
+        });
         let cursors: Vec<_> = chosen
             .iter()
-            .map(|partition| {
-                let position = self.starts.get(partition).copied().unwrap_or(self.start);
-                Cursor::new(*partition, position, policy)
+            .map(|&partition| {
+                let position = self.starts.get(&partition).copied().unwrap_or(self.start);
+                let reading = Reading::new(u64::from(partition), terms.clone(), partition, None);
+                Cursor::new(Arc::new(reading), position, None, policy)
             })
             .collect();
-        let terms =
-            Terms { topic: self.topic, topic_id: topic.id, until_end: self.until_end, on_gap: self.on_gap };
-        let (shared, chunks) = Shared::new(self.connections, terms, partitions, self.buffer_bytes);
+        let (shared, chunks) =
+            Shared::new(self.connections, partitions, self.buffer_bytes, OnFailure::EndAll);
         let shared = Arc::new(shared);
         shared.routes.start(Place::Home, |inbox| {
             Driver::new(shared.clone(), Place::Home, inbox, cursors, chunks.sender).run()
         });
-        Ok(Consumer::new(shared, chunks.receiver))
+        Ok(Consumer::new(shared, terms, chunks.receiver))
     }
 }

@@ -51,6 +51,12 @@ impl ConsumedBatch {
         self.entry.base_offset + u64::from(self.batch.header().count)
     }
 
+    /// The same without the records below `offset`.
+    pub(crate) fn starting_at(mut self, offset: u64) -> Self {
+        self.from = self.from.max(offset);
+        self
+    }
+
     /// How many records there are, without those below the offset asked for.
     pub fn record_count(&self) -> u64 {
         self.next_offset() - self.first_offset()
@@ -78,7 +84,7 @@ pub struct BatchRecords {
 
 impl BatchRecords {
     /// The partition, and the batch's first offset.
-    pub(super) fn place(&self) -> (u32, u64) {
+    pub(crate) fn place(&self) -> (u32, u64) {
         (self.partition, self.entry.base_offset)
     }
 }

@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::cursor::{Cursor, Terms};
+use super::cursor::Cursor;
 use super::error::ConsumeError;
+use super::reading::Reading;
 use super::record::ConsumedBatch;
 use crate::connection::Connections;
 use crate::routes::Routes;
@@ -14,54 +15,92 @@ use crate::routes::Routes;
 /// Chunks read ahead at most, whatever their size: at 100 bytes each for the way, nothing next to the bytes in them.
 const CHUNKS: usize = 256;
 
-/// The batches of one Data frame, and the room that they take.
+/// What came of one reading at once, and the room that it takes.
 #[derive(Debug)]
-pub(super) struct Chunk {
-    pub(super) batches: Vec<ConsumedBatch>,
+pub(crate) struct Chunk {
+    pub(crate) reading: Arc<Reading>,
+    /// The batches of one Data frame.
+    pub(crate) batches: Vec<ConsumedBatch>,
     /// Given back when the program is done with the chunk.
-    pub(super) permit: OwnedSemaphorePermit,
+    pub(crate) permit: OwnedSemaphorePermit,
+    /// What is behind them.
+    pub(crate) after: After,
 }
 
-/// What travels from the drivers to the program.
-pub(super) type Item = Result<Chunk, ConsumeError>;
+/// What is behind the batches of a chunk.
+#[derive(Debug)]
+pub(crate) enum After {
+    /// More, in time.
+    More,
+    /// The end at which the reading stops.
+    End,
+    /// Nothing more of this reading, and why.
+    Failed(ConsumeError),
+}
+
+/// What a reading's failure ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum OnFailure {
+    /// The consumer.
+    EndAll,
+    /// That reading.
+    EndOne,
+}
+
+/// What travels from the drivers to the program: an error is the end of all.
+pub(crate) type Item = Result<Chunk, ConsumeError>;
 
 /// Both ends of the way.
 #[derive(Debug)]
-pub(super) struct Chunks {
-    pub(super) sender: mpsc::Sender<Item>,
-    pub(super) receiver: mpsc::Receiver<Item>,
+pub(crate) struct Chunks {
+    pub(crate) sender: mpsc::Sender<Item>,
+    pub(crate) receiver: mpsc::Receiver<Item>,
 }
 
 /// See the module.
 #[derive(Debug)]
-pub(super) struct Shared {
-    pub(super) connections: Arc<Connections>,
-    pub(super) terms: Terms,
+pub(crate) struct Shared {
+    pub(crate) connections: Arc<Connections>,
     /// Ends the drivers.
-    pub(super) stop: CancellationToken,
-    pub(super) routes: Routes<Cursor>,
+    pub(crate) stop: CancellationToken,
+    pub(crate) routes: Routes<Cursor>,
+    pub(super) on_failure: OnFailure,
+    /// Tells the drivers that readings were taken back.
+    taken_back: watch::Sender<()>,
     budget: Arc<Semaphore>,
     buffer_bytes: u32,
 }
 
 impl Shared {
-    pub(super) fn new(
+    /// For at most so many readings at a time.
+    pub(crate) fn new(
         connections: Arc<Connections>,
-        terms: Terms,
-        partitions: u32,
+        readings: u32,
         buffer_bytes: usize,
+        on_failure: OnFailure,
     ) -> (Self, Chunks) {
         let (sender, receiver) = mpsc::channel(CHUNKS);
         let buffer_bytes = u32::try_from(buffer_bytes.clamp(1, Semaphore::MAX_PERMITS)).unwrap_or(u32::MAX);
         let shared = Self {
             connections,
-            terms,
             stop: CancellationToken::new(),
-            routes: Routes::new(partitions),
+            routes: Routes::new(readings),
+            on_failure,
+            taken_back: watch::Sender::new(()),
             budget: Arc::new(Semaphore::new(buffer_bytes as usize)),
             buffer_bytes,
         };
         (shared, Chunks { sender, receiver })
+    }
+
+    /// Has the drivers look for readings that were taken back.
+    pub(crate) fn announce_taken_back(&self) {
+        self.taken_back.send_replace(());
+    }
+
+    /// Hears of readings that are taken back from now on.
+    pub(super) fn watch_taken_back(&self) -> watch::Receiver<()> {
+        self.taken_back.subscribe()
     }
 
     /// Waits for room for a chunk of so many bytes; one that is larger than all the room there is takes all of it.

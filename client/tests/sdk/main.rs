@@ -8,6 +8,7 @@ mod admin;
 mod consumer;
 mod exactly_once;
 mod fake;
+mod group;
 mod hello;
 mod model;
 mod producer;

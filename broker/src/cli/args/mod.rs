@@ -12,7 +12,8 @@ mod topic;
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
 
 pub use self::auth::{AuthCheck, AuthCommand};
 pub use self::bench::{Bench, BenchCommand};
@@ -121,7 +122,27 @@ pub struct Health {
     pub connection: Connection,
 }
 
+impl Cli {
+    /// What the process was called with. What cannot be understood, or does not fit together, ends it with exit code 2 and
+    /// says why.
+    pub fn parse_or_exit() -> Self {
+        let cli = Self::parse();
+        if let Some(fault) = cli.command.fault() {
+            Self::command().error(ErrorKind::ArgumentConflict, fault).exit();
+        }
+        cli
+    }
+}
+
 impl Command {
+    /// What is wrong with arguments that are right one by one, beyond what the parser finds.
+    fn fault(&self) -> Option<String> {
+        match self {
+            Self::Consume(args) => args.fault(),
+            _ => None,
+        }
+    }
+
     /// Whether the command was asked for machine-readable output, which errors are then too.
     pub fn wants_json(&self) -> bool {
         match self {
@@ -143,8 +164,6 @@ impl Command {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]

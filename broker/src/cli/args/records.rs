@@ -57,18 +57,26 @@ pub enum Compression {
 #[derive(Debug, Args)]
 #[command(after_help = "Starts at the beginning and stops at the end, unless told otherwise.
 
+With --group it is a member of that group: it shares the topic's partitions with the group's other members, starts where
+the group is (at the beginning if it is nowhere yet), and commits what it has written. Ctrl-C commits and leaves; a
+second one ends it at once. A member that is killed repeats at most about what it wrote in the last second.
+
 Examples:
   sealstream consume logs | grep ERROR
   sealstream consume logs --from end --follow
-  sealstream consume logs --from 2026-01-31T12:00:00Z --format json | jq .value")]
+  sealstream consume logs --from 2026-01-31T12:00:00Z --format json | jq .value
+  sealstream consume orders --group billing --follow | ./bill")]
 pub struct Consume {
     /// The topic
     pub topic: String,
-    /// Where to start: beginning, end, an offset, or a time (RFC 3339)
-    #[arg(long, value_name = "WHERE", default_value = "beginning")]
-    pub from: From,
+    /// Where to start: beginning, end, an offset, or a time (RFC 3339) [default: beginning]
+    #[arg(long, value_name = "WHERE")]
+    pub from: Option<From>,
+    /// Read as a member of this group, from where the group is, and commit what was written
+    #[arg(long, value_name = "G", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    pub group: Option<String>,
     /// Read this partition only
-    #[arg(long, value_name = "P")]
+    #[arg(long, value_name = "P", conflicts_with = "group")]
     pub partition: Option<u32>,
     /// Stop after so many records
     #[arg(long, value_name = "N")]
@@ -82,6 +90,24 @@ pub struct Consume {
     /// The broker.
     #[command(flatten)]
     pub connection: Connection,
+}
+
+impl Consume {
+    /// What is wrong with the arguments together.
+    pub(super) fn fault(&self) -> Option<String> {
+        let (Some(group), Some(from)) = (&self.group, self.from) else { return None };
+        let topic = &self.topic;
+        let to = match from {
+            From::Beginning => "beginning".to_owned(),
+            From::End => "end".to_owned(),
+            From::Offset(offset) => offset.to_string(),
+            From::Time(_) => "TIME".to_owned(),
+        };
+        Some(format!(
+            "--from cannot be used with --group: a group starts where it is. To move it, use `sealstream group seek {group} \
+             {topic} --to {to}`"
+        ))
+    }
 }
 
 /// How `consume` writes records.

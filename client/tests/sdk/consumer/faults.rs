@@ -1,7 +1,7 @@
 //! What a consumer makes of logs that were cut, trimmed, deleted or damaged.
 
 use bytes::Bytes;
-use sealstream_client::consumer::OnGap;
+use sealstream_client::consumer::{OnDiverged, OnOutOfRange};
 use sealstream_client::{ConsumeError, Position};
 use sealstream_protocol::message::{FaultCode, Message};
 
@@ -38,11 +38,16 @@ async fn an_offset_that_is_gone_is_an_error_that_names_the_nearest() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_consumer_that_resumes_over_gaps_goes_on_at_the_nearest_offset() {
+async fn a_consumer_that_asks_for_it_goes_on_at_the_earliest_record_and_where_histories_part() {
     let mut fake = Fake::start().await;
     let client = fake.client();
-    let (mut consumer, mut peer) =
-        open(&mut fake, &client, 1, |builder| builder.start(Position::Offset(7)).on_gap(OnGap::Resume)).await;
+    let (mut consumer, mut peer) = open(&mut fake, &client, 1, |builder| {
+        builder
+            .start(Position::Offset(7))
+            .on_out_of_range(OnOutOfRange::Earliest)
+            .on_diverged(OnDiverged::Resume)
+    })
+    .await;
     let asked = subscribe(&mut peer).await;
     ended(&mut peer, asked.subscription, fault(FaultCode::OutOfRange).offset(100)).await;
     let asked = subscribe(&mut peer).await;
@@ -57,6 +62,26 @@ async fn a_consumer_that_resumes_over_gaps_goes_on_at_the_nearest_offset() {
     for expected in [100, 101, 102, 101] {
         assert_eq!(offset(&mut consumer).await, expected);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_consumer_that_asks_for_the_latest_goes_on_at_the_end_and_still_fails_where_the_log_was_cut() {
+    let mut fake = Fake::start().await;
+    let client = fake.client();
+    let (mut consumer, mut peer) = open(&mut fake, &client, 1, |builder| {
+        builder.start(Position::Offset(7)).on_out_of_range(OnOutOfRange::Latest)
+    })
+    .await;
+    let asked = subscribe(&mut peer).await;
+    ended(&mut peer, asked.subscription, fault(FaultCode::OutOfRange).offset(100)).await;
+    let asked = subscribe(&mut peer).await;
+    assert_eq!((asked.position, asked.epoch), (Position::End, None));
+    subscribed(&mut peer, asked.subscription, 500, 500).await;
+    data(&mut peer, asked.subscription, entry(500, 1, 1)).await;
+    assert_eq!(offset(&mut consumer).await, 500);
+    ended(&mut peer, asked.subscription, fault(FaultCode::Diverged).offset(400)).await;
+    let error = error(&mut consumer).await;
+    assert!(matches!(error, ConsumeError::Diverged { offset: 400, .. }), "{error}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -66,12 +66,12 @@ pub(crate) async fn subscribed(peer: &mut Peer, subscription: u32, offset: u64, 
     peer.say(Message::Subscribed(subscribed)).await;
 }
 
-async fn ended(peer: &mut Peer, subscription: u32, fault: Fault) {
+pub(crate) async fn ended(peer: &mut Peer, subscription: u32, fault: Fault) {
     peer.say(Message::SubscriptionEnded(SubscriptionEnded { subscription, fault: Some(fault) })).await;
 }
 
 /// An entry whose records' values are their offsets.
-fn entry(base_offset: u64, count: u64, epoch: u32) -> Bytes {
+pub(crate) fn entry(base_offset: u64, count: u64, epoch: u32) -> Bytes {
     entry_of(
         base_offset,
         (base_offset..base_offset + count).map(|offset| offset.to_string()),
@@ -97,7 +97,7 @@ fn entry_of(
     bytes.freeze()
 }
 
-async fn data(peer: &mut Peer, subscription: u32, entries: impl Into<Bytes>) {
+pub(crate) async fn data(peer: &mut Peer, subscription: u32, entries: impl Into<Bytes>) {
     peer.say(Message::Data(Data { subscription, entries: entries.into() })).await;
 }
 
@@ -115,6 +115,6 @@ async fn error(consumer: &mut Consumer) -> ConsumeError {
     error
 }
 
-fn fault(code: FaultCode) -> Fault {
+pub(crate) fn fault(code: FaultCode) -> Fault {
     Fault::new(code, "because")
 }

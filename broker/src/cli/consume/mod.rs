@@ -1,5 +1,7 @@
 //! `consume`: records become lines.
 
+mod group;
+
 use std::io::{self, StdoutLock, Write};
 
 use base64::Engine as _;
@@ -12,7 +14,7 @@ use serde_json::{Value, json};
 
 use super::args::{Consume, Format, From};
 use super::connect::{PATIENT, with_client};
-use super::progress::Progress;
+use super::progress::{Progress, Total};
 use super::{Failure, output};
 
 /// Lines are collected to this many bytes before they are written: system calls cost nothing by the line.
@@ -24,11 +26,31 @@ pub(super) fn run(args: &Consume) -> Result<(), Failure> {
 }
 
 async fn consume(client: Client, args: &Consume) -> Result<(), Failure> {
+    let format = args.format.unwrap_or(if args.connection.json { Format::Json } else { Format::Raw });
+    let writer = Writer { format, left: args.count.unwrap_or(u64::MAX), buffer: Vec::with_capacity(BUFFER) };
+    let progress = Progress::new(None, args.connection.json || writes_to_terminal());
+    let total = match &args.group {
+        Some(group) => group::consume(&client, args, group, writer, progress).await?,
+        None => consume_alone(&client, args, writer, progress).await?,
+    };
+    if !writes_to_terminal() && io::IsTerminal::is_terminal(&io::stderr()) {
+        eprintln!("{total} from {}", args.topic);
+    }
+    Ok(())
+}
+
+/// Reads from where it is told to, and leaves no trace.
+async fn consume_alone(
+    client: &Client,
+    args: &Consume,
+    mut writer: Writer,
+    mut progress: Progress,
+) -> Result<Total, Failure> {
     let position = match args.from {
-        From::Beginning => Position::Beginning,
-        From::End => Position::End,
-        From::Offset(offset) => Position::Offset(offset),
-        From::Time(ms) => Position::Time(ms),
+        None | Some(From::Beginning) => Position::Beginning,
+        Some(From::End) => Position::End,
+        Some(From::Offset(offset)) => Position::Offset(offset),
+        Some(From::Time(ms)) => Position::Time(ms),
     };
     let mut builder = client.consumer(&args.topic).start(position);
     if let Some(partition) = args.partition {
@@ -38,10 +60,6 @@ async fn consume(client: Client, args: &Consume) -> Result<(), Failure> {
         builder = builder.until_end();
     }
     let mut consumer = builder.open().await?;
-    let format = args.format.unwrap_or(if args.connection.json { Format::Json } else { Format::Raw });
-    let mut writer =
-        Writer { format, left: args.count.unwrap_or(u64::MAX), buffer: Vec::with_capacity(BUFFER) };
-    let mut progress = Progress::new(None, args.connection.json || writes_to_terminal());
     while writer.left > 0 {
         let Some(batch) = consumer.next_batch().await.transpose()? else { break };
         // Stdout may block for as long as its reader likes: the runtime's other threads read on meanwhile.
@@ -49,11 +67,7 @@ async fn consume(client: Client, args: &Consume) -> Result<(), Failure> {
         progress.advance(records, bytes);
     }
     consumer.close().await;
-    let total = progress.finish();
-    if !writes_to_terminal() && io::IsTerminal::is_terminal(&io::stderr()) {
-        eprintln!("{total} from {}", args.topic);
-    }
-    Ok(())
+    Ok(progress.finish())
 }
 
 fn writes_to_terminal() -> bool {
