@@ -2,14 +2,17 @@
 //!
 //! ```text
 //! this test ── starts, kills, stops ──► broker
-//!     └─────── starts, stops ─────────► the same test in other processes: producers, and a reader that follows
+//!     └─────── starts, stops ─────────► the same test in other processes: producers, a reader that follows, a group's member
 //!                 ◄── "ready": each has been acknowledged
 //!                 ── end of input ──► finish what is under way
 //!                 ◄── a file of operations, one JSON object a line
 //! ```
 //!
+//! The members of the group commit what they were given; when all is over, one more member reads what is left.
+//!
 //! `SEALSTREAM_ROUNDS` sets how often brokers are killed in both tests together, `SEALSTREAM_SEED` the moments.
 
+use std::collections::BTreeSet;
 use std::io::{BufRead as _, BufReader, BufWriter, Write as _};
 use std::path::PathBuf;
 use std::process::{ChildStdin, Command, Stdio};
@@ -18,6 +21,7 @@ use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
+use sealstream_client::group::{GroupBatch, GroupConsumer};
 use sealstream_client::{Client, Consumer, Producer, Record, RetryPolicy};
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
@@ -41,8 +45,14 @@ const UNDER_WAY: usize = 64;
 /// Set in the processes of clients: URL, first client, and the file for their operations.
 const CLIENTS: &str = "SEALSTREAM_TEST_CLIENTS";
 
-/// The producers and the reader of one process are numbered from a multiple of this.
+/// The producers, the reader and the group's member of one process are numbered from a multiple of this, in this order.
 const CLIENTS_OF_A_PROCESS: u32 = 100;
+
+/// The member that reads what the others have left.
+const LAST_MEMBER: u32 = 9_000;
+
+/// The group.
+const GROUP: &str = "members";
 
 #[test]
 fn nothing_is_lost_repeated_or_reordered_though_brokers_are_killed_and_everybody_is_stopped() {
@@ -99,6 +109,7 @@ fn survive(test: &str, durability: &str) {
     let appended = history.log.values().map(Vec::len).sum::<usize>();
     println!("{rounds} kills, {appended} records, {} operations", history.operations.len());
     assert!(appended as u64 > 10 * rounds, "hardly anything was produced");
+    assert_everything_reached_the_group(&history);
     let violations = check(&history);
     assert!(
         violations.is_empty(),
@@ -121,12 +132,52 @@ fn stop_and_continue(process: &Process, random: &mut StdRng) {
     pause(random, 0..200);
 }
 
-/// Reads the log from its start to its end.
+fn is_member(client: u32) -> bool {
+    client == LAST_MEMBER || client % CLIENTS_OF_A_PROCESS == PRODUCERS + 1
+}
+
+/// At least once: whatever is in the log was given to a member.
+fn assert_everything_reached_the_group(history: &History) {
+    let given: BTreeSet<(u32, u64)> = history
+        .operations
+        .iter()
+        .filter(|operation| is_member(operation.client))
+        .filter_map(|operation| match operation.action {
+            Action::Read { offset, .. } => Some((operation.partition, offset)),
+            _ => None,
+        })
+        .collect();
+    for (&partition, log) in &history.log {
+        for &(offset, _) in log {
+            assert!(
+                given.contains(&(partition, offset)),
+                "partition {partition}, offset {offset} reached no member"
+            );
+        }
+    }
+}
+
+/// Has a last member read what the others have left, then reads the log from its start to its end.
 fn conclude(house: &House, broker: &Broker, operations: Vec<Operation>) -> History {
     let mut history = History { operations, ..History::default() };
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async {
         let client = client(&broker.tls(), house.path("sealstream-data/dev-ca/ca.pem"));
+        let (notes, mut written) = mpsc::channel(4 * UNDER_WAY);
+        let member =
+            client.group_consumer(GROUP).topic("t").commit_manually().until_end().open().await.unwrap();
+        let (_stop, never) = watch::channel(false);
+        let (operations, ()) = tokio::join!(
+            async {
+                let mut operations = Vec::new();
+                while let Some(operation) = written.recv().await {
+                    operations.push(operation);
+                }
+                operations
+            },
+            be_a_member(member, LAST_MEMBER, notes, never),
+        );
+        history.operations.extend(operations);
         let mut consumer = client.consumer("t").until_end().open().await.unwrap();
         while let Some(record) = consumer.next().await {
             let record = record.unwrap();
@@ -186,7 +237,10 @@ fn be_clients(task: &str) {
         }
         let consumer =
             client(url, "sealstream-data/dev-ca/ca.pem".into()).consumer("t").open().await.unwrap();
-        clients.spawn(read(consumer, first + PRODUCERS, notes, stopped));
+        clients.spawn(read(consumer, first + PRODUCERS, notes.clone(), stopped.clone()));
+        let member = client(url, "sealstream-data/dev-ca/ca.pem".into()).group_consumer(GROUP).topic("t");
+        let member = member.commit_manually().open().await.unwrap();
+        clients.spawn(be_a_member(member, first + PRODUCERS + 1, notes, stopped));
         eprintln!("ready");
         tokio::task::spawn_blocking(|| std::io::copy(&mut std::io::stdin(), &mut std::io::sink()))
             .await
@@ -281,6 +335,51 @@ async fn read(
         notes.send(operation).await.unwrap();
     }
     consumer.close().await;
+}
+
+/// Reads as a member of the group, commits each batch, and writes down what it is given and told.
+async fn be_a_member(
+    mut member: GroupConsumer,
+    number: u32,
+    notes: mpsc::Sender<Operation>,
+    mut stopped: watch::Receiver<bool>,
+) {
+    // The partitions that it has, with the epochs.
+    let mut held = BTreeSet::new();
+    loop {
+        let batch = tokio::select! {
+            biased;
+            _ = stopped.wait_for(|stopped| *stopped) => break,
+            batch = member.next_batch() => match batch {
+                Some(batch) => batch.unwrap(),
+                None => break,
+            },
+        };
+        let (partition, begun) = (batch.partition, now());
+        let note = |action, ended| Operation { client: number, begun, ended, partition, action };
+        if held.insert((partition, batch.assignment)) {
+            // It begins where the group had come when the partition became its own.
+            let offset = Some(batch.first_offset());
+            notes.send(note(Action::Committed { offset }, begun)).await.unwrap();
+        }
+        for (offset, value) in records_of(&batch) {
+            let action = Action::Read { pass: batch.assignment, offset, value };
+            notes.send(note(action, begun)).await.unwrap();
+        }
+        let begun = now();
+        let committed = member.commit().await;
+        if let Err(error) = &committed {
+            assert!(error.is_lost_assignment(), "the application was told of an error: {error}");
+        }
+        let action = Action::Commit { offset: batch.next_offset(), done: committed.is_ok() };
+        notes.send(Operation { client: number, begun, ended: now(), partition, action }).await.unwrap();
+    }
+    member.close().await.unwrap();
+}
+
+fn records_of(batch: &GroupBatch) -> Vec<(u64, u64)> {
+    let records = batch.records().map(|record| record.unwrap());
+    records.map(|record| (record.offset, value_of(&record.value))).collect()
 }
 
 fn value_of(bytes: &[u8]) -> u64 {
