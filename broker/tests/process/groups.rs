@@ -5,7 +5,9 @@ use std::time::Duration;
 use sealstream_client::wire::Session;
 use sealstream_client::wire::session::{hello, open};
 use sealstream_protocol::message::Message;
-use sealstream_protocol::message::group::{Assignment, Commit, Committed, JoinGroup, LeaveGroup, Progress};
+use sealstream_protocol::message::group::{
+    Assignment, Commit, Committed, Heartbeat, JoinGroup, LeaveGroup, Progress,
+};
 use sealstream_protocol::message::hello::SessionKind;
 use sealstream_protocol::{ALPN, DEFAULT_PORT, Limits};
 use sealstream_transport::tls::{Material, Store, TrustSource};
@@ -116,6 +118,31 @@ async fn operators_see_and_move_a_group_and_a_kill_of_the_broker_costs_it_nothin
     );
     house.run(["group", "delete", "g", "--url", &url, "--yes"]).ok();
     assert_eq!(house.run(["group", "list", "--json", "--url", &url]).ok(), "");
+    broker.stop();
+}
+
+/// The frames that came while it stood still are read before anybody is called silent.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_broker_that_stood_still_for_longer_than_the_grace_throws_nobody_out() {
+    let house = House::new();
+    house.write("s.toml", "[groups]\ngrace = \"1s\"\nheartbeat = \"300ms\"\n");
+    let broker = house.serve_with("s.toml");
+    let url = broker.tls();
+    house.run(["topic", "create", "t", "--url", &url]).ok();
+    let mut member = Member::join(&house, broker.port, Uuid::new_v4()).await;
+    let at = member.has[0].clone();
+    broker.process.signal("STOP");
+    for _ in 0..25 {
+        member.say(Message::Heartbeat(Heartbeat { progress: vec![] })).await;
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    broker.process.signal("CONT");
+    for request in 0..10 {
+        let progress = vec![Progress { at: at.at.clone(), epoch: at.epoch, offset: 0, log_epoch: 0 }];
+        member.say(Message::Commit(Commit { request, progress })).await;
+        assert_eq!(member.hear().await, Message::Committed(Committed { request, refused: vec![] }));
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
     broker.stop();
 }
 
