@@ -85,8 +85,8 @@ async fn operators_see_and_move_a_group_and_a_kill_of_the_broker_costs_it_nothin
     assert_eq!(rows[1], ["g", "1", "2", "-"], "{listed}");
     let shown = described(&house, &url);
     let partition = &shown["partitions"][1];
-    let seen = ["committed", "end", "lag", "epoch"].map(|key| partition[key].as_u64());
-    assert_eq!(seen, [Some(2), Some(3), Some(1), Some(at.epoch.into())]);
+    let numbers = ["committed", "end", "lag", "epoch"].map(|key| partition[key].as_u64());
+    assert_eq!(numbers, [Some(2), Some(3), Some(1), Some(at.epoch.into())]);
     assert_eq!(partition["owner"], id.to_string());
     assert_eq!(
         (&shown["members"][0]["client"], &shown["members"][0]["connected"]),
