@@ -12,6 +12,7 @@ use uuid::Uuid;
 use super::change::{Change, StreamId};
 use super::group::Group;
 use super::record;
+use super::rules::Rules;
 use super::seat::Event;
 use super::tests::{Topics, joining, rules, topics};
 use super::{Place, Report};
@@ -27,12 +28,15 @@ struct Member {
     has: BTreeMap<PartitionId, u32>,
     /// What it is to release, sooner or later.
     revoked: Vec<(PartitionId, u32)>,
+    /// What was its own, and not being revoked, when its stream was lost.
+    safe: Vec<(PartitionId, u32)>,
     /// It says nothing and releases nothing until then.
     stalled_until: Option<Instant>,
 }
 
 struct World {
     random: StdRng,
+    rules: Rules,
     group: Group,
     topics: Topics,
     now: Instant,
@@ -65,12 +69,23 @@ fn ends(_: PartitionId) -> Option<u64> {
     Some(u64::MAX - 1)
 }
 
+impl Member {
+    fn is_cut(&mut self) {
+        let kept = self.has.iter().map(|(partition, epoch)| (*partition, *epoch));
+        self.safe = kept.filter(|kept| !self.revoked.contains(kept)).collect();
+    }
+}
+
 impl World {
     fn new(seed: u64) -> Self {
         let now = Instant::now();
+        // A deadline below the grace, or above it.
+        let release = Duration::from_secs(if seed.is_multiple_of(2) { 3 } else { 30 });
+        let rules = Rules { release, ..rules() };
         Self {
             random: StdRng::seed_from_u64(seed),
-            group: Group::new(rules(), now, 0),
+            group: Group::new(rules, now, 0),
+            rules,
             topics: topics(&[("t", PARTITIONS)]),
             now,
             members: BTreeMap::new(),
@@ -102,9 +117,13 @@ impl World {
         let before = self.owners();
         let known = self.group.member(&Uuid::from_u128(id)).is_some();
         let (stream, change) = self.group.join(self.now, joining(id, &["t"]), &self.topics).unwrap();
-        self.members.insert(id, Member { stream: Some(stream), ..Member::default() });
+        let before_cut = self.members.insert(id, Member { stream: Some(stream), ..Member::default() });
         self.hear(&change);
         if known {
+            // However the others came and went meanwhile.
+            for (partition, epoch) in before_cut.map(|member| member.safe).unwrap_or_default() {
+                assert_eq!(self.members[&id].has.get(&partition), Some(&epoch), "a cut moved {partition}");
+            }
             // It resumes: nothing is taken from anybody, and it has what it had.
             let after = self.owners();
             assert!(before.iter().all(|(partition, owner)| after.get(partition) == Some(owner)));
@@ -135,7 +154,7 @@ impl World {
         let earlier = self
             .group
             .owned()
-            .filter(|(_, owned)| owned.revoked.is_some_and(|at| at < self.now + rules().release));
+            .filter(|(_, owned)| owned.revoked.is_some_and(|at| at < self.now + self.rules.release));
         even && all_connected && earlier.count() == 0
     }
 
@@ -148,7 +167,9 @@ impl World {
 
     /// Its stream is lost. It knows what it has, and may come again.
     fn cut(&mut self, id: u128) {
-        let Some(stream) = self.members.get_mut(&id).and_then(|member| member.stream.take()) else { return };
+        let Some(member) = self.members.get_mut(&id) else { return };
+        let Some(stream) = member.stream.take() else { return };
+        member.is_cut();
         self.group.detach(self.now, Uuid::from_u128(id), stream);
     }
 
@@ -164,10 +185,14 @@ impl World {
         let before = self.owners();
         let bytes = record::encode(&self.group);
         let committed = std::mem::take(&mut self.group.committed);
-        self.group = record::decode("group/g", &bytes, rules(), self.now).unwrap();
+        self.group = record::decode("group/g", &bytes, self.rules, self.now).unwrap();
         self.group.committed = committed;
         for member in self.members.values_mut() {
-            (member.stream, member.revoked) = (None, Vec::new());
+            // Who was connected; the others have been cut before, and may be out.
+            if member.stream.take().is_some() {
+                member.revoked.clear();
+                member.is_cut();
+            }
         }
         let change = self.group.tick(self.now, 0, &self.topics);
         self.hear(&change);

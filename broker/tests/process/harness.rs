@@ -89,7 +89,17 @@ impl House {
     /// Starts a broker and waits until it is ready.
     #[track_caller]
     pub(crate) fn serve_on(&self, listen: &str) -> Broker {
-        let mut command = self.command(["serve", "--listen", listen]);
+        Self::start(self.command(["serve", "--listen", listen]))
+    }
+
+    /// Starts a broker on a free port by a configuration of its own.
+    #[track_caller]
+    pub(crate) fn serve_with(&self, config: &str) -> Broker {
+        Self::start(self.command(["serve", "--listen", "127.0.0.1:0", "--config", config]))
+    }
+
+    #[track_caller]
+    fn start(mut command: Command) -> Broker {
         let mut process = Process::start(&mut command);
         let line = process.wait_for("export SEALSTREAM_URL=");
         let url = line.split("SEALSTREAM_URL=").nth(1).unwrap().split(' ').next().unwrap();

@@ -5,6 +5,7 @@
 mod access;
 mod bad_input;
 mod consume_group;
+mod groups;
 mod harness;
 mod log;
 mod openssl;

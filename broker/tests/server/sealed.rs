@@ -11,8 +11,10 @@ use sealstream_broker::log::memory::{MemoryEngine, MemoryStore};
 use sealstream_broker::server::{Anonymous, Broker, BrokerOptions, RunningBroker};
 use sealstream_client::admin::NewTopic;
 use sealstream_client::{Client, Position, Record};
-use sealstream_protocol::message::FaultCode;
+use sealstream_protocol::message::consume::{Membership, Subscribe, SubscriptionEnded};
+use sealstream_protocol::message::group::JoinGroup;
 use sealstream_protocol::message::hello::SessionKind;
+use sealstream_protocol::message::{FaultCode, Message};
 use sealstream_protocol::{ALPN, DEFAULT_PORT};
 use sealstream_transport::testing::pki::{Authority, Leaf};
 use sealstream_transport::tls::{ClientAuth, Material, Store};
@@ -23,7 +25,7 @@ use sealstream_transport::{
 use tokio::io::AsyncWriteExt as _;
 use uuid::Uuid;
 
-use crate::harness::{PATIENCE, Wire, assert_code, batch, greeting};
+use crate::harness::{PATIENCE, Wire, assert_code, batch, greeting, subscription_to};
 
 pub(crate) const SCHEMES: [Scheme; 2] = [Scheme::Tls, Scheme::Quic];
 
@@ -281,4 +283,41 @@ async fn the_sdk_carries_on_over_a_restart_without_loss_or_repetition() {
         client.close().await;
         world.stop(&broker).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_member_of_a_group_is_whoever_its_certificate_says_on_both_transports() {
+    let world = World::new();
+    let broker = world.broker(BrokerOptions::default(), &MemoryStore::new(2), anywhere()).await;
+    world.sdk(Scheme::Tls, &broker).await.admin().create_topic(NewTopic::new("events")).await.unwrap();
+    let [own, other] = ["reader", "thief"].map(|name| Leaf::new().common_name(name).for_clients());
+    for (scheme, group) in SCHEMES.into_iter().zip(["g", "h"]) {
+        let id = Uuid::new_v4();
+        let join = || {
+            Message::JoinGroup(JoinGroup { group: group.into(), member: id, topics: vec!["events".into()] })
+        };
+        let mut member = world.wire(scheme, &broker, Some(&own), SessionKind::Group).await;
+        member.send(join()).await;
+        assert!(matches!(member.recv().await, Message::Joined(_)));
+        let Message::Assign(assign) = member.recv().await else { panic!("an Assign was due") };
+        let mut thief = world.wire(scheme, &broker, Some(&other), SessionKind::Group).await;
+        thief.send(join()).await;
+        assert_code(&thief.recv_error().await, FaultCode::Forbidden);
+        // Nor does it read as the member, who does.
+        let membership = Membership { group: group.into(), member: id, epoch: assign.assignments[0].epoch };
+        for (leaf, welcome) in [(&other, false), (&own, true)] {
+            let mut wire = world.wire(scheme, &broker, Some(leaf), SessionKind::Consume).await;
+            let plain = subscription_to(1, "events", 0, Position::Beginning);
+            wire.send(Message::Subscribe(Subscribe { group: Some(membership.clone()), ..plain })).await;
+            match wire.recv().await {
+                Message::Subscribed(_) if welcome => {}
+                Message::SubscriptionEnded(SubscriptionEnded { fault: Some(fault), .. }) if !welcome => {
+                    assert_code(&fault, FaultCode::Forbidden);
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+        member.assert_silent().await;
+    }
+    world.stop(&broker).await;
 }

@@ -16,11 +16,11 @@ impl Admin {
         let mut all: Vec<GroupSummary> = Vec::new();
         loop {
             let after = all.last().map(|group| group.name.clone()).unwrap_or_default();
-            let GroupList { groups, more } = self.list_groups_after(&after, 0).await?;
-            let got_some = !groups.is_empty();
-            all.extend(groups);
-            // A broker that says «more» and sends nothing would otherwise be asked for ever.
-            if !(more && got_some) {
+            let page = self.list_groups_after(&after, 0).await?;
+            // A page that brings nothing, or begins again, would never end.
+            let goes_on = page.more && page.groups.last().is_some_and(|last| last.name > after);
+            all.extend(page.groups);
+            if !goes_on {
                 return Ok(all);
             }
         }

@@ -1,10 +1,12 @@
-//! Requests about topics, to brokers that answer late, wrongly or not at all.
+//! Requests about topics and groups, to brokers that answer late, wrongly or not at all.
 
 use std::time::Duration;
 
 use sealstream_client::AdminError;
-use sealstream_client::admin::{Durability, NewTopic, Topic, TopicOptions};
-use sealstream_protocol::message::admin::{TopicDeleted, TopicList};
+use sealstream_client::admin::{
+    Durability, GroupList, GroupSummary, NewTopic, Position, SoughtOffset, Topic, TopicOptions,
+};
+use sealstream_protocol::message::admin::{GroupSought, TopicDeleted, TopicList};
 use sealstream_protocol::message::{Fault, FaultCode, Message};
 use tokio::time::Instant;
 
@@ -242,4 +244,53 @@ async fn a_session_that_the_broker_may_have_given_up_is_not_used_again() {
         admin.delete_topic("c").await.unwrap();
     };
     let ((), _peers) = tokio::join!(ask, play);
+}
+
+fn group(name: &str) -> GroupSummary {
+    GroupSummary { name: name.to_owned(), members: 0, partitions: 0, idle_since_ms: Some(1) }
+}
+
+#[tokio::test(start_paused = true)]
+async fn groups_are_listed_page_by_page_moved_and_deleted() {
+    let mut fake = Fake::start().await;
+    let admin = fake.client().admin();
+    let play = async {
+        let mut peer = fake.session().await;
+        for (after, names) in [("", ["a", "b"]), ("b", ["c", "d"]), ("d", ["c", "d"])] {
+            let Message::ListGroups(list) = peer.hear().await else { panic!("not ListGroups") };
+            assert_eq!(list.after, after);
+            peer.say(Message::GroupList(GroupList { groups: names.map(group).to_vec(), more: true })).await;
+        }
+        let Message::SeekGroup(seek) = peer.hear().await else { panic!("not SeekGroup") };
+        assert_eq!((&*seek.group, &*seek.topic, seek.partitions), ("g", "t", vec![2]));
+        assert_eq!((seek.to, seek.force), (Position::Time(7), true));
+        let offsets = vec![SoughtOffset { partition: 2, offset: 9 }];
+        peer.say(Message::GroupSought(GroupSought { offsets })).await;
+        let Message::DeleteGroup(delete) = peer.hear().await else { panic!("not DeleteGroup") };
+        assert_eq!((&*delete.name, delete.force), ("g", false));
+        peer.say(Message::RequestRefused(Fault::new(FaultCode::GroupInUse, "it has members"))).await;
+        peer
+    };
+    let ask = async {
+        let names: Vec<_> = admin.list_groups().await.unwrap().into_iter().map(|group| group.name).collect();
+        assert_eq!(names[..4], ["a", "b", "c", "d"]);
+        let sought = admin.seek_group("g", "t", &[2], Position::Time(7), true).await.unwrap();
+        assert_eq!(sought, [SoughtOffset { partition: 2, offset: 9 }]);
+        assert_eq!(admin.delete_group("g", false).await.unwrap_err().code(), Some(FaultCode::GroupInUse));
+    };
+    tokio::join!(play, ask);
+}
+
+/// Deleted twice, it could be a group that was made anew in between.
+#[tokio::test(start_paused = true)]
+async fn a_group_is_not_deleted_twice_when_the_answer_is_lost() {
+    let mut fake = Fake::start().await;
+    let admin = fake.client().admin();
+    let play = async {
+        let mut peer = fake.session().await;
+        assert!(matches!(peer.hear().await, Message::DeleteGroup(_)));
+    };
+    let (deleted, ()) = tokio::join!(admin.delete_group("g", false), play);
+    assert!(matches!(deleted, Err(AdminError::OutcomeUnknown { .. })), "{deleted:?}");
+    assert!(!fake.has_stream());
 }

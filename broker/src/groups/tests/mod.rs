@@ -232,6 +232,24 @@ fn a_cut_within_the_grace_moves_nothing_and_the_member_is_told_everything_again(
 }
 
 #[test]
+fn what_a_member_within_its_grace_has_is_left_alone_though_another_joins() {
+    let mut bench = Bench::new(&[("t", 4)]);
+    let now = bench.now;
+    bench.group = Group::new(Rules { release: SECOND, ..rules() }, now, 0);
+    let (first, _) = bench.join(1, &["t"]);
+    bench.group.detach(now, Uuid::from_u128(1), first);
+    let (second, told) = bench.join(2, &["t"]);
+    assert_eq!(told.of(2), [&Event::Assign(vec![])]);
+    for _ in 0..9 {
+        assert!(bench.pass(SECOND).0.is_empty());
+        bench.hear(2, second);
+    }
+    // It is asked when it is back.
+    let (_, told) = bench.join(1, &["t"]);
+    assert_eq!((told.assigned(1).len(), told.revoked(1).len()), (4, 2));
+}
+
+#[test]
 fn a_member_that_is_not_heard_for_the_grace_is_out_and_its_stream_ends() {
     let (mut bench, [_, second]) = pair();
     for _ in 0..9 {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use sealstream_protocol::message::admin::DeleteTopic;
 use sealstream_protocol::message::consume::{Membership, Position};
 use sealstream_protocol::message::group::Heartbeat;
 use sealstream_protocol::message::hello::SessionKind;
@@ -9,7 +10,8 @@ use sealstream_protocol::message::{FaultCode, Message};
 use uuid::Uuid;
 
 use super::member::{Member, impatient, join_of, recv_ended};
-use crate::harness::{TestBroker, assert_code, batch, subscription_to};
+use super::operators::describe;
+use crate::harness::{PATIENCE, TestBroker, assert_code, batch, subscription_to};
 
 #[tokio::test]
 async fn a_cut_within_the_grace_moves_nothing() {
@@ -106,6 +108,37 @@ async fn who_does_not_release_in_time_is_fenced_by_epoch_everywhere() {
     // And the next one reads on.
     consumer.send(Message::Subscribe(next.subscription("events", 1))).await;
     assert!(matches!(consumer.recv().await, Message::Subscribed(_)));
+    broker.stop().await;
+}
+
+/// Its group does not wait for it, nor keep what it does not read.
+#[tokio::test]
+async fn a_member_that_does_not_read_is_cut_off_and_may_come_again() {
+    let broker = TestBroker::start().await;
+    let mut deaf = Member::join(&broker, "g", Uuid::new_v4(), &["events"]).await;
+    let mut admin = broker.admin().await;
+    let cut = async {
+        while describe(&broker, "g").await.members[0].connected {
+            for _ in 0..20 {
+                admin.create("events", 1).await;
+                admin.send(Message::DeleteTopic(DeleteTopic { name: "events".into() })).await;
+                assert!(matches!(admin.recv().await, Message::TopicDeleted(_)));
+            }
+            deaf.wire.send(Message::Heartbeat(Heartbeat { progress: vec![] })).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, cut).await.expect("what it does not read is bounded");
+    let fault = loop {
+        match deaf.wire.recv().await {
+            Message::Assign(_) | Message::Revoke(_) => {}
+            Message::Error(fault) => break fault,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_code(&fault, FaultCode::Busy);
+    admin.create("events", 1).await;
+    let again = Member::join(&broker, "g", deaf.id, &["events"]).await;
+    assert_eq!(again.partitions().len(), 1);
     broker.stop().await;
 }
 

@@ -30,7 +30,7 @@ async fn ask(broker: &TestBroker, request: Message) -> Result<Message, Fault> {
     }
 }
 
-async fn describe(broker: &TestBroker, group: &str) -> GroupDescription {
+pub(super) async fn describe(broker: &TestBroker, group: &str) -> GroupDescription {
     match ask(broker, Message::DescribeGroup(DescribeGroup { name: group.into() })).await {
         Ok(Message::GroupDescription(description)) => description,
         other => panic!("{other:?}"),

@@ -171,10 +171,10 @@ impl Worker {
 
     /// Takes note of every record, then commits: at least once.
     async fn read(&mut self, streams: &mut Streams, data: Data) -> Option<()> {
-        let of = |held: &&mut Held| held.subscription == data.subscription;
-        let found =
-            self.held.iter_mut().map(|(partition, held)| (*partition, held)).find(|(_, held)| of(held));
-        let Some((partition, held)) = found else { return Some(()) };
+        let found = self.held.iter_mut().find(|(_, held)| held.subscription == data.subscription);
+        let Some((partition, held)) = found.map(|(partition, held)| (*partition, held)) else {
+            return Some(());
+        };
         for (offset, _) in values(data.entries) {
             let expected = if held.next == NO_PLACE { 0 } else { held.next };
             if offset >= expected {
