@@ -31,9 +31,21 @@ struct Planned {
 }
 
 enum PlannedPart {
-    Append { partition: usize, source: Option<(Uuid, u64)>, batch: Batch, expected: Expected },
-    Key { key: usize, value: Option<Bytes> },
-    Progress { partition: usize, value: (u64, u32) },
+    Append {
+        partition: usize,
+        source: Option<(Uuid, u64)>,
+        batch: Batch,
+        expected: Expected,
+    },
+    Key {
+        key: usize,
+        value: Option<Bytes>,
+    },
+    /// Without a value it is forgotten.
+    Progress {
+        partition: usize,
+        value: Option<(u64, u32)>,
+    },
 }
 
 impl Driver<'_> {
@@ -157,15 +169,18 @@ impl Driver<'_> {
     }
 
     fn plan_progress(&mut self, partition: usize) -> Planned {
+        let (group, id) = ("group".to_owned(), self.model.partitions[partition].id);
+        if self.random.random_ratio(1, 5) {
+            let op = Op::ForgetOffsets { group, partition: Some(id) };
+            return Planned { op, part: PlannedPart::Progress { partition, value: None } };
+        }
         // Another one every time.
         let value = (self.model.commits + 1, self.model.partitions[partition].epoch);
-        let commit = OffsetCommit {
-            group: "group".into(),
-            partition: self.model.partitions[partition].id,
-            offset: value.0,
-            log_epoch: value.1,
-        };
-        Planned { op: Op::CommitOffset(commit), part: PlannedPart::Progress { partition, value } }
+        let commit = OffsetCommit { group, partition: id, offset: value.0, log_epoch: value.1 };
+        Planned {
+            op: Op::CommitOffset(commit),
+            part: PlannedPart::Progress { partition, value: Some(value) },
+        }
     }
 
     async fn send(&mut self, planned: Vec<Planned>) {
@@ -251,8 +266,11 @@ impl Driver<'_> {
                     self.model.keys[key].write(commit, value.map(|value| (*version, value)));
                     Part::Key(key)
                 }
-                (PlannedPart::Progress { partition, value }, Outcome::OffsetCommitted) => {
-                    self.model.progress[partition].write(commit, Some(value));
+                (
+                    PlannedPart::Progress { partition, value },
+                    Outcome::OffsetCommitted | Outcome::OffsetsForgotten,
+                ) => {
+                    self.model.progress[partition].write(commit, value);
                     Part::Progress(partition)
                 }
                 (_, other) => panic!("the outcome of another operation: {other:?}"),
@@ -280,7 +298,7 @@ impl Driver<'_> {
                     self.model.keys[key].write(commit, value.map(|value| (0, value)));
                 }
                 PlannedPart::Progress { partition, value } => {
-                    self.model.progress[partition].write(commit, Some(value));
+                    self.model.progress[partition].write(commit, value);
                 }
             }
         }
