@@ -28,11 +28,13 @@ const GRACE: Duration = Duration::from_millis(1_500);
 /// Members at a time.
 const MEMBERS: usize = 6;
 
-/// Rounds, `SEALSTREAM_ROUNDS` for more, and things that happen in each.
+/// Rounds, or a tenth of `SEALSTREAM_ROUNDS` for more: each takes ten seconds.
 fn rounds() -> u64 {
-    std::env::var("SEALSTREAM_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(2)
+    let rounds: Option<u64> = std::env::var("SEALSTREAM_ROUNDS").ok().and_then(|rounds| rounds.parse().ok());
+    rounds.map_or(2, |rounds| rounds.div_ceil(10))
 }
 
+/// Things that happen in a round.
 const HAPPENINGS: u32 = 40;
 
 fn seed_of(round: u64) -> u64 {
