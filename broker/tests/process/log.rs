@@ -117,3 +117,16 @@ fn partitions_are_added_by_the_command_line_and_none_is_removed() {
     assert_eq!(house.run(["consume", "t", "--url", &url]).ok(), "there\n");
     broker.stop();
 }
+
+#[test]
+fn a_directory_in_use_is_verified_only_when_asked_to_and_the_refusal_says_how() {
+    let house = House::new();
+    let broker = house.serve();
+    let refused = house.run(["log", "verify", "sealstream-data"]).failed();
+    assert!(
+        refused.contains("in use by another running broker") && refused.contains("--while-running"),
+        "{refused}"
+    );
+    house.run(["log", "verify", "sealstream-data", "--while-running"]).ok();
+    broker.stop();
+}

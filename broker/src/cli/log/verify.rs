@@ -5,12 +5,21 @@ use serde_json::{Value, json};
 use super::{Failure, output};
 use crate::cli::args::LogVerify;
 use crate::cli::progress::Progress;
-use crate::log::segmented::{Fault, PartitionReport, Report, verify as examine};
+use crate::log::segmented::{Fault, OpenLogError, PartitionReport, Report, VerifyError, verify as examine};
 
 /// Checks every byte of a data directory; damage is a failure.
 pub(super) fn verify(args: &LogVerify) -> Result<(), Failure> {
     let mut progress = Progress::new(None, args.json);
-    let report = examine(&args.dir, args.while_running, &mut |bytes| progress.advance(0, bytes))?;
+    let examined = examine(&args.dir, args.while_running, &mut |bytes| progress.advance(0, bytes));
+    let report = match examined {
+        Err(VerifyError::Open(OpenLogError::InUse { dir, lock })) => {
+            let text = format!(
+                "data directory {dir} is {lock}: stop that broker, or check beside it with --while-running"
+            );
+            return Err(Failure::new(text));
+        }
+        examined => examined?,
+    };
     progress.finish();
     if args.json {
         as_json(&report)?;
