@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "what a test sets up either works or fails the test")]
 
+mod groups;
 mod rules;
 mod sealed;
 mod tokens;
