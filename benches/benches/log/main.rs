@@ -1,21 +1,20 @@
 //! Append and scan of the segmented log, on the disk that holds the temporary directory.
 //!
-//! An append is one batch of 1 KiB records; 16 are in flight, as a producer keeps them.
+//! An append is one batch of 1 KiB records; 16 are in flight, as a producer keeps them. `-- --table` prints what [`commit`]
+//! measures instead: group commit, and what the log makes of the disk.
+
+mod commit;
+mod store;
 
 use std::collections::VecDeque;
 use std::hint::black_box;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use sealstream_broker::log::segmented::{SegmentedEngine, SegmentedOptions};
-use sealstream_broker::log::{
-    At, Durability, LogEngine, Op, PartitionId, PartitionOptions, Shard, ShardId, Source,
-};
-use sealstream_protocol::batch::{Batch, BatchBuilder, Codec};
-use tempfile::TempDir;
-use tokio::runtime::Runtime;
-use uuid::Uuid;
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group};
+use sealstream_broker::log::Durability;
+use sealstream_protocol::batch::Batch;
+
+use store::{Log, batch, settle};
 
 const IN_FLIGHT: usize = 16;
 
@@ -25,33 +24,7 @@ const KEEP: u64 = 1 << 30;
 /// How much is scanned, in bytes.
 const SCANNED: u64 = 256 << 20;
 
-struct Log {
-    runtime: Runtime,
-    engine: SegmentedEngine,
-    shard: Arc<dyn Shard>,
-    id: PartitionId,
-    _dir: TempDir,
-}
-
 impl Log {
-    fn open(durability: Durability) -> Self {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(2)
-            .enable_all()
-            .build()
-            .expect("a runtime starts");
-        let dir = tempfile::tempdir().expect("a temporary directory");
-        let options = SegmentedOptions { shards: 1, ..SegmentedOptions::default() };
-        let engine = SegmentedEngine::open(dir.path().join("data"), options).expect("the engine opens");
-        let id = PartitionId { topic: Uuid::from_u128(1), index: 0 };
-        let shard = runtime.block_on(async {
-            let shard = engine.open_shard(ShardId(0), 1).await.expect("the shard opens");
-            shard.open_partition(id, PartitionOptions::new(durability)).await.expect("the partition opens");
-            shard
-        });
-        Self { runtime, engine, shard, id, _dir: dir }
-    }
-
     /// Appends so many batches, waiting for the durability of the one 16 before.
     async fn append(&self, batch: &Batch, count: u64) {
         let mut in_flight = VecDeque::with_capacity(IN_FLIGHT);
@@ -61,13 +34,7 @@ impl Log {
             {
                 settle(commit).await;
             }
-            let op = Op::Append {
-                partition: self.id,
-                at: At::Next,
-                batch: batch.clone(),
-                source: Source::Internal,
-            };
-            in_flight.push_back(self.shard.commit(vec![op]));
+            in_flight.push_back(store::append(&*self.shard, self.id, batch));
         }
         for commit in in_flight {
             settle(commit).await;
@@ -89,28 +56,6 @@ impl Log {
             from = outcome.next;
         }
     }
-
-    fn close(self) {
-        self.runtime.block_on(self.engine.close()).expect("the engine closes");
-    }
-}
-
-type Commit = sealstream_transport::BoxFuture<
-    'static,
-    Result<sealstream_broker::log::Committed, sealstream_broker::log::CommitError>,
->;
-
-async fn settle(commit: Commit) {
-    commit.await.expect("the commit is taken").durable.await.expect("it becomes durable");
-}
-
-fn batch(bytes: usize) -> Batch {
-    let mut builder = BatchBuilder::new(Codec::None);
-    let value = vec![7; 1024];
-    while builder.encoded_len() < bytes {
-        builder.push(0, None, &value, &[]).expect("it fits");
-    }
-    builder.build(Uuid::from_u128(9), 0)
 }
 
 fn append(criterion: &mut Criterion) {
@@ -154,4 +99,11 @@ fn scan(criterion: &mut Criterion) {
 }
 
 criterion_group!(benches, append, scan);
-criterion_main!(benches);
+
+fn main() {
+    if std::env::args().any(|argument| argument == "--table") {
+        return commit::print();
+    }
+    benches();
+    Criterion::default().configure_from_args().final_summary();
+}
