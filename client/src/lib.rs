@@ -49,6 +49,7 @@ pub mod group;
 pub mod options;
 pub mod producer;
 mod routes;
+mod signs;
 pub mod token;
 pub mod wire;
 

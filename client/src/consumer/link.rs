@@ -15,7 +15,8 @@ use super::reading::Reading;
 use super::record::ConsumedBatch;
 use super::shared::After;
 use crate::error::{GoAway, SessionError};
-use crate::wire::{FrameReader, FrameWriter, Liveness, Pulse, Session, WireError};
+use crate::signs::Signs;
+use crate::wire::{FrameReader, FrameWriter, Session, WireError};
 
 /// What was read and waits for room on its way to the program.
 #[derive(Debug)]
@@ -44,10 +45,7 @@ pub(super) struct Link {
     pub(super) writer: FrameWriter,
     pub(super) target: String,
     pub(super) opened: Instant,
-    liveness: Liveness,
-    received: u64,
-    written: u64,
-    idle: Duration,
+    signs: Signs,
     subscriptions: HashMap<u32, Subscription>,
     next_subscription: u32,
     /// Nothing more is read while this waits.
@@ -61,10 +59,7 @@ pub(super) struct Link {
 impl Link {
     pub(super) fn new(session: Session, target: String) -> Self {
         Self {
-            liveness: session.liveness(),
-            idle: Duration::from_millis(u64::from(session.welcome.idle_ms)),
-            received: session.reader.received(),
-            written: session.writer.written(),
+            signs: Signs::of(&session),
             reader: session.reader,
             writer: session.writer,
             target,
@@ -111,23 +106,11 @@ impl Link {
     /// Keeps the session alive: when to look again, or that the broker is gone.
     pub(super) fn pulse(&mut self, now: Instant) -> Result<Instant, SessionError> {
         // While the program does not take what was read, the broker cannot be heard, and is not to blame.
-        if self.pending.is_some() || self.reader.received() != self.received {
-            self.received = self.reader.received();
-            self.liveness.heard(now);
+        if self.pending.is_some() {
+            self.signs.excuse(&self.reader, now);
         }
-        if self.writer.written() != self.written {
-            self.written = self.writer.written();
-            self.liveness.sent(now);
-        }
-        loop {
-            match self.liveness.poll(now) {
-                Pulse::Quiet { until } => return Ok(until),
-                Pulse::Ping(ping) => self.writer.feed(&Message::Ping(ping)),
-                Pulse::Gone => {
-                    return Err(SessionError::Silent { target: self.target.clone(), after: self.idle });
-                }
-            }
-        }
+        self.signs.was_heard(&self.reader, now);
+        self.signs.keep(&mut self.writer, &self.target, now)
     }
 
     /// Ends the session cleanly, or at the deadline.

@@ -12,7 +12,8 @@ use tracing::debug;
 use crate::backoff::Retries;
 use crate::connection::{Connections, MAX_HOPS, Place, parse_redirect};
 use crate::error::{GoAway, SessionError};
-use crate::wire::{FrameReader, FrameWriter, Liveness, Pulse, Session, WireError};
+use crate::signs::Signs;
+use crate::wire::{FrameReader, FrameWriter, Session, WireError};
 
 /// Bytes that may wait for the transport before heartbeats are left out: who does not read them needs no more of them.
 pub(super) const MAX_QUEUED: usize = 256 * 1024;
@@ -24,10 +25,7 @@ pub(super) struct Link {
     pub(super) writer: FrameWriter,
     pub(super) target: String,
     pub(super) opened: Instant,
-    liveness: Liveness,
-    received: u64,
-    written: u64,
-    silence: Duration,
+    signs: Signs,
     /// Writing failed: why, and until when the broker's own word on it is awaited.
     pub(super) broken: Option<(Arc<WireError>, Instant)>,
     /// The broker will end the session.
@@ -115,12 +113,8 @@ async fn greet(
 
 impl Link {
     fn new(session: Session, target: String) -> Self {
-        let silence = Duration::from_millis(u64::from(session.welcome.idle_ms));
         Self {
-            liveness: session.liveness(),
-            received: session.reader.received(),
-            written: session.writer.written(),
-            silence,
+            signs: Signs::of(&session),
             reader: session.reader,
             writer: session.writer,
             target,
@@ -132,35 +126,17 @@ impl Link {
 
     /// Gives the session up after so much silence, if not sooner.
     pub(super) fn expect_life(&mut self, patience: Duration, now: Instant) {
-        self.silence = self.silence.min(patience);
-        self.liveness = Liveness::new(self.silence, now);
+        self.signs.expect_within(patience, now);
     }
 
     /// Whether something was heard since the last call.
     pub(super) fn was_heard(&mut self, now: Instant) -> bool {
-        let heard = self.reader.received() != self.received;
-        if heard {
-            self.received = self.reader.received();
-            self.liveness.heard(now);
-        }
-        heard
+        self.signs.was_heard(&self.reader, now)
     }
 
     /// Keeps the session alive: when to look again, or that the broker is gone.
     pub(super) fn pulse(&mut self, now: Instant) -> Result<Instant, SessionError> {
-        if self.writer.written() != self.written {
-            self.written = self.writer.written();
-            self.liveness.sent(now);
-        }
-        loop {
-            match self.liveness.poll(now) {
-                Pulse::Quiet { until } => return Ok(until),
-                Pulse::Ping(ping) => self.writer.feed(&Message::Ping(ping)),
-                Pulse::Gone => {
-                    return Err(SessionError::Silent { target: self.target.clone(), after: self.silence });
-                }
-            }
-        }
+        self.signs.keep(&mut self.writer, &self.target, now)
     }
 
     /// Ends the session cleanly, or at the deadline.

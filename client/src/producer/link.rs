@@ -18,7 +18,8 @@ use crate::backoff::Retries;
 use crate::connection::{Connections, MAX_HOPS, Place, parse_redirect};
 use crate::error::GoAway;
 use crate::error::{SessionError, elsewhere};
-use crate::wire::{FrameReader, FrameWriter, Liveness, Pulse, Session, WireError};
+use crate::signs::Signs;
+use crate::wire::{FrameReader, FrameWriter, Session, WireError};
 
 /// The one topic of a producer's session.
 const HANDLE: u32 = 1;
@@ -39,10 +40,7 @@ pub(super) struct Link {
     pub(super) opened: Instant,
     /// What the broker accepts.
     pub(super) limits: Limits,
-    liveness: Liveness,
-    received: u64,
-    written: u64,
-    idle: Duration,
+    signs: Signs,
     /// When it is asked how many partitions there are; `None` while the answer is awaited, and where there is none to be had.
     refresh_at: Option<Instant>,
     /// Bytes that may be unanswered before the broker stops reading.
@@ -142,12 +140,9 @@ impl Link {
     fn new(session: Session, target: String) -> Self {
         let welcome = &session.welcome;
         Self {
-            liveness: session.liveness(),
-            idle: Duration::from_millis(u64::from(welcome.idle_ms)),
+            signs: Signs::of(&session),
             limits: Limits { frame: welcome.max_frame, decompressed_batch: welcome.max_decompressed_batch },
             window: welcome.window as usize,
-            received: session.reader.received(),
-            written: session.writer.written(),
             reader: session.reader,
             writer: session.writer,
             target,
@@ -222,23 +217,8 @@ impl Link {
 
     /// Keeps the session alive: when to look again, or that the broker is gone.
     pub(super) fn pulse(&mut self, now: Instant) -> Result<Instant, SessionError> {
-        if self.reader.received() != self.received {
-            self.received = self.reader.received();
-            self.liveness.heard(now);
-        }
-        if self.writer.written() != self.written {
-            self.written = self.writer.written();
-            self.liveness.sent(now);
-        }
-        loop {
-            match self.liveness.poll(now) {
-                Pulse::Quiet { until } => return Ok(until),
-                Pulse::Ping(ping) => self.writer.feed(&Message::Ping(ping)),
-                Pulse::Gone => {
-                    return Err(SessionError::Silent { target: self.target.clone(), after: self.idle });
-                }
-            }
-        }
+        self.signs.was_heard(&self.reader, now);
+        self.signs.keep(&mut self.writer, &self.target, now)
     }
 
     /// Ends the session cleanly, or at the deadline.
