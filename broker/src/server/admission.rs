@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use sealstream_protocol::message::admin::Level;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// A place under a limit; dropped, it is free again.
@@ -27,21 +28,31 @@ impl Bytes {
 
 /// A number of places, handed out at once or not at all.
 #[derive(Clone, Debug)]
-pub(crate) struct Places(Arc<Semaphore>);
+pub(crate) struct Places {
+    free: Arc<Semaphore>,
+    all: usize,
+}
 
 impl Places {
     pub(crate) fn new(limit: usize) -> Self {
-        Self(Arc::new(Semaphore::new(limit.min(Semaphore::MAX_PERMITS))))
+        let all = limit.min(Semaphore::MAX_PERMITS);
+        Self { free: Arc::new(Semaphore::new(all)), all }
     }
 
     /// A place once there is one, first come first served.
     pub(crate) async fn wait(&self) -> Place {
-        Place(Arc::clone(&self.0).acquire_owned().await.expect("the semaphore is never closed"))
+        Place(Arc::clone(&self.free).acquire_owned().await.expect("the semaphore is never closed"))
     }
 
     /// A place, unless all are taken.
     pub(crate) fn take(&self) -> Option<Place> {
-        Arc::clone(&self.0).try_acquire_owned().ok().map(Place)
+        Arc::clone(&self.free).try_acquire_owned().ok().map(Place)
+    }
+
+    /// How many are taken, of how many.
+    pub(crate) fn level(&self) -> Level {
+        let now = self.all.saturating_sub(self.free.available_permits());
+        Level { now: now as u64, limit: self.all as u64 }
     }
 }
 
@@ -74,6 +85,12 @@ impl ByteBudget {
     /// So many bytes, if they are free now.
     pub(crate) fn try_take(&self, bytes: u32) -> Option<Bytes> {
         Arc::clone(&self.free).try_acquire_many_owned(bytes.min(self.all)).ok().map(Bytes)
+    }
+
+    /// How many are taken, of how many.
+    pub(crate) fn level(&self) -> Level {
+        let limit = u64::from(self.all);
+        Level { now: limit.saturating_sub(self.free.available_permits() as u64), limit }
     }
 }
 

@@ -8,6 +8,7 @@ use sealstream_protocol::Limits;
 use sealstream_protocol::limits::{self, MAX_HELLO};
 use sealstream_protocol::message::admin::{Durability, TlsReloaded, TlsStatus};
 use sealstream_transport::BoxFuture;
+use sealstream_transport::admission::Admission;
 
 use crate::access::RuleBook;
 use crate::quotas::Quotas;
@@ -255,6 +256,8 @@ pub struct BrokerOptions {
     pub retention_interval: Duration,
     /// What bounds consumer groups.
     pub groups: GroupOptions,
+    /// What lets the listeners' connections in: `ShowStatus` shows how many there are; without it, it does not.
+    pub connections: Option<Admission>,
     /// Answers `ShowTls` and `ReloadTls`; without it they are `Unsupported`.
     pub tls: Option<Arc<dyn TlsControl>>,
     /// How much each identity and address may produce, consume and ask for; without limits by default. Closed when the broker
@@ -287,6 +290,7 @@ impl Default for BrokerOptions {
             max_partitions: MAX_PARTITIONS,
             retention_interval: RETENTION_INTERVAL,
             groups: GroupOptions::default(),
+            connections: None,
             tls: None,
             quotas: Arc::default(),
         }
