@@ -95,7 +95,7 @@ mod tests {
         assert_eq!(largest(20), [30, 20, 10]);
         assert_eq!(largest(2), [30, 20]);
         assert_eq!(windows.largest(1)[0].identity, "cn:30");
-        held.remove(1);
+        drop(held.remove(1));
         assert_eq!(largest(20), [20, 10]);
     }
 }

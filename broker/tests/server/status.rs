@@ -12,7 +12,6 @@ use sealstream_client::Client;
 use sealstream_protocol::message::admin::{BrokerStatus, Level, ShowStatus};
 use sealstream_protocol::message::consume::Position;
 use sealstream_protocol::message::hello::SessionKind;
-use sealstream_protocol::message::produce::Produce;
 use sealstream_protocol::message::{FaultCode, Message};
 use sealstream_transport::admission::{Admission, AdmissionLimits};
 use tokio::io::AsyncWriteExt as _;
@@ -25,6 +24,16 @@ async fn show(admin: &mut Wire) -> BrokerStatus {
     match admin.recv().await {
         Message::BrokerStatus(status) => *status,
         other => panic!("{other:?}"),
+    }
+}
+
+/// Writes 64 batches of 60 KiB.
+async fn fill(broker: &TestBroker) {
+    let (mut producer, id) = (broker.producer("events").await, Uuid::new_v4());
+    let value = "x".repeat(60 << 10);
+    for sequence in 0..64 {
+        producer.produce(sequence, 0, batch(id, sequence, &value)).await;
+        producer.recv_ack().await;
     }
 }
 
@@ -52,10 +61,10 @@ async fn held_batches_are_shown_against_their_budget_and_as_their_sessions_until
     producers[0].produce(1, 0, small).await;
     producers[1].produce(1, 1, large.clone()).await;
     eventually("both are held", async || show(&mut admin).await.produce.now == held).await;
-    let shown = show(&mut admin).await.largest_sessions;
-    assert_eq!(shown.len(), 2);
-    assert!(shown[0].bytes >= large.len() as u64 && shown[0].bytes > shown[1].bytes, "{shown:?}");
-    for session in &shown {
+    let sessions = show(&mut admin).await.largest_sessions;
+    let [most, least] = &sessions[..] else { panic!("{sessions:?}") };
+    assert!(most.bytes >= large.len() as u64 && most.bytes > least.bytes, "{sessions:?}");
+    for session in &sessions {
         assert_eq!((&*session.identity, session.kind), ("anonymous", SessionKind::Produce));
     }
     // What the log has of sessions that broke is held, and counted, until the log is done with it.
@@ -82,19 +91,7 @@ async fn what_a_consumer_does_not_take_is_shown_as_read_ahead_and_never_more_tha
     let broker = TestBroker::with(options).await;
     let mut admin = broker.admin().await;
     admin.create("events", 1).await;
-    let (mut producer, id) = (broker.producer("events").await, Uuid::new_v4());
-    let value = "x".repeat(60 << 10);
-    for sequence in 0..64 {
-        let batch = batch(id, sequence, &value);
-        producer.writer.feed(&Message::Produce(Produce {
-            request: sequence,
-            handle: 1,
-            partition: 0,
-            batch,
-        }));
-        producer.flush().await.unwrap();
-        producer.recv_ack().await;
-    }
+    fill(&broker).await;
     let mut consumer = broker.consumer().await;
     consumer.subscribe(1, "events", 0, Position::Beginning).await;
     eventually("the window is full", async || {
@@ -111,6 +108,31 @@ async fn what_a_consumer_does_not_take_is_shown_as_read_ahead_and_never_more_tha
         status.consume.now == 0 && status.largest_sessions.is_empty()
     })
     .await;
+    broker.stop().await;
+}
+
+#[tokio::test]
+async fn a_consumer_that_finds_the_budget_spent_holds_half_its_window_and_a_turn_at_most() {
+    let options = BrokerOptions { consume_budget: 1 << 20, ..BrokerOptions::default() };
+    let most = u64::from(options.consume_window) / 2 + (64 << 10);
+    let broker = TestBroker::with(options).await;
+    let mut admin = broker.admin().await;
+    admin.create("events", 1).await;
+    fill(&broker).await;
+    let mut first = broker.consumer().await;
+    first.subscribe(1, "events", 0, Position::Beginning).await;
+    eventually("the budget is spent", async || show(&mut admin).await.consume.now > 900 << 10).await;
+    let mut second = broker.consumer().await;
+    second.subscribe(1, "events", 0, Position::Beginning).await;
+    eventually("both are stuck", async || {
+        let status = show(&mut admin).await;
+        let held: Vec<_> = status.largest_sessions.iter().map(|session| session.bytes).collect();
+        let [.., least] = held[..] else { return false };
+        assert!(least <= most, "{held:?}");
+        held.len() == 2 && least > most - (128 << 10)
+    })
+    .await;
+    drop((first, second));
     broker.stop().await;
 }
 
