@@ -17,6 +17,8 @@ mod layout;
 mod reading;
 #[path = "../tests/page/samples.rs"]
 mod samples;
+#[path = "../tests/page/status.rs"]
+mod status;
 #[path = "../tests/page/tls.rs"]
 mod tls;
 #[path = "../tests/page/vectors.rs"]

@@ -21,6 +21,7 @@ mod produce;
 mod progress;
 mod serve;
 mod signals;
+mod status;
 mod tls;
 mod token;
 mod topic;
@@ -41,6 +42,7 @@ pub fn run(cli: &Cli) -> ExitCode {
         Command::Produce(args) => produce::run(args),
         Command::Consume(args) => consume::run(args),
         Command::Health(args) => health::run(args),
+        Command::Status(args) => status::run(args),
         Command::Tls(TlsCommand::Show(args)) => tls::show(args),
         Command::Tls(TlsCommand::Reload(args)) => tls::reload(args),
         Command::Token(command) => token::run(command),

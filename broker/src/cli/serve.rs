@@ -70,10 +70,12 @@ async fn run(source: Configuration, config: Config) -> Result<(), Failure> {
     let live = Live { admission: admission.clone(), rules: rules.clone(), quotas: Arc::clone(&quotas) };
     let source = tls_source(source, config.data_dir.clone(), live);
     let tls = Arc::new(ServedTls::load(source).map_err(Failure::Message)?);
-    let transports = Transports::new(&config, &tls.receiver(), admission);
+    let transports = Transports::new(&config, &tls.receiver(), admission.clone());
     let listeners = transports.listen(&config).await?;
     let addresses = addresses(&config, &listeners);
-    let broker = Broker::start(options(&config, Arc::clone(&tls), rules, quotas), engine, listeners).await?;
+    let options = options(&config, Arc::clone(&tls), rules, quotas);
+    let options = BrokerOptions { connections: Some(admission), ..options };
+    let broker = Broker::start(options, engine, listeners).await?;
     announce(&config, &addresses, development.as_ref());
 
     let name = tokio::select! {

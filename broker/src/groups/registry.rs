@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use sealstream_protocol::limits::MAX_TOPICS_IN_LIST;
-use sealstream_protocol::message::admin::{GroupDescription, GroupList, ListGroups};
+use sealstream_protocol::message::admin::{GroupDescription, GroupList, Level, ListGroups};
 use sealstream_protocol::name;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
@@ -114,6 +114,11 @@ impl Groups {
             shared.entries().insert(name, entry);
         }
         Ok(Self(shared))
+    }
+
+    /// How many there are, of how many.
+    pub(crate) fn level(&self) -> Level {
+        Level { now: self.0.entries().len() as u64, limit: self.0.rules.max_groups as u64 }
     }
 
     /// A member joins, or resumes its membership.

@@ -15,6 +15,8 @@ use xxhash_rust::xxh3::xxh3_64;
 
 pub use sealstream_protocol::message::admin::Durability;
 
+use super::status::{CacheUse, LogCounters};
+
 /// A shard's number, from 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ShardId(pub u32);
@@ -359,6 +361,11 @@ pub trait LogEngine: Send + Sync + fmt::Debug {
         owner_epoch: u64,
     ) -> BoxFuture<'_, Result<std::sync::Arc<dyn Shard>, OpenShardError>>;
 
+    /// What it has done so far; `None` if it does not count.
+    fn counters(&self) -> Option<LogCounters> {
+        None
+    }
+
     /// Seals every open shard, so that the next open is clean. Commits are refused from here on.
     fn close(&self) -> BoxFuture<'_, io::Result<()>>;
 }
@@ -420,4 +427,10 @@ pub trait Shard: Send + Sync + fmt::Debug {
 
     /// A group's progress in all partitions that it has some in, in their order.
     fn committed_offsets(&self, group: &str) -> Vec<(PartitionId, (u64, u32))>;
+
+    /// What it keeps in memory besides the log, of partitions that are open; never more than its limit. Nothing, unless the
+    /// engine has a cache.
+    fn cache(&self) -> CacheUse {
+        CacheUse::default()
+    }
 }

@@ -14,9 +14,11 @@ pub mod engine;
 pub mod memory;
 pub mod producers;
 pub mod segmented;
+pub mod status;
 
 pub use engine::{
     At, CommitError, Committed, Durability, DurabilityError, LogEngine, OffsetCommit, Op, OpenShardError,
     Outcome, Partition, PartitionId, PartitionOptions, ReadError, ReadOutcome, Refusal, Shard, ShardId,
     Source, Versioned,
 };
+pub use status::{CacheUse, LogCounters};

@@ -4,8 +4,10 @@
 //! gives the place back when dropped.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
+use sealstream_protocol::message::admin::Level;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// A place under a limit; dropped, it is free again.
@@ -14,34 +16,54 @@ pub(crate) struct Place(#[expect(dead_code, reason = "held for its drop")] Owned
 
 /// Bytes under a bound; dropped, they are free again.
 #[derive(Debug)]
-pub(crate) struct Bytes(OwnedSemaphorePermit);
+pub(crate) struct Bytes {
+    permit: OwnedSemaphorePermit,
+    held: Arc<AtomicU64>,
+}
 
 impl Bytes {
     /// Gives back what is more than `bytes`.
     pub(crate) fn shrink_to(&mut self, bytes: u32) {
         let keep = usize::try_from(bytes).unwrap_or(usize::MAX);
-        let excess = self.0.num_permits().saturating_sub(keep);
-        drop(self.0.split(excess));
+        let excess = self.permit.num_permits().saturating_sub(keep);
+        self.held.fetch_sub(excess as u64, Relaxed);
+        drop(self.permit.split(excess));
+    }
+}
+
+impl Drop for Bytes {
+    fn drop(&mut self) {
+        self.held.fetch_sub(self.permit.num_permits() as u64, Relaxed);
     }
 }
 
 /// A number of places, handed out at once or not at all.
 #[derive(Clone, Debug)]
-pub(crate) struct Places(Arc<Semaphore>);
+pub(crate) struct Places {
+    free: Arc<Semaphore>,
+    all: usize,
+}
 
 impl Places {
     pub(crate) fn new(limit: usize) -> Self {
-        Self(Arc::new(Semaphore::new(limit.min(Semaphore::MAX_PERMITS))))
+        let all = limit.min(Semaphore::MAX_PERMITS);
+        Self { free: Arc::new(Semaphore::new(all)), all }
     }
 
     /// A place once there is one, first come first served.
     pub(crate) async fn wait(&self) -> Place {
-        Place(Arc::clone(&self.0).acquire_owned().await.expect("the semaphore is never closed"))
+        Place(Arc::clone(&self.free).acquire_owned().await.expect("the semaphore is never closed"))
     }
 
     /// A place, unless all are taken.
     pub(crate) fn take(&self) -> Option<Place> {
-        Arc::clone(&self.0).try_acquire_owned().ok().map(Place)
+        Arc::clone(&self.free).try_acquire_owned().ok().map(Place)
+    }
+
+    /// How many are taken, of how many.
+    pub(crate) fn level(&self) -> Level {
+        let now = self.all.saturating_sub(self.free.available_permits());
+        Level { now: now as u64, limit: self.all as u64 }
     }
 }
 
@@ -49,18 +71,21 @@ impl Places {
 #[derive(Clone, Debug)]
 pub(crate) struct ByteBudget {
     free: Arc<Semaphore>,
+    /// What somebody has. The semaphore cannot tell: it sets aside what is free for whoever waits.
+    held: Arc<AtomicU64>,
     all: u32,
 }
 
 impl ByteBudget {
     pub(crate) fn new(all: u32) -> Self {
-        Self { free: Arc::new(Semaphore::new(usize::try_from(all).unwrap_or(usize::MAX))), all }
+        let free = Arc::new(Semaphore::new(usize::try_from(all).unwrap_or(usize::MAX)));
+        Self { free, held: Arc::default(), all }
     }
 
     /// So many bytes once they are free. What is more than the whole budget takes the whole budget: it passes alone.
     pub(crate) async fn take(&self, bytes: u32) -> Bytes {
         let permit = Arc::clone(&self.free).acquire_many_owned(bytes.min(self.all)).await;
-        Bytes(permit.expect("the semaphore is never closed"))
+        self.grant(permit.expect("the semaphore is never closed"))
     }
 
     /// So many bytes, if they become free in time.
@@ -73,7 +98,20 @@ impl ByteBudget {
 
     /// So many bytes, if they are free now.
     pub(crate) fn try_take(&self, bytes: u32) -> Option<Bytes> {
-        Arc::clone(&self.free).try_acquire_many_owned(bytes.min(self.all)).ok().map(Bytes)
+        Arc::clone(&self.free)
+            .try_acquire_many_owned(bytes.min(self.all))
+            .ok()
+            .map(|permit| self.grant(permit))
+    }
+
+    fn grant(&self, permit: OwnedSemaphorePermit) -> Bytes {
+        self.held.fetch_add(permit.num_permits() as u64, Relaxed);
+        Bytes { permit, held: Arc::clone(&self.held) }
+    }
+
+    /// How many are taken, of how many.
+    pub(crate) fn level(&self) -> Level {
+        Level { now: self.held.load(Relaxed), limit: self.all.into() }
     }
 }
 
@@ -89,6 +127,25 @@ mod tests {
         assert!(places.take().is_none());
         drop(first);
         assert!(places.take().is_some());
+    }
+
+    #[tokio::test]
+    async fn a_level_is_what_is_taken_and_not_what_is_waited_for() {
+        let budget = ByteBudget::new(10);
+        let mut some = budget.take(6).await;
+        let mut waiting = std::pin::pin!(budget.take(8));
+        assert!(futures_util::poll!(waiting.as_mut()).is_pending());
+        assert_eq!(budget.level(), Level { now: 6, limit: 10 });
+        some.shrink_to(2);
+        let more = waiting.await;
+        assert_eq!(budget.level().now, 10);
+        drop((some, more));
+        assert_eq!(budget.level().now, 0);
+        let places = Places::new(3);
+        let place = places.take();
+        assert_eq!(places.level(), Level { now: 1, limit: 3 });
+        drop(place);
+        assert_eq!(places.level().now, 0);
     }
 
     #[tokio::test]

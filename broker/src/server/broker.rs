@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use sealstream_transport::Listener;
 use tokio::sync::OnceCell;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
@@ -14,6 +15,7 @@ use uuid::Uuid;
 use super::accept;
 use super::admission::{ByteBudget, Places};
 use super::options::{BrokerOptions, InvalidOption};
+use super::windows::Windows;
 use crate::access::{Access, LoadTokensError};
 use crate::groups::{Groups, Lives, LoadGroupsError, Rules};
 use crate::log::clock::{Clock, SystemClock};
@@ -30,6 +32,9 @@ pub(crate) struct Core {
     pub(crate) topics: Arc<Topics>,
     pub(crate) access: Arc<Access>,
     pub(crate) groups: Groups,
+    pub(crate) engine: Arc<dyn LogEngine>,
+    /// When it began to serve.
+    pub(crate) started: Instant,
     /// Random, new at every start.
     pub(crate) incarnation: Uuid,
     /// Streams whose Hello is awaited.
@@ -41,6 +46,8 @@ pub(crate) struct Core {
     pub(crate) produce_budget: ByteBudget,
     /// Entries that were read and not yet written.
     pub(crate) consume_budget: ByteBudget,
+    /// The windows of all sessions that have one.
+    pub(crate) windows: Windows,
     /// Owns every task of the server.
     pub(crate) tasks: TaskTracker,
     /// Take nothing new; finish what is under way.
@@ -111,11 +118,14 @@ impl Broker {
             topics: Arc::clone(&topics),
             access: Arc::clone(&access),
             groups,
+            engine,
+            started: Instant::now(),
             greetings: Places::new(options.max_greetings),
             decompressions: Places::new(MAX_DECOMPRESSIONS),
             sessions: Places::new(options.max_sessions),
             produce_budget: ByteBudget::new(options.produce_budget),
             consume_budget: ByteBudget::new(options.consume_budget),
+            windows: Windows::default(),
             incarnation: Uuid::new_v4(),
             tasks,
             draining,
@@ -130,7 +140,7 @@ impl Broker {
         for listener in listeners {
             core.tasks.spawn(accept::accept(Arc::clone(&core), listener));
         }
-        Ok(RunningBroker { core, engine, addresses, ended: OnceCell::new() })
+        Ok(RunningBroker { core, addresses, ended: OnceCell::new() })
     }
 }
 
@@ -139,7 +149,6 @@ impl Broker {
 #[derive(Debug)]
 pub struct RunningBroker {
     pub(super) core: Arc<Core>,
-    engine: Arc<dyn LogEngine>,
     addresses: Vec<SocketAddr>,
     ended: OnceCell<Result<Stopped, Arc<io::Error>>>,
 }
@@ -197,7 +206,7 @@ impl RunningBroker {
             tasks.wait().await;
         }
         self.core.options.quotas.close().await;
-        self.engine.close().await.map_err(Arc::new)?;
+        self.core.engine.close().await.map_err(Arc::new)?;
         tracing::info!("the log is sealed");
         Ok(Stopped { in_time })
     }

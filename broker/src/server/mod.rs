@@ -51,6 +51,7 @@ mod produce;
 mod rights;
 mod session;
 mod standing;
+mod windows;
 mod writing;
 
 pub use crate::groups::LoadGroupsError;

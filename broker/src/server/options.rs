@@ -8,6 +8,7 @@ use sealstream_protocol::Limits;
 use sealstream_protocol::limits::{self, MAX_HELLO};
 use sealstream_protocol::message::admin::{Durability, TlsReloaded, TlsStatus};
 use sealstream_transport::BoxFuture;
+use sealstream_transport::admission::Admission;
 
 use crate::access::RuleBook;
 use crate::quotas::Quotas;
@@ -51,7 +52,8 @@ pub const CONSUME_WINDOW: u32 = 2 << 20;
 /// [`CONSUME_FLOOR`], so that stuck readers cannot starve the others.
 pub const CONSUME_BUDGET: u32 = 64 << 20;
 
-/// 64 KiB a turn without a part of the budget: 2,048 sessions come to 128 MiB in the worst case.
+/// 64 KiB a turn without a part of the budget. Turns begin while a whole one fits the window: 17 of them are 1 MiB and 64
+/// KiB, and 2,048 sessions none of which is read from come to 2.1 GiB in the worst case.
 pub const CONSUME_FLOOR: u32 = 64 << 10;
 
 /// 1,024 partitions a topic: a describe of them all is a frame of 35 KiB, and making them takes seconds, not minutes. At
@@ -255,6 +257,8 @@ pub struct BrokerOptions {
     pub retention_interval: Duration,
     /// What bounds consumer groups.
     pub groups: GroupOptions,
+    /// What lets the listeners' connections in: `ShowStatus` shows how many there are; without it, it does not.
+    pub connections: Option<Admission>,
     /// Answers `ShowTls` and `ReloadTls`; without it they are `Unsupported`.
     pub tls: Option<Arc<dyn TlsControl>>,
     /// How much each identity and address may produce, consume and ask for; without limits by default. Closed when the broker
@@ -287,6 +291,7 @@ impl Default for BrokerOptions {
             max_partitions: MAX_PARTITIONS,
             retention_interval: RETENTION_INTERVAL,
             groups: GroupOptions::default(),
+            connections: None,
             tls: None,
             quotas: Arc::default(),
         }

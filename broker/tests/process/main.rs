@@ -13,4 +13,5 @@ mod quotas;
 mod reconnect;
 mod restart;
 mod round_trip;
+mod status;
 mod tls;

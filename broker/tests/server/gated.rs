@@ -4,8 +4,8 @@ use std::io;
 use std::sync::Arc;
 
 use sealstream_broker::log::{
-    CommitError, Committed, LogEngine, Op, OpenShardError, Partition, PartitionId, PartitionOptions,
-    ReadError, ReadOutcome, Shard, ShardId, Versioned,
+    CacheUse, CommitError, Committed, LogCounters, LogEngine, Op, OpenShardError, Partition, PartitionId,
+    PartitionOptions, ReadError, ReadOutcome, Shard, ShardId, Versioned,
 };
 use sealstream_transport::BoxFuture;
 use tokio::sync::watch;
@@ -44,6 +44,10 @@ impl<E: LogEngine> LogEngine for Gated<E> {
                 Arc::new(GatedShard { inner, slow: self.slow, open: self.open.subscribe() });
             Ok(shard)
         })
+    }
+
+    fn counters(&self) -> Option<LogCounters> {
+        self.inner.counters()
     }
 
     fn close(&self) -> BoxFuture<'_, io::Result<()>> {
@@ -136,5 +140,9 @@ impl Shard for GatedShard {
 
     fn committed_offset(&self, group: &str, partition: PartitionId) -> Option<(u64, u32)> {
         self.inner.committed_offset(group, partition)
+    }
+
+    fn cache(&self) -> CacheUse {
+        self.inner.cache()
     }
 }

@@ -16,6 +16,7 @@ mod quotas;
 mod sealed;
 mod shutdown;
 mod standing;
+mod status;
 mod tls;
 mod topics;
 mod weather;

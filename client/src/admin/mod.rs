@@ -1,4 +1,4 @@
-//! Topics, consumer groups, tokens, and what certificates the broker serves: one request, one answer.
+//! Topics, consumer groups, tokens, what certificates the broker serves, and what it holds: one request, one answer.
 
 mod access;
 mod error;
@@ -12,13 +12,14 @@ pub use access::NewToken;
 pub use error::AdminError;
 use sealstream_protocol::message::Message;
 pub use sealstream_protocol::message::admin::{
-    AccessChecked, AccessRule, Action, Certificate, Durability, Effect, GroupDescription, GroupList,
-    GroupMember, GroupPartition, GroupSummary, Owner, Partition, ReloadOutcome, RevocationList, SoughtOffset,
-    Staple, TlsReload, TlsReloaded, TlsStatus, Token, TokenCreated, Topic, TopicDescription, TopicList,
-    TopicOptions, TrustInClients,
+    AccessChecked, AccessRule, Action, BrokerStatus, Certificate, Durability, Effect, GroupDescription,
+    GroupList, GroupMember, GroupPartition, GroupSummary, Level, LogStatus, Owner, Partition, QuotaCount,
+    QuotaStatus, RedisStatus, ReloadOutcome, RevocationList, SessionUse, SoughtOffset, Staple, TlsReload,
+    TlsReloaded, TlsStatus, Token, TokenCreated, Topic, TopicDescription, TopicList, TopicOptions, TopicUse,
+    TrustInClients,
 };
 use sealstream_protocol::message::admin::{
-    AlterTopic, CreateTopic, DeleteTopic, DescribeTopic, ListTopics, ReloadTls, ShowTls,
+    AlterTopic, CreateTopic, DeleteTopic, DescribeTopic, ListTopics, ReloadTls, ShowStatus, ShowTls,
 };
 pub use sealstream_protocol::message::consume::Position;
 use uuid::Uuid;
@@ -179,6 +180,23 @@ impl Admin {
             _ => None,
         };
         self.requests.ask(&format!("delete topic {name}"), delete, Repeat::Never, answer).await
+    }
+
+    /// What the broker holds at this moment, in memory and on its disk, and what bounds it.
+    ///
+    /// ```no_run
+    /// # async fn example(client: sealstream_client::Client) -> Result<(), Box<dyn std::error::Error>> {
+    /// let status = client.admin().show_status().await?;
+    /// println!("{} of {} bytes of batches are under way", status.produce.now, status.produce.limit);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn show_status(&self) -> Result<BrokerStatus, AdminError> {
+        let answer = |message| match message {
+            Message::BrokerStatus(status) => Some(*status),
+            _ => None,
+        };
+        self.requests.ask("show status", Message::ShowStatus(ShowStatus {}), Repeat::Safely, answer).await
     }
 
     /// What certificates the broker serves, whom it trusts, and how its last reload went.

@@ -109,11 +109,12 @@ messages! {
     ListTokens(admin::ListTokens) = 0x1c,
     RevokeToken(admin::RevokeToken) = 0x1d,
     CheckAccess(admin::CheckAccess) = 0x1e,
+    ShowStatus(admin::ShowStatus) = 0x1f,
     Topic(admin::Topic) = 0x20,
     TopicList(admin::TopicList) = 0x21,
     TopicDescription(admin::TopicDescription) = 0x22,
     TopicDeleted(admin::TopicDeleted) = 0x23,
-    /// Boxed: it is the largest by far, and would make every message as large.
+    /// Boxed: it is larger than most, and would make every message as large.
     TlsStatus(Box<admin::TlsStatus>) = 0x24,
     TlsReloaded(admin::TlsReloaded) = 0x25,
     GroupList(admin::GroupList) = 0x26,
@@ -124,6 +125,8 @@ messages! {
     TokenList(admin::TokenList) = 0x2b,
     TokenRevoked(admin::TokenRevoked) = 0x2c,
     AccessChecked(admin::AccessChecked) = 0x2d,
+    /// Boxed for the same reason.
+    BrokerStatus(Box<admin::BrokerStatus>) = 0x2e,
     /// The answer to a request that could not be carried out; the session goes on.
     RequestRefused(Fault) = 0x2f,
 

@@ -8,6 +8,7 @@ mod json;
 mod layout;
 mod reading;
 mod samples;
+mod status;
 mod tls;
 mod vectors;
 

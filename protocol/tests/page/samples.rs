@@ -21,7 +21,7 @@ use uuid::{Uuid, uuid};
 pub(crate) const TOPIC: Uuid = uuid!("6f1b0c2e-5d4a-4b7e-9c3d-2a1f0e9d8c7b");
 pub(crate) const MEMBER: Uuid = uuid!("0a1b2c3d-4e5f-4071-8293-a4b5c6d7e8f9");
 pub(crate) const PRODUCER: Uuid = uuid!("c0ffee00-1234-4abc-8def-0123456789ab");
-const INCARNATION: Uuid = uuid!("11223344-5566-4778-899a-abbccddeeff0");
+pub(crate) const INCARNATION: Uuid = uuid!("11223344-5566-4778-899a-abbccddeeff0");
 
 /// 2025-01-01T00:00:00Z.
 pub(crate) const TIME: i64 = 1_735_689_600_000;
@@ -33,6 +33,7 @@ pub(crate) fn messages() -> Vec<(&'static str, Message)> {
     all.extend(crate::groups::administration());
     all.extend(crate::tls::messages());
     all.extend(crate::access::messages());
+    all.extend(crate::status::messages());
     all.extend(production());
     all.extend(consumption());
     all.extend(crate::groups::membership());

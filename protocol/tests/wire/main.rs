@@ -3,6 +3,7 @@
 mod frames;
 mod groups;
 mod messages;
+mod status;
 
 use bytes::{Bytes, BytesMut};
 use proptest::prelude::*;

@@ -365,6 +365,7 @@ pub(crate) fn message() -> impl Strategy<Value = Message> {
         crate::groups::administration().boxed(),
         tls().boxed(),
         access().boxed(),
+        crate::status::status().boxed(),
         production().boxed(),
         consumption().boxed(),
         crate::groups::membership().boxed(),

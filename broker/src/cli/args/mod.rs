@@ -66,6 +66,8 @@ pub enum Command {
     Group(GroupCommand),
     /// Ask a broker whether it is there and well
     Health(Health),
+    /// Show what a broker holds, in memory and on its disk, and what bounds it
+    Status(Status),
     /// Show what certificates a broker serves and whom it trusts, or have it load them anew
     #[command(subcommand)]
     Tls(TlsCommand),
@@ -122,6 +124,19 @@ pub struct Health {
     pub connection: Connection,
 }
 
+/// `status`.
+#[derive(Debug, Args)]
+#[command(after_help = "Needs the right to administer the broker itself (admin on *).
+
+Examples:
+  sealstream status
+  sealstream status --json | jq '.produce.now, .largest_sessions'")]
+pub struct Status {
+    /// The broker.
+    #[command(flatten)]
+    pub connection: Connection,
+}
+
 impl Cli {
     /// What the process was called with. What cannot be understood, or does not fit together, ends it with exit code 2 and
     /// says why.
@@ -153,6 +168,7 @@ impl Command {
             Self::Produce(args) => args.connection.json,
             Self::Consume(args) => args.connection.json,
             Self::Health(args) => args.connection.json,
+            Self::Status(args) => args.connection.json,
             Self::Tls(TlsCommand::Show(args) | TlsCommand::Reload(args)) => args.connection.json,
             Self::Token(command) => command.connection().json,
             Self::Auth(AuthCommand::Check(args)) => args.connection.json,

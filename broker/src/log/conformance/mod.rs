@@ -113,6 +113,7 @@ macro_rules! log_conformance {
                     reading_in_steps_gives_every_record_once_and_in_order
                     readers_and_writers_at_once_see_one_growing_log
                     the_offset_at_a_time_is_the_first_batch_appended_then_or_later
+                    what_is_cached_adds_up_to_no_more_than_its_limit_and_goes_with_its_partition
                 }
                 durability {
                     what_is_durable_can_be_read_and_watched

@@ -173,3 +173,26 @@ pub async fn the_offset_at_a_time_is_the_first_batch_appended_then_or_later(fixt
         assert_eq!(soon(life.shard.offset_at(id, time)).await, Ok(offset), "at {time}, after a reopen");
     }
 }
+
+pub async fn what_is_cached_adds_up_to_no_more_than_its_limit_and_goes_with_its_partition(
+    fixture: &dyn Fixture,
+) {
+    let life = Life::begin(fixture).await;
+    let [id, other, _] = life.ids;
+    let check = |gone: Option<PartitionId>| {
+        let cache = life.shard.cache();
+        assert_eq!(cache.partitions.iter().map(|(_, bytes)| bytes).sum::<u64>(), cache.bytes);
+        assert!(cache.bytes <= cache.limit, "{cache:?}");
+        for (partition, bytes) in cache.partitions {
+            assert!(life.ids.contains(&partition) && Some(partition) != gone && bytes > 0, "{partition}");
+        }
+    };
+    check(None);
+    for sequence in 0..50 {
+        life.append(id, &batch(1, sequence, 10)).await;
+        life.append(other, &batch(2, sequence, 1)).await;
+        check(None);
+    }
+    soon(life.shard.delete(id)).await.expect("it is deleted");
+    check(Some(id));
+}

@@ -10,6 +10,7 @@ use sealstream_protocol::entry::ENTRY_HEADER;
 
 use super::shared::locked;
 use crate::log::engine::PartitionId;
+use crate::log::status::CacheUse;
 
 /// An entry in memory.
 #[derive(Clone, Debug)]
@@ -26,9 +27,16 @@ impl CachedEntry {
     }
 }
 
+/// The entries of a partition.
+#[derive(Debug, Default)]
+struct Run {
+    entries: VecDeque<CachedEntry>,
+    bytes: usize,
+}
+
 #[derive(Debug, Default)]
 struct State {
-    partitions: HashMap<PartitionId, VecDeque<CachedEntry>>,
+    partitions: HashMap<PartitionId, Run>,
     /// What came when, by base offset. Holds entries that are gone already, if their partition was cut.
     order: VecDeque<(PartitionId, u64)>,
     bytes: usize,
@@ -46,13 +54,22 @@ impl TailCache {
         Self { capacity, state: Mutex::default() }
     }
 
+    /// What lies in it.
+    pub(super) fn in_use(&self) -> CacheUse {
+        let state = locked(&self.state);
+        let partitions = state.partitions.iter().map(|(id, run)| (*id, run.bytes as u64)).collect();
+        CacheUse { bytes: state.bytes as u64, limit: self.capacity as u64, partitions }
+    }
+
     /// Adds entries that were just appended to a partition, in order.
     pub(super) fn insert(&self, id: PartitionId, entries: impl Iterator<Item = CachedEntry>) {
         let mut state = locked(&self.state);
         for entry in entries {
             state.bytes += entry.len();
             state.order.push_back((id, entry.base));
-            state.partitions.entry(id).or_default().push_back(entry);
+            let run = state.partitions.entry(id).or_default();
+            run.bytes += entry.len();
+            run.entries.push_back(entry);
         }
         while state.bytes > self.capacity {
             let Some((id, base)) = state.order.pop_front() else { break };
@@ -63,10 +80,11 @@ impl TailCache {
     /// Forgets the entries of a partition from `from` on: they were cut, or the partition is gone.
     pub(super) fn cut(&self, id: PartitionId, from: u64) {
         let mut state = locked(&self.state);
-        let Some(entries) = state.partitions.get_mut(&id) else { return };
-        let kept = entries.partition_point(|entry| entry.base < from);
-        let gone: usize = entries.drain(kept..).map(|entry| entry.len()).sum();
-        if entries.is_empty() {
+        let Some(run) = state.partitions.get_mut(&id) else { return };
+        let kept = run.entries.partition_point(|entry| entry.base < from);
+        let gone: usize = run.entries.drain(kept..).map(|entry| entry.len()).sum();
+        run.bytes -= gone;
+        if run.entries.is_empty() {
             state.partitions.remove(&id);
         }
         state.bytes -= gone;
@@ -102,7 +120,7 @@ impl TailCache {
         durable_end: u64,
     ) -> Option<(Vec<CachedEntry>, usize)> {
         let state = locked(&self.state);
-        let entries = state.partitions.get(&id)?;
+        let entries = &state.partitions.get(&id)?.entries;
         let first = entries.partition_point(|entry| entry.next <= from);
         if entries.get(first)?.base > from {
             return None;
@@ -123,13 +141,14 @@ impl TailCache {
 
 impl State {
     fn drop_front(&mut self, id: PartitionId, base: u64) {
-        let Some(entries) = self.partitions.get_mut(&id) else { return };
-        if entries.front().is_some_and(|entry| entry.base == base)
-            && let Some(entry) = entries.pop_front()
+        let Some(run) = self.partitions.get_mut(&id) else { return };
+        if run.entries.front().is_some_and(|entry| entry.base == base)
+            && let Some(entry) = run.entries.pop_front()
         {
+            run.bytes -= entry.len();
             self.bytes -= entry.len();
         }
-        if entries.is_empty() {
+        if run.entries.is_empty() {
             self.partitions.remove(&id);
         }
     }
@@ -182,5 +201,26 @@ mod tests {
         cache.insert(ID, [entry(30, 60)].into_iter());
         assert!(cache.read(ID, 0, 1000, 40).is_none());
         assert_eq!(cache.read(ID, 20, 1000, 40).unwrap().1, 40);
+    }
+
+    #[test]
+    fn what_is_in_use_is_what_came_less_what_left_and_never_more_than_the_limit() {
+        let cache = TailCache::new(300);
+        let in_use = || {
+            let CacheUse { bytes, limit, mut partitions } = cache.in_use();
+            partitions.sort_unstable();
+            assert!(bytes <= limit);
+            (bytes, partitions)
+        };
+        assert_eq!(in_use(), (0, vec![]));
+        cache.insert(ID, [entry(0, 60)].into_iter());
+        cache.insert(OTHER, [entry(0, 60), entry(10, 60)].into_iter());
+        assert_eq!(in_use(), (300, vec![(ID, 100), (OTHER, 200)]));
+        cache.insert(OTHER, [entry(20, 60)].into_iter());
+        assert_eq!(in_use(), (300, vec![(OTHER, 300)]));
+        cache.cut(OTHER, 10);
+        assert_eq!(in_use(), (100, vec![(OTHER, 100)]));
+        cache.insert(ID, [entry(10, 261)].into_iter());
+        assert_eq!(in_use(), (0, vec![]));
     }
 }

@@ -2,24 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// What an engine has done since it was opened, over all shards. Each number only grows; together they are of about one moment.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct LogCounters {
-    /// Rounds of a writer that wrote a batch.
-    pub rounds: u64,
-    /// Batches that were written.
-    pub batches: u64,
-    /// Bytes of batches that were written, with their entries' headers.
-    pub bytes: u64,
-    /// Syncs of files that batches lie in, of segments and journals: what an acknowledgement may wait for.
-    pub syncs: u64,
-    /// Records of a journal, each by one sync: wide rounds, and commits that touch several files.
-    pub journal_records: u64,
-    /// Syncs of metadata logs.
-    pub metadata_syncs: u64,
-    /// Whether the disk was found full, and its reserve is in use: no batch is taken.
-    pub reserve_in_use: bool,
-}
+use crate::log::LogCounters;
 
 /// Where they are counted.
 #[derive(Debug, Default)]

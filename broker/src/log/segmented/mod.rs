@@ -108,7 +108,7 @@ use self::writer::Writer;
 use super::clock::{Clock, SystemClock};
 use super::disk::{Disk, DiskLock, RealDisk};
 use super::engine::{LogEngine, OpenShardError, Shard, ShardId};
-pub use counters::LogCounters;
+pub use super::status::LogCounters;
 pub use dump::{DumpOptions, Dumped, dump, values};
 pub use layout::OpenLogError;
 pub use options::SegmentedOptions;
@@ -328,6 +328,10 @@ impl LogEngine for SegmentedEngine {
             shards.open.insert(id, Arc::clone(&shard));
             Ok(shard as Arc<dyn Shard>)
         })
+    }
+
+    fn counters(&self) -> Option<LogCounters> {
+        Some(Self::counters(self))
     }
 
     fn close(&self) -> BoxFuture<'_, io::Result<()>> {

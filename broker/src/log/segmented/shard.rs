@@ -14,6 +14,7 @@ use crate::log::engine::{
     CommitError, Committed, Op, Partition, PartitionId, PartitionOptions, ReadError, ReadOutcome, Shard,
     Versioned,
 };
+use crate::log::status::CacheUse;
 
 /// An open shard: what it is asked for goes to its writer, or is read from what the writer shows.
 #[derive(Debug)]
@@ -138,5 +139,9 @@ impl Shard for SegmentedShard {
 
     fn committed_offset(&self, group: &str, partition: PartitionId) -> Option<(u64, u32)> {
         self.shared.look(|state| state.offset(group, partition))?
+    }
+
+    fn cache(&self) -> CacheUse {
+        self.shared.cache.in_use()
     }
 }

@@ -1,6 +1,7 @@
 //! Admin sessions: one request, one response, in order.
 
 mod groups;
+mod status;
 mod tokens;
 
 use std::future::Future;
@@ -104,6 +105,10 @@ async fn carry_out(
         Message::CreateToken(request) => tokens::create(core, heart, rights, request).await,
         Message::ListTokens(_) => tokens::list(core, rights),
         Message::RevokeToken(request) => tokens::revoke(core, heart, rights, request).await,
+        Message::ShowStatus(_) => match rights.demand(Action::Admin, ALL_TOPICS) {
+            Ok(()) => status::show(core, heart, rights).await,
+            Err(fault) => Err(fault),
+        },
         Message::CheckAccess(request) => tokens::check(rights, &request),
         other => groups::carry_out(core, heart, rights, other).await?,
     };

@@ -64,9 +64,9 @@ impl<'a> Incoming<'a> {
         heart: &'a Heart,
         rights: &'a Rights,
         allowance: &'a mut Allowance,
+        window: ByteBudget,
         frames: mpsc::Sender<Item>,
     ) -> Self {
-        let window = ByteBudget::new(core.options.consume_window);
         Self { core, heart, rights, feed: Feed::default(), window, allowance, paced: None, frames }
     }
 

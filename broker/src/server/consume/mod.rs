@@ -16,9 +16,11 @@ mod incoming;
 pub(super) mod subscribe;
 
 use sealstream_protocol::message::Message;
+use sealstream_protocol::message::hello::SessionKind;
 use tokio::sync::mpsc;
 
 use self::incoming::Incoming;
+use super::admission::ByteBudget;
 use super::session::{End, LAST_WORDS, Session, side_by_side};
 use super::writing::{Item, Outgoing};
 
@@ -37,7 +39,9 @@ pub(super) async fn serve(session: &mut Session) -> End {
             let _ = frames.try_send(Item::Frame(Message::Ping(ping)));
         }
     };
-    let incoming = Incoming::new(core, heart, rights, allowance, frames).read(reader);
+    let window = ByteBudget::new(core.options.consume_window);
+    let _shown = core.windows.show(rights.identity(), SessionKind::Consume, &window);
+    let incoming = Incoming::new(core, heart, rights, allowance, window, frames).read(reader);
     let outgoing = Outgoing::new(writer, heart).write(items);
     side_by_side(heart, standing, ping, incoming, outgoing, Some(LAST_WORDS)).await
 }

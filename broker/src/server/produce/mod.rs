@@ -17,15 +17,16 @@ mod incoming;
 mod lanes;
 mod outgoing;
 
+use sealstream_protocol::message::Message;
+use sealstream_protocol::message::hello::SessionKind;
 use tokio::sync::mpsc;
 
 use self::incoming::Incoming;
 use self::lanes::Lanes;
+use self::outgoing::{Item, Outgoing};
 use super::admission::ByteBudget;
 use super::session::{End, Session, side_by_side};
-use sealstream_protocol::message::Message;
-
-use self::outgoing::{Item, Outgoing};
+use super::windows::Shown;
 
 /// 256 answers between the two halves of a session: they are also counted by the window.
 const ANSWERS: usize = 256;
@@ -38,6 +39,7 @@ pub(super) async fn serve(session: &mut Session) -> (End, Unsettled) {
     let (answers, mut items) = mpsc::channel(ANSWERS);
     let pings = answers.downgrade();
     let window = ByteBudget::new(core.options.produce_window);
+    let shown = core.windows.show(rights.identity(), SessionKind::Produce, &window);
     let mut lanes = Lanes::default();
 
     let refunds = allowance.clone();
@@ -54,13 +56,15 @@ pub(super) async fn serve(session: &mut Session) -> (End, Unsettled) {
     if let End::Fallen(_) = end {
         outgoing.answer_known(&mut items);
     }
-    (end, Unsettled { lanes, items })
+    (end, Unsettled { lanes, items, _shown: shown })
 }
 
 /// What the log still has of a session that is over.
 pub(super) struct Unsettled {
     lanes: Lanes,
     items: mpsc::Receiver<Item>,
+    /// What the log still has is shown as the session's.
+    _shown: Shown,
 }
 
 impl Unsettled {

@@ -6,7 +6,7 @@ use sealstream_client::admin::NewTopic;
 use sealstream_client::{Client, ConsumeError, Record};
 use sealstream_protocol::message::admin::{
     AlterTopic, CheckAccess, CreateToken, CreateTopic, DeleteTopic, DescribeTopic, ListTokens, ListTopics,
-    ReloadTls, RevokeToken, ShowTls, TopicList, TopicOptions,
+    ReloadTls, RevokeToken, ShowStatus, ShowTls, TopicList, TopicOptions,
 };
 use sealstream_protocol::message::consume::Position;
 use sealstream_protocol::message::hello::SessionKind;
@@ -106,6 +106,7 @@ async fn what_concerns_the_broker_itself_needs_admin_on_everything() {
     let requests = || {
         [
             Message::ShowTls(ShowTls {}),
+            Message::ShowStatus(ShowStatus {}),
             Message::ReloadTls(ReloadTls {}),
             Message::ListTokens(ListTokens {}),
             Message::CreateToken(CreateToken { name: "n".into(), identity: None, lifetime_ms: None }),

@@ -2,6 +2,7 @@
 
 mod access;
 mod groups;
+mod status;
 mod tls;
 mod topics;
 
@@ -12,6 +13,9 @@ pub use access::{
 pub use groups::{
     DeleteGroup, DescribeGroup, GroupDeleted, GroupDescription, GroupList, GroupMember, GroupPartition,
     GroupSought, GroupSummary, ListGroups, Owner, SeekGroup, SoughtOffset,
+};
+pub use status::{
+    BrokerStatus, Level, LogStatus, QuotaCount, QuotaStatus, RedisStatus, SessionUse, ShowStatus, TopicUse,
 };
 pub use tls::{
     Certificate, ReloadOutcome, ReloadTls, RevocationList, ShowTls, Staple, TlsReload, TlsReloaded,

@@ -1,0 +1,214 @@
+//! `status`: what a broker holds at this moment, and what bounds it.
+
+use sealstream_client::Client;
+use sealstream_protocol::message::admin::{
+    BrokerStatus, Level, LogStatus, QuotaCount, QuotaStatus, RedisStatus,
+};
+use sealstream_protocol::message::hello::SessionKind;
+use serde_json::{Value, json};
+
+use super::args::Status;
+use super::connect::{SHORT, with_client};
+use super::output::bytes;
+use super::{Failure, output};
+
+/// `status`.
+pub(super) fn run(args: &Status) -> Result<(), Failure> {
+    let json = args.connection.json;
+    with_client(&args.connection, SHORT, |client: Client| async move {
+        let status = client.admin().show_status().await?;
+        if json {
+            return output::json(&status_json(&status));
+        }
+        lines(&status).into_iter().try_for_each(output::line)?;
+        if !status.largest_sessions.is_empty() {
+            output::line("")?;
+            output::table(&sessions(&status))?;
+        }
+        if !status.largest_topics.is_empty() {
+            output::line("")?;
+            output::table(&topics(&status))?;
+        }
+        Ok(())
+    })
+}
+
+fn status_json(status: &BrokerStatus) -> Value {
+    let sessions: Vec<_> = status
+        .largest_sessions
+        .iter()
+        .map(|session| {
+            json!({ "identity": session.identity, "kind": kind(session.kind), "bytes": session.bytes })
+        })
+        .collect();
+    let topics: Vec<_> = status
+        .largest_topics
+        .iter()
+        .map(|topic| {
+            json!({
+                "name": topic.name, "partitions": topic.partitions, "cached": topic.cached, "bytes": topic.bytes,
+            })
+        })
+        .collect();
+    json!({
+        "uptime_ms": status.uptime_ms,
+        "incarnation": status.incarnation.to_string(),
+        "connections": status.connections.map(level_json),
+        "greetings": level_json(status.greetings),
+        "sessions": level_json(status.sessions),
+        "produce": level_json(status.produce),
+        "consume": level_json(status.consume),
+        "produce_window": status.produce_window,
+        "consume_window": status.consume_window,
+        "cache": level_json(status.cache),
+        "groups": level_json(status.groups),
+        "largest_sessions": sessions,
+        "largest_topics": topics,
+        "quotas": quotas_json(&status.quotas),
+        "log": status.log.as_ref().map(log_json),
+    })
+}
+
+fn level_json(level: Level) -> Value {
+    json!({ "now": level.now, "limit": level.limit })
+}
+
+fn quotas_json(quotas: &QuotaStatus) -> Value {
+    let count = |count: QuotaCount| json!({ "admitted": count.admitted, "refused": count.refused, "by_policy": count.by_policy });
+    let redis = quotas.redis.map(|redis| {
+        json!({
+            "away": redis.away, "losses": redis.losses, "recoveries": redis.recoveries, "unanswered": redis.unanswered,
+        })
+    });
+    json!({
+        "produced": count(quotas.produced), "consumed": count(quotas.consumed), "requests": count(quotas.requests),
+        "redis": redis,
+    })
+}
+
+fn log_json(log: &LogStatus) -> Value {
+    json!({
+        "rounds": log.rounds, "batches": log.batches, "bytes": log.bytes, "syncs": log.syncs,
+        "journal_records": log.journal_records, "metadata_syncs": log.metadata_syncs,
+        "reserve_in_use": log.reserve_in_use,
+    })
+}
+
+/// What is shown to people, but for the tables.
+fn lines(status: &BrokerStatus) -> Vec<String> {
+    let number = |level: Level| format!("{} of {}", level.now, level.limit);
+    let memory = |level: Level| format!("{} of {}", bytes(level.now), bytes(level.limit));
+    let mut lines = vec![
+        format!("up             {}", up(status.uptime_ms)),
+        format!("incarnation    {}", status.incarnation),
+    ];
+    lines.extend(status.connections.map(|level| format!("connections    {}", number(level))));
+    lines.extend([
+        format!("awaited Hello  {}", number(status.greetings)),
+        format!("sessions       {}", number(status.sessions)),
+        format!("groups         {}", number(status.groups)),
+        format!("produce        {}; {} a session", memory(status.produce), bytes(status.produce_window)),
+        format!("consume        {}; {} a session", memory(status.consume), bytes(status.consume_window)),
+        format!("tail cache     {}", memory(status.cache)),
+    ]);
+    lines.extend(status.log.as_ref().map(log_line));
+    lines.extend(quota_lines(&status.quotas));
+    lines
+}
+
+fn log_line(log: &LogStatus) -> String {
+    let full = if log.reserve_in_use { "; the disk is full: no batch is taken" } else { "" };
+    format!(
+        "log            {} batches, {}, in {} rounds by {} syncs{full}",
+        log.batches,
+        bytes(log.bytes),
+        log.rounds,
+        log.syncs
+    )
+}
+
+/// Of quotas that were ever asked.
+fn quota_lines(quotas: &QuotaStatus) -> Vec<String> {
+    let mut lines = Vec::new();
+    let counts =
+        [("produced", quotas.produced), ("consumed", quotas.consumed), ("requests", quotas.requests)];
+    for (name, count) in counts {
+        if count != QuotaCount::default() {
+            let admitted =
+                if name == "requests" { count.admitted.to_string() } else { bytes(count.admitted) };
+            lines.push(format!(
+                "quota          {name}: {admitted} let pass, {} times refused or paced, {} times by policy",
+                count.refused, count.by_policy
+            ));
+        }
+    }
+    lines.extend(quotas.redis.map(|RedisStatus { away, losses, recoveries, .. }| {
+        let now = if away { "away: the policy decides" } else { "there" };
+        format!("quota store    {now}; lost {losses} times, found {recoveries} times")
+    }));
+    lines
+}
+
+fn sessions(status: &BrokerStatus) -> Vec<Vec<String>> {
+    let mut rows = vec![vec!["SESSION OF".into(), "KIND".into(), "HOLDS".into()]];
+    rows.extend(
+        status
+            .largest_sessions
+            .iter()
+            .map(|session| vec![session.identity.clone(), kind(session.kind).into(), bytes(session.bytes)]),
+    );
+    rows
+}
+
+fn topics(status: &BrokerStatus) -> Vec<Vec<String>> {
+    let mut rows = vec![vec!["TOPIC".into(), "PARTITIONS".into(), "CACHED".into(), "ON DISK".into()]];
+    rows.extend(status.largest_topics.iter().map(|topic| {
+        vec![topic.name.clone(), topic.partitions.to_string(), bytes(topic.cached), bytes(topic.bytes)]
+    }));
+    rows
+}
+
+fn kind(kind: SessionKind) -> &'static str {
+    match kind {
+        SessionKind::Admin => "admin",
+        SessionKind::Produce => "produce",
+        SessionKind::Consume => "consume",
+        SessionKind::Group => "group",
+    }
+}
+
+/// The two largest units of a time.
+fn up(ms: u64) -> String {
+    let seconds = ms / 1000;
+    let (days, hours, minutes) = (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60);
+    match (days, hours, minutes) {
+        (0, 0, 0) => format!("{seconds}s"),
+        (0, 0, minutes) => format!("{minutes}m {}s", seconds % 60),
+        (0, hours, minutes) => format!("{hours}h {minutes}m"),
+        (days, hours, _) => format!("{days}d {hours}h"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_is_shown_by_its_two_largest_units() {
+        let shown = [(999, "0s"), (61_000, "1m 1s"), (3_660_000, "1h 1m"), (90_000_000, "1d 1h")];
+        for (ms, text) in shown {
+            assert_eq!(up(ms), text);
+        }
+    }
+
+    #[test]
+    fn a_quota_is_shown_once_it_was_asked_and_its_store_with_where_it_is() {
+        assert!(quota_lines(&QuotaStatus::default()).is_empty());
+        let requests = QuotaCount { admitted: 12_000, refused: 3, by_policy: 1 };
+        let redis = RedisStatus { away: true, losses: 2, recoveries: 2, unanswered: 0 };
+        let quotas = QuotaStatus { requests, redis: Some(redis), ..QuotaStatus::default() };
+        let [requests, store] = &quota_lines(&quotas)[..] else { panic!("two lines were due") };
+        assert!(requests.contains("requests: 12000 let pass, 3 times refused or paced, 1 times by policy"));
+        assert!(store.contains("away: the policy decides; lost 2 times"));
+    }
+}
