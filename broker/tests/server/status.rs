@@ -1,7 +1,5 @@
 //! What the broker shows of what it holds.
 
-#![expect(clippy::unwrap_used, reason = "what a test sets up either works or fails the test")]
-
 use std::sync::Arc;
 
 use sealstream_broker::access::{Action, Effect, Rule, RuleBook, Rules};
@@ -57,10 +55,10 @@ async fn held_batches_are_shown_against_their_budget_and_as_their_sessions_until
     let hold = broker.engine.hold_durability();
     let value = "x".repeat(1000);
     let (small, large) = (batch(Uuid::new_v4(), 0, "x"), batch(Uuid::new_v4(), 0, &value));
-    let held = (small.len() + large.len()) as u64;
+    let under_way = (small.len() + large.len()) as u64;
     producers[0].produce(1, 0, small).await;
     producers[1].produce(1, 1, large.clone()).await;
-    eventually("both are held", async || show(&mut admin).await.produce.now == held).await;
+    eventually("both are under way", async || show(&mut admin).await.produce.now == under_way).await;
     let sessions = show(&mut admin).await.largest_sessions;
     let [most, least] = &sessions[..] else { panic!("{sessions:?}") };
     assert!(most.bytes >= large.len() as u64 && most.bytes > least.bytes, "{sessions:?}");
@@ -71,11 +69,14 @@ async fn held_batches_are_shown_against_their_budget_and_as_their_sessions_until
     drop(producers);
     for _ in 0..10 {
         let status = show(&mut admin).await;
-        assert_eq!((status.produce.now, status.sessions.now, status.largest_sessions.len()), (held, 3, 2));
+        assert_eq!(
+            (status.produce.now, status.sessions.now, status.largest_sessions.len()),
+            (under_way, 3, 2)
+        );
     }
 
     hold.release();
-    eventually("nothing is held", async || {
+    eventually("nothing is under_way", async || {
         let status = show(&mut admin).await;
         status.produce.now == 0 && status.largest_sessions.is_empty() && status.sessions.now == 1
     })
