@@ -17,6 +17,9 @@ use super::member::join_of;
 use super::storm::{Door, Seen};
 use crate::harness::{Wire, subscription_to, values};
 
+/// How long a member tries to come to a broker: one that is killed meanwhile may never answer.
+const COMING: Duration = Duration::from_secs(2);
+
 /// What a storm has a member do.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Order {
@@ -58,7 +61,7 @@ impl Worker {
     /// Until it is told to leave, or killed.
     pub(super) async fn run(mut self, mut orders: mpsc::Receiver<Order>) {
         loop {
-            let Some(mut streams) = self.connect().await else {
+            let Ok(Some(mut streams)) = tokio::time::timeout(COMING, self.connect()).await else {
                 tokio::time::sleep(Duration::from_millis(5)).await;
                 continue;
             };
