@@ -77,7 +77,7 @@ pub enum Command {
     /// Ask who may do what
     #[command(subcommand)]
     Auth(AuthCommand),
-    /// Examine a data directory on this machine
+    /// Check, show and copy data directories on this machine
     #[command(subcommand)]
     Log(LogCommand),
     /// Load a broker and measure it
