@@ -227,8 +227,9 @@ impl Driver<'_> {
             let place = |part: &Part| match part {
                 Part::Entry { partition, .. } => Some(*partition),
                 Part::Original { .. } => None,
-                // A key that was removed may have been missing before: it proves nothing.
+                // What was removed or forgotten may have been missing before: it proves nothing.
                 Part::Key(key) if self.model.keys[*key].last().is_none() => None,
+                Part::Progress(partition) if self.model.progress[*partition].last().is_none() => None,
                 Part::Key(key) => Some(partitions + key),
                 Part::Progress(partition) => Some(partitions + keys + partition),
             };
