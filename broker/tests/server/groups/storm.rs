@@ -126,7 +126,9 @@ impl Storm {
         let index = self.random.random_range(0..self.workers.len());
         let _ = self.workers[index].0.try_send(order); // it hangs, and has enough to do
         if matches!(order, Order::Leave) {
-            let (_orders, task) = self.workers.swap_remove(index);
+            let (orders, task) = self.workers.swap_remove(index);
+            // It leaves at the end of its orders, also where this one found no room.
+            drop(orders);
             tokio::time::timeout(PATIENCE, task).await.expect("it leaves").expect("it saw nothing wrong");
         }
     }
