@@ -29,9 +29,14 @@ async fn listen(world: &World, options: QuicOptions) -> Box<dyn Listener> {
 
 /// Sends a megabyte each way over a path that measures, and returns the largest datagram.
 async fn largest_datagram(options: QuicOptions) -> usize {
+    largest_datagram_over(options, |_| {}).await
+}
+
+async fn largest_datagram_over(options: QuicOptions, prepare: impl FnOnce(&UdpProxy)) -> usize {
     let world = World::new();
     let listener = listen(&world, options).await;
     let path = UdpProxy::new(listener.local_addr()).await.unwrap();
+    prepare(&path);
     let options = TransportOptions { quic: options, ..TransportOptions::new(ALPN, 9) };
     let client = QuicTransport::new(world.client(), options);
     let endpoint =
@@ -56,9 +61,16 @@ async fn largest_datagram(options: QuicOptions) -> usize {
 }
 
 #[tokio::test]
-async fn a_path_that_carries_more_is_found_out_and_used() {
-    let largest = largest_datagram(QuicOptions::default()).await;
-    assert!(largest > 1_500 && largest <= usize::from(MAX_MTU), "{largest}");
+async fn loopback_is_used_to_the_full() {
+    assert_eq!(largest_datagram(QuicOptions::default()).await, usize::from(MAX_MTU));
+}
+
+/// As behind a container's port that is published on loopback.
+#[tokio::test]
+async fn a_path_that_is_narrower_than_its_first_link_is_survived() {
+    let carry = largest_datagram_over(QuicOptions::default(), |path| path.narrow(1_400));
+    let largest = timeout(DEFAULT_IDLE_TIMEOUT / 2, carry).await.expect("the path is found out in time");
+    assert!(largest <= 1_400, "{largest}");
 }
 
 #[tokio::test]

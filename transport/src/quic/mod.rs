@@ -21,6 +21,7 @@ mod listener;
 mod options;
 mod outbound;
 mod params;
+mod path;
 mod runtime;
 mod session;
 mod socket;
@@ -94,7 +95,6 @@ impl QuicTransport {
         let keys = EndpointKeys::of_listener(&self.receiver);
         let tasks = TaskTracker::new();
         let template = params::server_config(
-            params::server_transport(&self.options.quic),
             Arc::new(TokenKey(self.receiver.clone())),
             Arc::clone(&self.used_tokens),
             self.initial.0,
@@ -108,7 +108,8 @@ impl QuicTransport {
         let local_addr = endpoint.local_addr()?;
         let deadlines = self.options.deadlines;
         let (receiver, profile) = (self.receiver.clone(), self.profile.clone());
-        let gate = Gate::new(receiver, profile, self.options.clone(), template, self.initial, tasks);
+        let paths = params::server_transport(&self.options.quic);
+        let gate = Gate::new(receiver, profile, self.options.clone(), template, paths, self.initial, tasks);
         Ok(QuicListener::new(endpoint, local_addr, Arc::new(gate), deadlines))
     }
 }

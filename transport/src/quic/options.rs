@@ -17,9 +17,11 @@ pub const DEFAULT_IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 pub struct QuicOptions {
     /// The UDP payload, in bytes, that a connection begins with, before it has found out what the path carries. A
     /// larger one saves the search on a network that is known; it is clamped to [`MIN_MTU`]..=[`Self::max_mtu`].
+    /// Over loopback a connection begins with [`Self::max_mtu`].
     pub initial_mtu: u16,
-    /// The largest UDP payload, in bytes, that the search for the path's MTU tries, and that is received; clamped to
-    /// [`MIN_MTU`]..=[`MAX_MTU`].
+    /// The largest UDP payload, in bytes, that is sent and received; clamped to [`MIN_MTU`]..=[`MAX_MTU`]. The search for
+    /// what the path carries tries no more than 1,452 bytes where the kernel says that the first link carries no more
+    /// than Ethernet does.
     pub max_mtu: u16,
     /// Whether several datagrams may be handed to the kernel at once (generic segmentation offload). Some network
     /// drivers and firewalls drop what it makes; without it sending costs more CPU.

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use quinn::{IdleTimeout, MtuDiscoveryConfig, ServerConfig, TransportConfig, ValidationTokenConfig, VarInt};
+use quinn::{IdleTimeout, ServerConfig, TransportConfig, ValidationTokenConfig, VarInt};
 use rustls::quic::Suite;
 
 use super::keys::TokenKey;
 use super::options::QuicOptions;
+use super::path::Paths;
 use super::session::ServerCrypto;
 use super::tokens::{TOKEN_LIFETIME, TOKENS_PER_CONNECTION, UsedTokens};
 
@@ -47,35 +48,37 @@ pub(super) fn receive_window(streams: u32) -> VarInt {
 }
 
 /// What a server promises: streams only from the client, and only two-way ones.
-pub(super) fn server_transport(options: &QuicOptions) -> Arc<TransportConfig> {
-    let mut config = common_transport(options);
-    config.max_concurrent_bidi_streams(FIRST_STREAMS.into()).receive_window(receive_window(FIRST_STREAMS));
-    Arc::new(config)
+pub(super) fn server_transport(options: &QuicOptions) -> Paths {
+    Paths::new(options, || {
+        let mut config = common_transport(options);
+        config
+            .max_concurrent_bidi_streams(FIRST_STREAMS.into())
+            .receive_window(receive_window(FIRST_STREAMS));
+        config
+    })
 }
 
 /// What a client promises: no streams from the server, answers on those it opens, and a sign of life.
 ///
 /// The sign of life comes twice in an idle timeout, or it would come too late.
-pub(super) fn client_transport(options: &QuicOptions, keep_alive: Option<Duration>) -> Arc<TransportConfig> {
-    let mut config = common_transport(options);
-    config
-        .max_concurrent_bidi_streams(0_u32.into())
-        .receive_window(receive_window(MAX_STREAMS))
-        .keep_alive_interval(keep_alive.map(|silence| silence.min(options.idle_timeout / 2)));
-    Arc::new(config)
+pub(super) fn client_transport(options: &QuicOptions, keep_alive: Option<Duration>) -> Paths {
+    Paths::new(options, || {
+        let mut config = common_transport(options);
+        config
+            .max_concurrent_bidi_streams(0_u32.into())
+            .receive_window(receive_window(MAX_STREAMS))
+            .keep_alive_interval(keep_alive.map(|silence| silence.min(options.idle_timeout / 2)));
+        config
+    })
 }
 
 fn common_transport(options: &QuicOptions) -> TransportConfig {
-    let mut search = MtuDiscoveryConfig::default();
-    search.upper_bound(options.max_mtu);
     let mut config = TransportConfig::default();
     config
         .max_concurrent_uni_streams(0_u32.into())
         .stream_receive_window(STREAM_WINDOW.into())
         .send_window(SEND_WINDOW)
         .max_idle_timeout(Some(idle_timeout(options.idle_timeout)))
-        .initial_mtu(options.initial_mtu)
-        .mtu_discovery_config(Some(search))
         .enable_segmentation_offload(options.gso)
         .datagram_receive_buffer_size(None);
     config
@@ -86,9 +89,8 @@ fn idle_timeout(after: Duration) -> IdleTimeout {
     IdleTimeout::try_from(after.max(Duration::from_millis(1))).unwrap_or_else(|_| VarInt::MAX.into())
 }
 
-/// The server's configuration, but for the identity: an endpoint needs none, and each handshake brings its own.
+/// The server's configuration, but for what each handshake brings: the identity, and what the way to its peer carries.
 pub(super) fn server_config(
-    transport: Arc<TransportConfig>,
     token_key: Arc<TokenKey>,
     used_tokens: Arc<UsedTokens>,
     initial: Suite,
@@ -97,7 +99,6 @@ pub(super) fn server_config(
     tokens.lifetime(TOKEN_LIFETIME).log(used_tokens).sent(TOKENS_PER_CONNECTION);
     let mut config = ServerConfig::new(Arc::new(ServerCrypto::unconfigured(initial)), token_key);
     config
-        .transport_config(transport)
         .validation_token_config(tokens)
         .max_incoming(MAX_INCOMING)
         .incoming_buffer_size(INCOMING_BYTES)
