@@ -219,6 +219,8 @@ impl Transports {
         let mut options = TransportOptions::new(ALPN, DEFAULT_PORT);
         options.deadlines.handshake = config.limits.handshake.0;
         options.quic.gso = config.quic.gso;
+        options.quic.max_mtu = config.quic.max_mtu;
+        options.quic.send_budget = config.quic.send_budget.0;
         options.admission = admission;
         options.observers = Observers::new([Arc::new(HandshakeLog::new()) as Arc<dyn HandshakeObserver>]);
         Self {

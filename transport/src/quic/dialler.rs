@@ -136,6 +136,7 @@ impl Dialler {
             close_deadline: self.deadlines.close,
             tasks: self.tasks.clone(),
             presence: Arc::default(),
+            send_budget: None,
         };
         let link = Link::new(connection, verified, Side::Client, surroundings, &self.receiver, None);
         Ok(QuicOutbound::new(link, target, self.deadlines.open))

@@ -13,6 +13,7 @@ use super::failure;
 use super::inbound::QuicInbound;
 use super::link::{Link, Surroundings};
 use super::path::Paths;
+use super::send_room::SendBudget;
 use super::session::{Outcome, ServerCrypto};
 use super::socket;
 use crate::admission::ConnectionPlace;
@@ -63,8 +64,12 @@ impl Gate {
         tasks: TaskTracker,
     ) -> Self {
         let turns = Semaphore::new(HANDSHAKES_BEGUN_AT_ONCE);
-        let surroundings =
-            Surroundings { close_deadline: options.deadlines.close, tasks, presence: Arc::default() };
+        let surroundings = Surroundings {
+            close_deadline: options.deadlines.close,
+            tasks,
+            presence: Arc::default(),
+            send_budget: Some(SendBudget::new(options.quic.send_budget)),
+        };
         Self { receiver, profile, options, template, paths, initial, turns, surroundings }
     }
 

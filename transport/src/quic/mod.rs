@@ -23,6 +23,7 @@ mod outbound;
 mod params;
 mod path;
 mod runtime;
+mod send_room;
 mod session;
 mod socket;
 mod stream;
@@ -47,7 +48,7 @@ use crate::peer::TransportKind;
 use crate::tls::{self, Profile, Receiver};
 use crate::transport::{BoxFuture, Listener, Outbound, Server, Transport};
 
-pub use options::{DEFAULT_IDLE_TIMEOUT, MAX_MTU, MIN_MTU, QuicOptions};
+pub use options::{DEFAULT_IDLE_TIMEOUT, DEFAULT_SEND_BUDGET, MAX_MTU, MIN_MTU, QuicOptions};
 pub use params::{FIRST_STREAMS, MAX_STREAMS, STREAM_WINDOW};
 
 /// QUIC, with TLS material from a [`Receiver`].

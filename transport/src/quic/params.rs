@@ -29,7 +29,11 @@ pub const MAX_STREAMS: u32 = 256;
 
 /// Bytes written that the peer has not acknowledged, over all streams of a connection. They are kept to be sent again:
 /// 8 MiB carry 80 MB/s over a round trip of 100 ms.
-const SEND_WINDOW: u64 = 8 * 1024 * 1024;
+pub(super) const SEND_WINDOW: u64 = 8 * 1024 * 1024;
+
+/// The same on a fresh connection of a listener, which has many: two streams to the full, or 50 MB/s over a round trip
+/// of 10 ms. See [`SendRoom`](super::send_room::SendRoom) for more.
+pub(super) const FIRST_SEND_WINDOW: u64 = 512 * 1024;
 
 /// Connections that wait to be accepted or turned away. An accept costs 0.2 ms, so that the last of 1,024 waits 0.2 s,
 /// and its client has repeated nothing yet.
@@ -53,7 +57,8 @@ pub(super) fn server_transport(options: &QuicOptions) -> Paths {
         let mut config = common_transport(options);
         config
             .max_concurrent_bidi_streams(FIRST_STREAMS.into())
-            .receive_window(receive_window(FIRST_STREAMS));
+            .receive_window(receive_window(FIRST_STREAMS))
+            .send_window(FIRST_SEND_WINDOW);
         config
     })
 }
@@ -67,6 +72,7 @@ pub(super) fn client_transport(options: &QuicOptions, keep_alive: Option<Duratio
         config
             .max_concurrent_bidi_streams(0_u32.into())
             .receive_window(receive_window(MAX_STREAMS))
+            .send_window(SEND_WINDOW)
             .keep_alive_interval(keep_alive.map(|silence| silence.min(options.idle_timeout / 2)));
         config
     })
@@ -77,7 +83,6 @@ fn common_transport(options: &QuicOptions) -> TransportConfig {
     config
         .max_concurrent_uni_streams(0_u32.into())
         .stream_receive_window(STREAM_WINDOW.into())
-        .send_window(SEND_WINDOW)
         .max_idle_timeout(Some(idle_timeout(options.idle_timeout)))
         .enable_segmentation_offload(options.gso)
         .datagram_receive_buffer_size(None);
