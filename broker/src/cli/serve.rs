@@ -40,6 +40,7 @@ pub(super) fn serve(args: &Serve) -> Result<(), Failure> {
     };
     let config = source.read()?;
     logging::start("info", args.json)?;
+    logging::log_panics();
     descriptors::raise_limit(&config);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(run(source, config))
@@ -296,6 +297,7 @@ fn options(config: &Config, tls: Arc<ServedTls>, rules: RuleBook, quotas: Arc<Qu
         groups: config.groups.options(),
         tls: Some(tls),
         quotas,
+        panic_topic: Some(config.drill.panic_topic.clone()).filter(|name| !name.is_empty()),
         ..BrokerOptions::default()
     }
 }

@@ -72,6 +72,8 @@ pub struct Config {
     pub quotas: Quotas,
     /// QUIC.
     pub quic: Quic,
+    /// Faults on purpose.
+    pub drill: Drill,
 }
 
 /// A transport, as the configuration names it.
@@ -175,6 +177,14 @@ pub struct Quic {
     pub send_budget: Size,
 }
 
+/// Faults that an operator brings about on purpose, to see what they do and what is noticed of them.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Drill {
+    /// A Produce session that opens this topic panics; without a name none does.
+    pub panic_topic: String,
+}
+
 impl Default for Config {
     fn default() -> Self {
         Self {
@@ -191,6 +201,7 @@ impl Default for Config {
             limits: Limits::default(),
             quotas: Quotas::default(),
             quic: Quic::default(),
+            drill: Drill::default(),
         }
     }
 }

@@ -5,6 +5,7 @@
 mod access;
 mod bad_input;
 mod consume_group;
+mod drill;
 mod groups;
 mod harness;
 mod log;
