@@ -4,6 +4,7 @@
 
 mod access;
 mod bad_input;
+mod certificates;
 mod consume_group;
 mod drill;
 mod groups;
