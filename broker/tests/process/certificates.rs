@@ -62,7 +62,7 @@ fn the_page_makes_certificates_that_serve_and_are_renewed_under_traffic() {
 
     let before = serial(&tls);
     assert!(before.is_string(), "{before}");
-    let renewal: String = lines.lines().skip(2).take(3).map(|line| format!("{line}\n")).collect();
+    let renewal = lines.lines().skip(2).take(3).collect::<Vec<_>>().join("\n");
     assert!(renewal.contains("server.pem") && !renewal.contains("app.pem"), "{renewal}");
     shell(&house, &renewal);
     let since = Instant::now();
