@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use sealstream_protocol::{ALPN, DEFAULT_PORT};
 use sealstream_transport::admission::Admission;
-use sealstream_transport::observe::{HandshakeLog, HandshakeObserver, Observers};
+use sealstream_transport::observe::{HandshakeLog, HandshakeMetrics, HandshakeObserver, Observers};
 use sealstream_transport::quic::QuicTransport;
 use sealstream_transport::tcp::TcpTransport;
 use sealstream_transport::tls::{Receiver, Sourced, Trigger, create_secret_file};
@@ -24,6 +24,7 @@ use crate::config::{Anonymous, Auth, Config, DurabilityName, TransportName};
 use crate::devca::{self, DevCertificate, Made};
 use crate::log::segmented::{SegmentedEngine, SegmentedOptions};
 use crate::log::{Durability, LogEngine};
+use crate::monitor::{Monitor, Watched};
 use crate::quotas::Quotas;
 use crate::server::{self, Broker, BrokerOptions, RunningBroker, TopicDefaults};
 use crate::tls::{ServedTls, material};
@@ -71,12 +72,15 @@ async fn run(source: Configuration, config: Config) -> Result<(), Failure> {
     let live = Live { admission: admission.clone(), rules: rules.clone(), quotas: Arc::clone(&quotas) };
     let source = tls_source(source, config.data_dir.clone(), live);
     let tls = Arc::new(ServedTls::load(source).map_err(Failure::Message)?);
-    let transports = Transports::new(&config, &tls.receiver(), admission.clone());
+    let handshakes = HandshakeMetrics::new();
+    let transports = Transports::new(&config, &tls.receiver(), admission.clone(), &handshakes);
     let listeners = transports.listen(&config).await?;
     let addresses = addresses(&config, &listeners);
+    let monitor = monitor(&config, &tls, handshakes).await?;
     let options = options(&config, Arc::clone(&tls), rules, quotas);
     let options = BrokerOptions { connections: Some(admission), ..options };
     let broker = Broker::start(options, engine, listeners).await?;
+    monitor.watch(broker.view());
     announce(&config, &addresses, development.as_ref());
 
     let name = tokio::select! {
@@ -87,7 +91,24 @@ async fn run(source: Configuration, config: Config) -> Result<(), Failure> {
     tracing::info!(signal = name, "stopping; another signal stops at once");
     stop(&broker, config.limits.shutdown.0, &mut signals).await?;
     transports.drained().await;
+    monitor.stop().await;
     Ok(())
+}
+
+/// Health, metrics and the status page: from before the log is recovered until it is sealed.
+async fn monitor(
+    config: &Config,
+    tls: &Arc<ServedTls>,
+    handshakes: HandshakeMetrics,
+) -> Result<Monitor, Failure> {
+    let viewers = config.monitor.viewers().map_err(Failure::Message)?;
+    let listen = config.monitor.listen.addresses(config.listen.first()).map_err(Failure::Message)?;
+    let watched = Watched::new(Arc::clone(tls), handshakes, config.data_dir.clone(), viewers);
+    let monitor = Monitor::start(watched, &listen).await?;
+    for url in monitor.urls() {
+        tracing::info!("monitor on {url}");
+    }
+    Ok(monitor)
 }
 
 /// Notices changed files, if it is to.
@@ -216,14 +237,17 @@ struct Transports {
 }
 
 impl Transports {
-    fn new(config: &Config, tls: &Receiver, admission: Admission) -> Self {
+    fn new(config: &Config, tls: &Receiver, admission: Admission, handshakes: &HandshakeMetrics) -> Self {
         let mut options = TransportOptions::new(ALPN, DEFAULT_PORT);
         options.deadlines.handshake = config.limits.handshake.0;
         options.quic.gso = config.quic.gso;
         options.quic.max_mtu = config.quic.max_mtu;
         options.quic.send_budget = config.quic.send_budget.0;
         options.admission = admission;
-        options.observers = Observers::new([Arc::new(HandshakeLog::new()) as Arc<dyn HandshakeObserver>]);
+        options.observers = Observers::new([
+            Arc::new(HandshakeLog::new()) as Arc<dyn HandshakeObserver>,
+            Arc::new(handshakes.clone()),
+        ]);
         Self {
             tcp: TcpTransport::new(tls.clone(), options.clone()),
             quic: QuicTransport::new(tls.clone(), options),

@@ -4,13 +4,12 @@ use sealstream_client::Client;
 use sealstream_protocol::message::admin::{
     BrokerStatus, Level, LogStatus, QuotaCount, QuotaStatus, RedisStatus,
 };
-use sealstream_protocol::message::hello::SessionKind;
-use serde_json::{Value, json};
 
 use super::args::Status;
 use super::connect::{SHORT, with_client};
 use super::output::bytes;
 use super::{Failure, output};
+use crate::report;
 
 /// `status`.
 pub(super) fn run(args: &Status) -> Result<(), Failure> {
@@ -18,7 +17,7 @@ pub(super) fn run(args: &Status) -> Result<(), Failure> {
     with_client(&args.connection, SHORT, |client: Client| async move {
         let status = client.admin().show_status().await?;
         if json {
-            return output::json(&status_json(&status));
+            return output::json(&report::status(&status));
         }
         lines(&status).into_iter().try_for_each(output::line)?;
         if !status.largest_sessions.is_empty() {
@@ -30,67 +29,6 @@ pub(super) fn run(args: &Status) -> Result<(), Failure> {
             output::table(&topics(&status))?;
         }
         Ok(())
-    })
-}
-
-fn status_json(status: &BrokerStatus) -> Value {
-    let sessions: Vec<_> = status
-        .largest_sessions
-        .iter()
-        .map(|session| {
-            json!({ "identity": session.identity, "kind": kind(session.kind), "bytes": session.bytes })
-        })
-        .collect();
-    let topics: Vec<_> = status
-        .largest_topics
-        .iter()
-        .map(|topic| {
-            json!({
-                "name": topic.name, "partitions": topic.partitions, "cached": topic.cached, "bytes": topic.bytes,
-            })
-        })
-        .collect();
-    json!({
-        "uptime_ms": status.uptime_ms,
-        "incarnation": status.incarnation.to_string(),
-        "connections": status.connections.map(level_json),
-        "greetings": level_json(status.greetings),
-        "sessions": level_json(status.sessions),
-        "produce": level_json(status.produce),
-        "consume": level_json(status.consume),
-        "produce_window": status.produce_window,
-        "consume_window": status.consume_window,
-        "cache": level_json(status.cache),
-        "groups": level_json(status.groups),
-        "largest_sessions": sessions,
-        "largest_topics": topics,
-        "quotas": quotas_json(&status.quotas),
-        "log": status.log.as_ref().map(log_json),
-    })
-}
-
-fn level_json(level: Level) -> Value {
-    json!({ "now": level.now, "limit": level.limit })
-}
-
-fn quotas_json(quotas: &QuotaStatus) -> Value {
-    let count = |count: QuotaCount| json!({ "admitted": count.admitted, "refused": count.refused, "by_policy": count.by_policy });
-    let redis = quotas.redis.map(|redis| {
-        json!({
-            "away": redis.away, "losses": redis.losses, "recoveries": redis.recoveries, "unanswered": redis.unanswered,
-        })
-    });
-    json!({
-        "produced": count(quotas.produced), "consumed": count(quotas.consumed), "requests": count(quotas.requests),
-        "redis": redis,
-    })
-}
-
-fn log_json(log: &LogStatus) -> Value {
-    json!({
-        "rounds": log.rounds, "batches": log.batches, "bytes": log.bytes, "syncs": log.syncs,
-        "journal_records": log.journal_records, "metadata_syncs": log.metadata_syncs,
-        "reserve_in_use": log.reserve_in_use,
     })
 }
 
@@ -151,12 +89,9 @@ fn quota_lines(quotas: &QuotaStatus) -> Vec<String> {
 
 fn sessions(status: &BrokerStatus) -> Vec<Vec<String>> {
     let mut rows = vec![vec!["SESSION OF".into(), "KIND".into(), "HOLDS".into()]];
-    rows.extend(
-        status
-            .largest_sessions
-            .iter()
-            .map(|session| vec![session.identity.clone(), kind(session.kind).into(), bytes(session.bytes)]),
-    );
+    rows.extend(status.largest_sessions.iter().map(|session| {
+        vec![session.identity.clone(), report::kind(session.kind).into(), bytes(session.bytes)]
+    }));
     rows
 }
 
@@ -166,15 +101,6 @@ fn topics(status: &BrokerStatus) -> Vec<Vec<String>> {
         vec![topic.name.clone(), topic.partitions.to_string(), bytes(topic.cached), bytes(topic.bytes)]
     }));
     rows
-}
-
-fn kind(kind: SessionKind) -> &'static str {
-    match kind {
-        SessionKind::Admin => "admin",
-        SessionKind::Produce => "produce",
-        SessionKind::Consume => "consume",
-        SessionKind::Group => "group",
-    }
 }
 
 /// The two largest units of a time.

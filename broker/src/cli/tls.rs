@@ -3,13 +3,13 @@
 use jiff::Timestamp;
 use sealstream_client::Client;
 use sealstream_protocol::message::admin::{
-    Certificate, ReloadOutcome, RevocationList, TlsReload, TlsReloaded, TlsStatus, TrustInClients,
+    Certificate, ReloadOutcome, RevocationList, TlsReloaded, TlsStatus, TrustInClients,
 };
-use serde_json::{Value, json};
 
 use super::args::TlsArgs;
 use super::connect::{SHORT, with_client};
 use super::{Failure, output};
+use crate::report;
 use crate::tls::hex;
 
 /// `tls show`.
@@ -18,7 +18,7 @@ pub(super) fn show(args: &TlsArgs) -> Result<(), Failure> {
     with_client(&args.connection, SHORT, |client: Client| async move {
         let status = client.admin().show_tls().await?;
         if json {
-            return output::json(&status_json(&status));
+            return output::json(&report::tls(&status));
         }
         let now = Timestamp::now().as_second();
         lines(&status, now).into_iter().try_for_each(output::line)
@@ -31,7 +31,7 @@ pub(super) fn reload(args: &TlsArgs) -> Result<(), Failure> {
     with_client(&args.connection, SHORT, |client: Client| async move {
         let TlsReloaded { reload, epoch } = client.admin().reload_tls().await?;
         if json {
-            let mut value = reload_json(&reload);
+            let mut value = report::reload(&reload);
             value["epoch"] = hex(&epoch).into();
             output::json(&value)?;
         }
@@ -46,52 +46,6 @@ pub(super) fn reload(args: &TlsArgs) -> Result<(), Failure> {
         }
         output::line(format_args!("{}: {}", reload.outcome.name(), reload.text))?;
         output::line(format_args!("trust epoch  {}", hex(&epoch)))
-    })
-}
-
-fn status_json(status: &TlsStatus) -> Value {
-    let clients = &status.clients;
-    let lists: Vec<_> = clients
-        .revocation_lists
-        .iter()
-        .map(|list| {
-            json!({ "issuer": list.issuer, "revoked": list.revoked, "next_update": list.next_update.map(time) })
-        })
-        .collect();
-    json!({
-        "epoch": hex(&status.epoch),
-        "certificates": status.certificates.iter().map(certificate_json).collect::<Vec<_>>(),
-        "client_certificates": clients.certificates,
-        "client_authorities": clients.authorities,
-        "client_pins": clients.pins,
-        "revocation_lists": lists,
-        "resumption": status.resumption,
-        "reloads": {
-            "accepted": status.reloads_accepted,
-            "refused": status.reloads_refused,
-            "last": status.last_reload.as_ref().map(reload_json),
-        },
-    })
-}
-
-fn certificate_json(certificate: &Certificate) -> Value {
-    let staple = certificate.staple.map(|staple| {
-        json!({
-            "this_update": time(staple.this_update), "next_update": time(staple.next_update), "served": staple.served,
-        })
-    });
-    json!({
-        "subject": certificate.subject, "names": certificate.names, "issuer": certificate.issuer,
-        "serial": certificate.serial, "not_before": time(certificate.not_before),
-        "not_after": time(certificate.not_after), "key": certificate.key,
-        "spki_sha256": hex(&certificate.spki_sha256), "default": certificate.default, "staple": staple,
-    })
-}
-
-fn reload_json(reload: &TlsReload) -> Value {
-    json!({
-        "at": output::time(reload.at_ms), "trigger": reload.trigger, "outcome": reload.outcome.name(),
-        "trust_changed": reload.trust_changed, "text": reload.text,
     })
 }
 
@@ -177,7 +131,7 @@ fn left(until: i64, now: i64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use sealstream_protocol::message::admin::Staple;
+    use sealstream_protocol::message::admin::{Staple, TlsReload};
 
     use super::*;
 

@@ -6,6 +6,7 @@
 mod auth;
 mod groups;
 mod layers;
+mod monitor;
 mod quotas;
 mod tls;
 mod units;
@@ -24,6 +25,7 @@ use serde::{Deserialize, Serialize};
 pub use auth::{ActionName, Anonymous, Auth, AuthRule, EffectName};
 pub use groups::Groups;
 pub use layers::{ConfigError, Origin, Resolved, keys, load};
+pub use monitor::{Monitor, MonitorListen};
 pub use quotas::{AddressQuota, IdentityQuota, OnRedisLoss, Quotas, Rate, StoreName};
 pub use tls::{
     ClientCertificates, CrlExpired, CrlUnknown, ExpiredClients, MAX_IDENTITIES, Paths, Pin, Resumption, Tls,
@@ -74,6 +76,8 @@ pub struct Config {
     pub quic: Quic,
     /// Faults on purpose.
     pub drill: Drill,
+    /// Health, metrics and the status page.
+    pub monitor: Monitor,
 }
 
 /// A transport, as the configuration names it.
@@ -202,6 +206,7 @@ impl Default for Config {
             quotas: Quotas::default(),
             quic: Quic::default(),
             drill: Drill::default(),
+            monitor: Monitor::default(),
         }
     }
 }
@@ -289,12 +294,20 @@ impl Config {
         if self.listen.is_empty() || self.transports.is_empty() {
             return Err("listen and transports must name at least one address and one transport".into());
         }
+        self.monitor.check(&self.listen)?;
         self.groups.check()?;
         self.tls.check()?;
         self.auth.rules()?;
         if let (None, Some(addr)) = (&self.tls.cert, self.listen.iter().find(|a| !a.ip().is_loopback())) {
             return Err(format!(
                 "listening on {addr} needs tls.cert and tls.key: the development certificate is for localhost only"
+            ));
+        }
+        let monitor = self.monitor.listen.addresses(self.listen.first())?;
+        if let (None, Some(addr)) = (&self.tls.cert, monitor.iter().find(|a| !a.ip().is_loopback())) {
+            return Err(format!(
+                "monitor.listen on {addr} needs tls.cert and tls.key: away from loopback it speaks HTTPS, and the development \
+                 certificate is for localhost only"
             ));
         }
         Ok(())

@@ -38,6 +38,11 @@ impl Change {
         self.dirty || !self.commits.is_empty() || !self.forgets.is_empty()
     }
 
+    /// Whether a partition comes to a member, or goes.
+    pub(super) fn moves_partitions(&self) -> bool {
+        !self.granted.is_empty() || !self.revoking.is_empty() || !self.gone.is_empty()
+    }
+
     /// Everything that is told, and to which stream, in its order.
     pub(super) fn events(&self, group: &Group, now: Instant) -> Vec<(Uuid, StreamId, Event)> {
         let mut events = Vec::new();

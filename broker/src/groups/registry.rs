@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use sealstream_protocol::limits::MAX_TOPICS_IN_LIST;
-use sealstream_protocol::message::admin::{GroupDescription, GroupList, Level, ListGroups};
+use sealstream_protocol::message::admin::{GroupDescription, GroupList, GroupSummary, Level, ListGroups};
 use sealstream_protocol::name;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
@@ -114,6 +114,13 @@ impl Groups {
             shared.entries().insert(name, entry);
         }
         Ok(Self(shared))
+    }
+
+    /// The first `most` by name, each with how often its partitions have moved since the start.
+    pub(crate) fn rebalances(&self, most: usize) -> Vec<(GroupSummary, u64)> {
+        let entries = self.0.entries();
+        let shown = entries.values().take(most);
+        shown.map(|entry| (entry.summary.borrow().clone(), entry.rebalances.get())).collect()
     }
 
     /// How many there are, of how many.

@@ -433,4 +433,9 @@ pub trait Shard: Send + Sync + fmt::Debug {
     fn cache(&self) -> CacheUse {
         CacheUse::default()
     }
+
+    /// How many segments its open partitions have; 0, unless the engine has such a thing.
+    fn segments(&self) -> u64 {
+        0
+    }
 }

@@ -21,4 +21,4 @@ pub use engine::{
     Outcome, Partition, PartitionId, PartitionOptions, ReadError, ReadOutcome, Refusal, Shard, ShardId,
     Source, Versioned,
 };
-pub use status::{CacheUse, LogCounters};
+pub use status::{CacheUse, LogCounters, SyncTimes};

@@ -1,6 +1,9 @@
 //! What an engine shows of itself to whoever watches it.
 
+use std::time::Duration;
+
 use super::engine::PartitionId;
+use crate::meter::TimeCounts;
 
 /// What an engine has done since it was opened, over all shards. Each number only grows; together they are of about one moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -17,8 +20,25 @@ pub struct LogCounters {
     pub journal_records: u64,
     /// Syncs of metadata logs.
     pub metadata_syncs: u64,
+    /// How long syncs took.
+    pub sync_times: SyncTimes,
+    /// Syncs that failed.
+    pub sync_failures: u64,
+    /// How long ago the last of them failed.
+    pub sync_failed_ago: Option<Duration>,
     /// Whether the disk was found full, and its reserve is in use: no batch is taken.
     pub reserve_in_use: bool,
+}
+
+/// How long syncs took, by what was synced.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SyncTimes {
+    /// The segments of a partition, with the names of new ones.
+    pub segments: TimeCounts,
+    /// A record of a journal, with writing it.
+    pub journals: TimeCounts,
+    /// Metadata logs.
+    pub metadata: TimeCounts,
 }
 
 /// What a shard keeps in memory of its newest batches, for readers at the tail.

@@ -14,7 +14,10 @@ use uuid::Uuid;
 
 use super::accept;
 use super::admission::{ByteBudget, Places};
+use super::meters::Meters;
 use super::options::{BrokerOptions, InvalidOption};
+use super::presence::Presence;
+use super::view::View;
 use super::windows::Windows;
 use crate::access::{Access, LoadTokensError};
 use crate::groups::{Groups, Lives, LoadGroupsError, Rules};
@@ -48,6 +51,10 @@ pub(crate) struct Core {
     pub(crate) consume_budget: ByteBudget,
     /// The windows of all sessions that have one.
     pub(crate) windows: Windows,
+    /// Who is connected.
+    pub(crate) presence: Presence,
+    /// What sessions have done.
+    pub(crate) meters: Arc<Meters>,
     /// Owns every task of the server.
     pub(crate) tasks: TaskTracker,
     /// Take nothing new; finish what is under way.
@@ -126,6 +133,8 @@ impl Broker {
             produce_budget: ByteBudget::new(options.produce_budget),
             consume_budget: ByteBudget::new(options.consume_budget),
             windows: Windows::default(),
+            presence: Presence::default(),
+            meters: Arc::new(Meters::new()),
             incarnation: Uuid::new_v4(),
             tasks,
             draining,
@@ -164,6 +173,11 @@ impl RunningBroker {
     /// The addresses listened on, in the order of the listeners given.
     pub fn local_addrs(&self) -> &[SocketAddr] {
         &self.addresses
+    }
+
+    /// The broker as whoever watches it sees it.
+    pub fn view(&self) -> View {
+        View(Arc::clone(&self.core))
     }
 
     /// Tells this run of the broker from every other: it is in each Welcome.

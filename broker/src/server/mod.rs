@@ -46,16 +46,20 @@ mod broker;
 mod consume;
 mod faults;
 mod group;
+mod meters;
 mod options;
+mod presence;
 mod produce;
 mod rights;
 mod session;
 mod standing;
+mod view;
 mod windows;
 mod writing;
 
 pub use crate::groups::LoadGroupsError;
 pub use broker::{Broker, RunningBroker, StartError, Stopped};
+pub(crate) use meters::{Meters, TopicMeter};
 pub use options::{
     Anonymous, BrokerOptions, CONSUME_BUDGET, CONSUME_FLOOR, CONSUME_WINDOW, DATA_BYTES,
     FIRST_FRAME_DEADLINE, GROUP_GRACE, GROUP_HEARTBEAT, GROUP_IDLE_EXPIRY, GROUP_RELEASE, GroupOptions,
@@ -63,3 +67,6 @@ pub use options::{
     MAX_GROUPS, MAX_MEMBER_TOPICS, MAX_PARTITIONS, MAX_PARTITIONS_PER_TOPIC, MAX_SESSIONS, PRODUCE_BUDGET,
     PRODUCE_PATIENCE, PRODUCE_WINDOW, RETENTION_INTERVAL, TlsControl, TopicDefaults,
 };
+pub(crate) use presence::ConnectionShown;
+pub use view::View;
+pub(crate) use view::{GroupShown, NotAViewer, budgets};

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use sealstream_protocol::message::admin::{TlsReloaded, TlsStatus};
 use sealstream_transport::BoxFuture;
+use sealstream_transport::observe::ServedMetrics;
 use sealstream_transport::tls::{Receiver, Reloader, Sourced, Store, Trigger};
 
 pub use material::material;
@@ -33,6 +34,11 @@ impl ServedTls {
     /// What transports read at each handshake.
     pub fn receiver(&self) -> Receiver {
         self.store.receiver()
+    }
+
+    /// What is served, and the reloads, as metrics.
+    pub fn metrics(&self) -> ServedMetrics {
+        ServedMetrics::new(self.receiver()).with_reloads(self.reloader.clone())
     }
 
     /// Loads everything anew and publishes it, or on any fault nothing. Dropped while it loads, the load goes on.

@@ -65,12 +65,18 @@ impl House {
     }
 
     /// The binary, in this directory and with nothing of the tester's environment that it reads.
+    ///
+    /// The monitor of a broker takes a free port: the one beside a port that was free may be another test's.
     pub(crate) fn command<'a>(&self, args: impl IntoIterator<Item = &'a str>) -> Command {
+        let args: Vec<&str> = args.into_iter().collect();
         let mut command = Command::new(env!("CARGO_BIN_EXE_sealstream"));
         for (name, _) in std::env::vars_os() {
             if name.to_string_lossy().starts_with("SEALSTREAM_") {
                 command.env_remove(name);
             }
+        }
+        if args.first() == Some(&"serve") {
+            command.env("SEALSTREAM_MONITOR_LISTEN", "127.0.0.1:0");
         }
         command.current_dir(self.dir.path()).args(args).stdin(Stdio::null());
         command
@@ -123,6 +129,12 @@ impl Broker {
         format!("quic://localhost:{}", self.port)
     }
 
+    /// The address of its monitor on loopback.
+    #[track_caller]
+    pub(crate) fn monitor(&self) -> String {
+        self.process.monitor("http://")
+    }
+
     /// Stops it in order.
     #[track_caller]
     pub(crate) fn stop(mut self) {
@@ -171,6 +183,13 @@ impl Process {
                 Err(RecvTimeoutError::Disconnected) => panic!("ended without `{text}`: {}", self.said),
             }
         }
+    }
+
+    /// The address of the monitor that speaks `scheme`, once it was said.
+    #[track_caller]
+    pub(crate) fn monitor(&self, scheme: &str) -> String {
+        let said = self.said.split(&format!("monitor on {scheme}")).nth(1).unwrap();
+        said.split('/').next().unwrap().to_owned()
     }
 
     /// Sends a signal by its name.

@@ -10,6 +10,7 @@ mod drill;
 mod groups;
 mod harness;
 mod log;
+mod monitor;
 mod openssl;
 mod quotas;
 mod reconnect;

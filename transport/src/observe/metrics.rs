@@ -82,6 +82,14 @@ impl HandshakeMetrics {
                 }
                 drop(metrics.in_flight.get_or_create(&[kind, end]));
             }
+            // Of a server from the start, so that the first of each is seen as a rise.
+            let end = side(Side::Server);
+            for outcome in ["full", "resumed", "failed"] {
+                drop(metrics.duration.get_or_create(&[kind, end, ("kind", outcome)]));
+                drop(metrics.cpu.get_or_create(&[kind, end, ("kind", outcome)]));
+            }
+            drop(metrics.received.get_or_create(&[kind, end]));
+            drop(metrics.sent.get_or_create(&[kind, end]));
             let faults = TicketFault::ALL.map(TicketFault::name);
             for name in ["not_offered", "accepted"].into_iter().chain(faults) {
                 drop(metrics.tickets.get_or_create(&[kind, ticket(name)]));

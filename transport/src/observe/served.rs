@@ -4,6 +4,7 @@ use std::fmt;
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::{Registry, Unit};
@@ -52,6 +53,7 @@ impl ServedMetrics {
             &mut encoder,
             ("certificate_expiry", "Time until the certificate expires; negative once it has"),
             Some(&Unit::Seconds),
+            MetricType::Gauge,
             snapshot.identities().iter().map(|identity| {
                 (each(identity).to_vec(), ConstGauge::new(identity.holder().not_after.saturating_sub(now)))
             }),
@@ -60,6 +62,7 @@ impl ServedMetrics {
             &mut encoder,
             ("staple_expiry", "Time until the stapled OCSP response is served no more"),
             Some(&Unit::Seconds),
+            MetricType::Gauge,
             snapshot.identities().iter().filter_map(|identity| {
                 let left = identity.staple()?.next_update().saturating_sub(now);
                 Some((each(identity).to_vec(), ConstGauge::new(left)))
@@ -72,6 +75,7 @@ impl ServedMetrics {
                 "Time until the first of the revocation lists for clients is due to be replaced",
             ),
             Some(&Unit::Seconds),
+            MetricType::Gauge,
             snapshot
                 .client_revocations()
                 .next_update()
@@ -81,6 +85,7 @@ impl ServedMetrics {
             &mut encoder,
             ("certificate", "The certificates that are served"),
             Some(&Unit::Other("info".to_owned())),
+            MetricType::Gauge,
             snapshot.identities().iter().map(|identity| {
                 let serial = hex(&identity.holder().serial);
                 let [certificate] = each(identity);
@@ -91,6 +96,7 @@ impl ServedMetrics {
             &mut encoder,
             ("trust_epoch", "What is trusted: changes when older tickets and identities may no longer do"),
             Some(&Unit::Other("info".to_owned())),
+            MetricType::Gauge,
             [(vec![("epoch", snapshot.epoch().to_string())], ConstGauge::new(1_i64))],
         )
     }
@@ -104,7 +110,7 @@ impl Collector for ServedMetrics {
             let reloads = outcomes
                 .map(|(outcome, count)| (vec![("outcome", outcome.to_owned())], ConstCounter::new(count)));
             let help = "Times that certificates and trust were loaded anew";
-            family(&mut encoder, ("reloads", help), None, reloads)?;
+            family(&mut encoder, ("reloads", help), None, MetricType::Counter, reloads)?;
         }
         Self::encode_served(&self.receiver.current(), encoder)
     }
@@ -120,16 +126,15 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
 }
 
-/// Encodes a family, unless it is empty.
+/// Encodes a family; of one that is empty what it is, so that it is known.
 fn family<M: EncodeMetric>(
     encoder: &mut DescriptorEncoder<'_>,
     (name, help): (&str, &str),
     unit: Option<&Unit>,
+    kind: MetricType,
     series: impl IntoIterator<Item = (Vec<(&'static str, String)>, M)>,
 ) -> fmt::Result {
-    let mut series = series.into_iter().peekable();
-    let Some((_, first)) = series.peek() else { return Ok(()) };
-    let mut family = encoder.encode_descriptor(name, help, unit, first.metric_type())?;
+    let mut family = encoder.encode_descriptor(name, help, unit, kind)?;
     for (labels, metric) in series {
         metric.encode(family.encode_family(&labels)?)?;
     }

@@ -10,10 +10,12 @@ mod tls;
 mod token;
 mod topic;
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::error::ErrorKind;
-use clap::{Args, CommandFactory as _, Parser, Subcommand};
+use clap::parser::ValueSource;
+use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 pub use self::auth::{AuthCheck, AuthCommand};
 pub use self::bench::{Bench, BenchCommand};
@@ -115,13 +117,30 @@ pub struct Connection {
 /// `health`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Connects, verifies the certificate, and completes a session's Hello: all that a client needs. Exit code 0 means
-that it answered, 1 that it did not."
+    after_help = "By itself it asks the monitor of the broker on this machine whether that is ready, at the address that the configuration
+gives it: 127.0.0.1:7421. With --url (or SEALSTREAM_URL) it connects there, verifies the certificate, and completes a session's
+Hello: all that a client needs.
+
+Exit code 0 means that it is well, 1 that it is not, and why.
+
+Examples:
+  sealstream health
+  sealstream health --monitor 127.0.0.1:9000
+  sealstream health --url tls://broker.example.org:7420 --ca ca.pem"
 )]
 pub struct Health {
     /// The broker.
     #[command(flatten)]
     pub connection: Connection,
+    /// Configuration file (TOML) of the broker on this machine, which says where its monitor is
+    #[arg(long, value_name = "FILE", env = "SEALSTREAM_CONFIG", help_heading = "Monitor")]
+    pub config: Option<PathBuf>,
+    /// Address of the monitor, on loopback [default: as the configuration says]
+    #[arg(long, value_name = "ADDR", help_heading = "Monitor")]
+    pub monitor: Option<SocketAddr>,
+    /// Whether the URL was given, by flag or environment, rather than being the default.
+    #[arg(skip)]
+    pub has_url: bool,
 }
 
 /// `status`.
@@ -141,7 +160,14 @@ impl Cli {
     /// What the process was called with. What cannot be understood, or does not fit together, ends it with exit code 2 and
     /// says why.
     pub fn parse_or_exit() -> Self {
-        let cli = Self::parse();
+        let matches = Self::command().get_matches();
+        let mut cli = Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+        if let (Command::Health(health), Some(given)) =
+            (&mut cli.command, matches.subcommand_matches("health"))
+        {
+            health.has_url =
+                given.value_source("url").is_some_and(|source| source != ValueSource::DefaultValue);
+        }
         if let Some(fault) = cli.command.fault() {
             Self::command().error(ErrorKind::ArgumentConflict, fault).exit();
         }

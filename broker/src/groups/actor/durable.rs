@@ -80,6 +80,9 @@ impl Actor {
 
     /// Tells a change that is durable: first to whoever reads what is not its own any more.
     pub(super) fn tell(&mut self, change: &Change) {
+        if change.moves_partitions() {
+            self.rebalances.add(1);
+        }
         let group = &self.group;
         self.tenures.retain(|partition, (member, epoch, tenure)| {
             let holds =

@@ -27,6 +27,7 @@ use crate::groups::registry::Shared;
 use crate::groups::seat::{Event, Joining, Seat};
 use crate::groups::{COMMANDS, Place, Report, describe};
 use crate::log::{CommitError, PartitionId, Shard};
+use crate::meter::Count;
 use crate::topics::Catalogue;
 
 type Reply<T> = oneshot::Sender<Result<T, GroupError>>;
@@ -123,6 +124,7 @@ pub(super) struct Actor {
     tenures: HashMap<PartitionId, (Uuid, u32, CancellationToken)>,
     topics: watch::Receiver<Arc<Catalogue>>,
     summary: watch::Sender<GroupSummary>,
+    rebalances: Arc<Count>,
     /// Not before then is it tried again to make durable what time or topics have changed.
     patience: Option<Instant>,
     ended: bool,
@@ -133,6 +135,8 @@ pub(super) struct Actor {
 pub(super) struct Entry {
     pub(super) commands: mpsc::Sender<Command>,
     pub(super) summary: watch::Receiver<GroupSummary>,
+    /// How often partitions were granted or taken away since the broker's start.
+    pub(super) rebalances: Arc<Count>,
 }
 
 impl Actor {
@@ -154,10 +158,12 @@ impl Actor {
             tenures: HashMap::new(),
             topics,
             summary,
+            rebalances: Arc::default(),
             patience: None,
             ended: false,
         };
-        (actor, Entry { commands: sender, summary: shown })
+        let rebalances = Arc::clone(&actor.rebalances);
+        (actor, Entry { commands: sender, summary: shown, rebalances })
     }
 
     /// Serves the group until it is gone, or the broker.

@@ -144,4 +144,8 @@ impl Shard for SegmentedShard {
     fn cache(&self) -> CacheUse {
         self.shared.cache.in_use()
     }
+
+    fn segments(&self) -> u64 {
+        self.shared.segments()
+    }
 }

@@ -107,6 +107,12 @@ impl ShardShared {
         reading(&self.partitions).get(&id).cloned()
     }
 
+    /// Of all open partitions.
+    pub(super) fn segments(&self) -> u64 {
+        let partitions = reading(&self.partitions);
+        partitions.values().map(|partition| reading(&partition.view).segments.len() as u64).sum()
+    }
+
     pub(super) fn insert(&self, partition: Arc<PartitionShared>) {
         writing(&self.partitions).insert(partition.id, partition);
     }

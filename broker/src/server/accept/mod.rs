@@ -44,6 +44,7 @@ async fn serve(core: Arc<Core>, incoming: Box<dyn Incoming>, local: SocketAddr) 
         }
         None => return,
     };
+    let _present = core.presence.connection(inbound.peer());
     let fallen = async { inbound.standing().await.cause };
     attend(&core, &*inbound, local, fallen).await;
 }

@@ -1,7 +1,7 @@
 //! Admin sessions: one request, one response, in order.
 
 mod groups;
-mod status;
+pub(super) mod status;
 mod tokens;
 
 use std::future::Future;

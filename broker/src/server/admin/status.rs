@@ -21,17 +21,18 @@ const LARGEST: usize = 20;
 /// Reads all of it. On a thread of its own: 10,000 partitions with a hundred segments each take milliseconds.
 pub(super) async fn show(core: &Arc<Core>, heart: &Heart, rights: &Rights) -> Result<Message, Fault> {
     let (core, rights) = (Arc::clone(core), rights.clone());
-    let read = tokio::task::spawn_blocking(move || status(&core, &rights));
-    let status = heart.while_busy(read).await.map_err(|error| {
+    let reading = tokio::task::spawn_blocking(move || read(&core, |name| rights.shows(name)));
+    let status = heart.while_busy(reading).await.map_err(|error| {
         tracing::error!(%error, "reading the status panicked");
         Fault::new(FaultCode::Internal, "the broker failed to read its status: its log says more")
     })?;
     Ok(Message::BrokerStatus(status.into()))
 }
 
-fn status(core: &Core, rights: &Rights) -> BrokerStatus {
+/// All of it, with the topics that are `shown`. Blocks.
+pub(in crate::server) fn read(core: &Core, shown: impl Fn(&str) -> bool) -> BrokerStatus {
     let options = &core.options;
-    let (cache, largest_topics) = topics(core, rights);
+    let (cache, largest_topics) = topics(core, shown);
     BrokerStatus {
         uptime_ms: u64::try_from(core.started.elapsed().as_millis()).unwrap_or(u64::MAX),
         incarnation: core.incarnation,
@@ -55,7 +56,7 @@ fn status(core: &Core, rights: &Rights) -> BrokerStatus {
 }
 
 /// The log's cache over all shards, and the largest topics of those that the client may see.
-fn topics(core: &Core, rights: &Rights) -> (Level, Vec<TopicUse>) {
+fn topics(core: &Core, may_show: impl Fn(&str) -> bool) -> (Level, Vec<TopicUse>) {
     let shards = core.topics.shards();
     let mut cache = Level::default();
     let mut cached: HashMap<_, u64> = HashMap::new();
@@ -68,7 +69,7 @@ fn topics(core: &Core, rights: &Rights) -> (Level, Vec<TopicUse>) {
         }
     }
     let catalogue = core.topics.snapshot();
-    let shown = catalogue.topics().filter(|topic| rights.shows(&topic.name));
+    let shown = catalogue.topics().filter(|topic| may_show(&topic.name));
     let sizes = shown.map(|topic| {
         let on_disk = topic.partition_ids().filter_map(|id| shards.of(&id).partition(id));
         (cached.get(&topic.id).copied().unwrap_or(0), on_disk.map(|found| found.bytes).sum::<u64>(), topic)

@@ -224,7 +224,9 @@ impl<'a> Incoming<'a> {
             self.feed.remove(id);
             return self.end(id, Some(fault)).await;
         }
+        let records = read.next.saturating_sub(subscription.next);
         subscription.next = read.next;
+        let meter = Arc::clone(&subscription.meter);
         self.feed.requeue(key);
         if read.entries.is_empty() {
             return Ok(());
@@ -236,6 +238,9 @@ impl<'a> Incoming<'a> {
         }
         let item = Item::Entries { subscription: id, chunks: read.entries, permits };
         let bytes = u64::from(bytes);
+        // What is paced is counted too: but for one that is taken off meanwhile it is handed over.
+        meter.consumed_records.add(records);
+        meter.consumed_bytes.add(bytes);
         if self.allowance.consume(bytes).is_err() {
             self.paced = Some(Paced { item, bytes, subscription: id, key });
             return Ok(());

@@ -8,6 +8,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::log::{Partition, PartitionId, ReadError, Shard};
+use crate::server::TopicMeter;
 use crate::server::broker::Core;
 use crate::server::faults::{self, Place};
 use crate::topics::{Topic, Topics};
@@ -18,6 +19,7 @@ pub(super) struct Subscription {
     /// The client's number for it.
     pub(super) id: u32,
     pub(super) topic: Arc<Topic>,
+    pub(super) meter: Arc<TopicMeter>,
     pub(super) partition: PartitionId,
     pub(super) shard: Arc<dyn Shard>,
     /// The next offset to read.
@@ -91,6 +93,7 @@ pub(super) async fn subscribe(
         next: offset,
         end,
         tenure,
+        meter: core.meters.topic(&topic.name),
         topic: Arc::clone(&topic),
     };
     Ok((subscription, subscribed))

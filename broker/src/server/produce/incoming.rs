@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use sealstream_client::wire::FrameReader;
@@ -14,11 +14,12 @@ use tokio::sync::{mpsc, watch};
 use uuid::Uuid;
 
 use super::gaps::Gaps;
-use super::lanes::{Pending, Stage};
+use super::lanes::{Pending, Stage, Tally};
 use super::outgoing::Item;
 use crate::access::{Action, Rules};
 use crate::log::{At, Op, PartitionId, Source};
 use crate::quotas::{Allowance, Resource, Spent};
+use crate::server::TopicMeter;
 use crate::server::admission::{self, ByteBudget};
 use crate::server::broker::Core;
 use crate::server::faults;
@@ -60,7 +61,16 @@ pub(super) struct Incoming<'a> {
 #[derive(Debug)]
 struct Handle {
     topic: Arc<Topic>,
+    meter: Arc<TopicMeter>,
     /// Why batches for it are refused, since the rules that let it be opened have changed.
+    forbidden: Option<Fault>,
+}
+
+/// Where a batch goes.
+struct Target {
+    topic: Arc<Topic>,
+    id: PartitionId,
+    meter: Arc<TopicMeter>,
     forbidden: Option<Fault>,
 }
 
@@ -132,7 +142,8 @@ impl<'a> Incoming<'a> {
         let answer = match found {
             Ok(topic) => {
                 let opened = TopicOpened { handle, id: topic.id, partitions: topic.partitions };
-                self.handles.insert(handle, Handle { topic, forbidden: None });
+                let meter = self.core.meters.topic(&topic.name);
+                self.handles.insert(handle, Handle { topic, meter, forbidden: None });
                 Message::TopicOpened(opened)
             }
             Err(fault) => Message::OpenRefused(OpenRefused { handle, fault }),
@@ -166,18 +177,19 @@ impl<'a> Incoming<'a> {
             return;
         }
         self.rules.mark_unchanged();
-        for Handle { topic, forbidden } in self.handles.values_mut() {
+        for Handle { topic, forbidden, .. } in self.handles.values_mut() {
             *forbidden = self.rights.demand(Action::Produce, &topic.name).err();
         }
     }
 
     async fn produce(&mut self, produce: Produce) -> Result<(), Unheard> {
+        let since = Instant::now();
         let Produce { request, handle, partition, batch } = produce;
         let bytes = u32::try_from(batch.len()).unwrap_or(u32::MAX);
         let share = self.heart.while_busy(self.window.take(bytes.saturating_add(ANSWER_BYTES))).await;
         // Behind the wait for the window, and so as late as can be.
         self.follow_the_rules();
-        let (topic, id, forbidden) = match self.target(handle, partition) {
+        let Target { topic, id, meter, forbidden } = match self.target(handle, partition) {
             Ok(target) => target,
             Err(fault) => {
                 let refused = Message::ProduceRefused(ProduceRefused { request, fault });
@@ -185,7 +197,9 @@ impl<'a> Incoming<'a> {
             }
         };
         // Of a batch that fails validation the header is all there is to say whose sequence now has a gap.
-        let sequence = BatchHeader::parse(&batch).ok().map(|header| (header.producer_id, header.sequence));
+        let header = BatchHeader::parse(&batch).ok();
+        let sequence = header.map(|header| (header.producer_id, header.sequence));
+        let records = header.map_or(0, |header| header.count.into());
         let (stage, spent) = match self.admit(bytes, &topic, id, sequence, forbidden).await {
             Ok(spent) => {
                 let stage = match self.validate(batch, &topic, partition).await {
@@ -197,7 +211,8 @@ impl<'a> Incoming<'a> {
             // In its lane as any other refusal: what comes behind it must not be stored before it.
             Err(fault) => (Stage::Refused(fault), Spent::default()),
         };
-        let pending = Pending { request, topic, partition: id, sequence, stage, spent, window: share };
+        let tally = Tally { meter, records, bytes: bytes.into(), since };
+        let pending = Pending { request, topic, partition: id, sequence, stage, spent, window: share, tally };
         self.send(Item::Batch(Box::new(pending))).await
     }
 
@@ -239,12 +254,8 @@ impl<'a> Incoming<'a> {
         Ok(spent?)
     }
 
-    fn target(
-        &mut self,
-        handle: u32,
-        partition: u32,
-    ) -> Result<(Arc<Topic>, PartitionId, Option<Fault>), Fault> {
-        let Handle { topic, forbidden } = self.handles.get_mut(&handle).ok_or_else(|| {
+    fn target(&mut self, handle: u32, partition: u32) -> Result<Target, Fault> {
+        let Handle { topic, meter, forbidden } = self.handles.get_mut(&handle).ok_or_else(|| {
             let text = format!("handle {handle} stands for no topic of this session: open one under it");
             Fault::new(FaultCode::BadHandle, text)
         })?;
@@ -253,7 +264,8 @@ impl<'a> Incoming<'a> {
             *topic = self.core.topics.find(&topic.name, Some(topic.id))?;
         }
         let id = topic.partition(partition).ok_or_else(|| faults::unknown_partition(topic, partition))?;
-        Ok((Arc::clone(topic), id, forbidden.clone()))
+        let (topic, meter) = (Arc::clone(topic), Arc::clone(meter));
+        Ok(Target { topic, id, meter, forbidden: forbidden.clone() })
     }
 
     async fn validate(&self, bytes: Bytes, topic: &Topic, partition: u32) -> Result<Batch, Fault> {

@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
+use std::time::Instant;
 
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
@@ -13,7 +14,7 @@ use uuid::Uuid;
 use super::outgoing::Item;
 use crate::log::{CommitError, Committed, DurabilityError, Outcome, PartitionId};
 use crate::quotas::Spent;
-use crate::server::admission;
+use crate::server::{TopicMeter, admission};
 use crate::topics::Topic;
 
 /// A batch that is to be answered.
@@ -28,6 +29,16 @@ pub(super) struct Pending {
     pub(super) spent: Spent,
     /// Its part of the session's window.
     pub(super) window: admission::Bytes,
+    pub(super) tally: Tally,
+}
+
+/// What is counted of a batch once it is answered.
+pub(super) struct Tally {
+    pub(super) meter: Arc<TopicMeter>,
+    pub(super) records: u64,
+    pub(super) bytes: u64,
+    /// When its frame had come.
+    pub(super) since: Instant,
 }
 
 /// How far a batch has come.
@@ -51,6 +62,7 @@ pub(super) struct Settled {
     pub(super) outcome: Result<Outcome, Refused>,
     pub(super) spent: Spent,
     pub(super) window: admission::Bytes,
+    pub(super) tally: Tally,
 }
 
 /// Why a batch is not stored, or perhaps not.
@@ -78,7 +90,7 @@ impl Refused {
 impl Pending {
     /// Awaits what the log says. The part of the budget is free from then on.
     async fn settle(self) -> Settled {
-        let Self { request, topic, partition, sequence, stage, spent, window } = self;
+        let Self { request, topic, partition, sequence, stage, spent, window, tally } = self;
         let outcome = match stage {
             Stage::Refused(fault) => Err(Refused::Early(fault)),
             Stage::Committing { commit, share } => {
@@ -87,7 +99,7 @@ impl Pending {
                 outcome
             }
         };
-        Settled { request, topic, partition, sequence, outcome, spent, window }
+        Settled { request, topic, partition, sequence, outcome, spent, window, tally }
     }
 }
 

@@ -7,7 +7,7 @@ use sealstream_protocol::message::{Fault, Message};
 use tokio::sync::mpsc;
 
 use super::gaps::Gaps;
-use super::lanes::{Lanes, Pending, Refused, Settled};
+use super::lanes::{Lanes, Pending, Refused, Settled, Tally};
 use crate::log::{CommitError, Outcome, Refusal};
 use crate::quotas::Allowance;
 use crate::server::admission;
@@ -102,12 +102,26 @@ impl<'a> Outgoing<'a> {
         }
         let message = match self.judge(&settled) {
             Ok((base_offset, epoch, duplicate)) => {
+                self.count(&settled, duplicate);
                 Message::Ack(Ack { request, base_offset, epoch, duplicate })
             }
-            Err(fault) => Message::ProduceRefused(ProduceRefused { request, fault }),
+            Err(fault) => {
+                self.core.meters.refused(fault.code_known());
+                Message::ProduceRefused(ProduceRefused { request, fault })
+            }
         };
         self.writer.feed(&message);
         self.unwritten.push(settled.window);
+    }
+
+    fn count(&self, settled: &Settled, duplicate: bool) {
+        let Tally { meter, records, bytes, since } = &settled.tally;
+        self.core.meters.acknowledged(settled.topic.durability, since.elapsed(), duplicate);
+        if !duplicate {
+            meter.produced_batches.add(1);
+            meter.produced_records.add(*records);
+            meter.produced_bytes.add(*bytes);
+        }
     }
 
     /// Base offset, epoch and whether it is a duplicate; or why not.

@@ -11,15 +11,15 @@ use crate::access::{ANONYMOUS, Access, Badge};
 
 /// A client that is somebody, or nobody where that is allowed.
 #[derive(Debug)]
-pub(super) struct Identified {
-    pub(super) identity: Arc<str>,
+pub(in crate::server) struct Identified {
+    pub(in crate::server) identity: Arc<str>,
     /// What it rests on besides the connection.
-    pub(super) badge: Option<Badge>,
+    pub(in crate::server) badge: Option<Badge>,
 }
 
 /// Finds out who says Hello. A token outranks the certificate, and a bad one is not made good by it: letting its
 /// bearer in by the certificate would be another identity.
-pub(super) fn identify(
+pub(in crate::server) fn identify(
     access: &Access,
     token: Option<&Secret>,
     certificate: Option<&Identity>,
@@ -51,7 +51,7 @@ fn unauthenticated(text: String) -> Fault {
 }
 
 /// The first name of the first kind that the verified certificate has: SPIFFE ID, DNS name, e-mail, common name.
-fn text_of(identity: Option<&Identity>) -> String {
+pub(in crate::server) fn text_of(identity: Option<&Identity>) -> String {
     let Some(identity) = identity else { return ANONYMOUS.to_owned() };
     let spiffe = || identity.spiffe_id.clone();
     // In lower case, as their comparison ignores it (RFC 4343): a rule against a name is one against all of its spellings.

@@ -20,6 +20,8 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use self::heart::Heart;
 use self::identity::Identified;
+pub(super) use self::identity::identify;
+pub(super) use self::identity::text_of;
 use super::broker::Core;
 use super::options::Anonymous;
 use super::rights::Rights;
@@ -114,6 +116,8 @@ async fn converse(core: Arc<Core>, stream: Stream, local: SocketAddr, standing: 
     let rights = Rights::new(Arc::clone(&core.access), identity, peer.remote_addr);
     let standing = standing.with(badge);
     let (kind, client) = (hello.session, hello.client);
+    let _counted = core.meters.session(kind);
+    let _present = core.presence.session(&peer, kind, rights.identity(), &client);
     let mut session = Session { core, reader, writer, heart, standing, rights, allowance, client };
     let (end, unsettled) = match kind {
         SessionKind::Admin => (Box::pin(admin::serve(&mut session)).await, None),
@@ -165,7 +169,7 @@ async fn greet(
             return Err(End::Failed(Fault::new(FaultCode::Idle, text)));
         }
     };
-    let who = identity::identify(
+    let who = identify(
         &core.access,
         hello.token.as_ref(),
         peer.identity.as_deref(),
@@ -181,7 +185,7 @@ async fn greet(
     Ok(Greeted { hello, welcome, who, _place: place })
 }
 
-fn anonymous_allowed(rule: Anonymous, local: SocketAddr) -> bool {
+pub(super) fn anonymous_allowed(rule: Anonymous, local: SocketAddr) -> bool {
     match rule {
         Anonymous::Never => false,
         Anonymous::OnLoopback => local.ip().to_canonical().is_loopback(),

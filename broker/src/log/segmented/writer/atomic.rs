@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
 
+use super::super::counters::Synced;
 use super::super::journal::{Place, RecordBuilder};
 use super::super::mailbox::{Event, Reply, Request};
 use super::super::meta::MetaRecord;
@@ -234,9 +235,9 @@ impl Writer {
     fn journal(&mut self, builder: RecordBuilder) -> io::Result<()> {
         let slot = self.journal.reserve(builder.len(), &mut self.draining)?;
         self.env.counters.journaled();
-        let shared = Arc::clone(&self.env.shared);
+        let (shared, counters) = (Arc::clone(&self.env.shared), Arc::clone(&self.env.counters));
         self.env.syncers.submit(move || {
-            let result = slot.write(builder);
+            let result = counters.timed(Synced::Journal, || slot.write(builder));
             shared.mailbox.tell(Event::Journaled { result });
         });
         Ok(())

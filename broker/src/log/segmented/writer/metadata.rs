@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
+use super::super::counters::Synced;
 use super::super::mailbox::{Event, Reply};
 use super::super::meta::{self, MetaRecord};
 use super::super::partition::{LivePartition, commit_error, waited};
@@ -199,10 +200,12 @@ impl Writer {
         let shared = Arc::clone(&self.env.shared);
         let disk = Arc::clone(&self.env.disk);
         self.env.counters.metadata_syncs.add(1);
+        let counters = Arc::clone(&self.env.counters);
         self.env.syncers.submit(move || {
-            let files = sync.files.iter().try_for_each(|file| file.sync_data());
-            let result =
-                files.and_then(|()| if sync.new_name { disk.sync_dir(shared.dir.path()) } else { Ok(()) });
+            let result = counters.timed(Synced::Metadata, || {
+                sync.files.iter().try_for_each(|file| file.sync_data())?;
+                if sync.new_name { disk.sync_dir(shared.dir.path()) } else { Ok(()) }
+            });
             shared.mailbox.tell(Event::MetaSynced { starts: sync.starts, upto: sync.upto, result });
         });
     }

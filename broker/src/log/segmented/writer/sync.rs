@@ -6,6 +6,7 @@
 use std::io;
 use std::sync::Arc;
 
+use super::super::counters::Synced;
 use super::super::env::Env;
 use super::super::mailbox::Event;
 use super::super::partition::LivePartition;
@@ -162,8 +163,10 @@ impl LivePartition {
         let (id, serial) = (self.shared.id, self.serial);
         let (shared, disk) = (Arc::clone(&env.shared), Arc::clone(&env.disk));
         let partition = Arc::clone(&self.shared);
+        let counters = Arc::clone(&env.counters);
         env.syncers.submit(move || {
-            let result = sync(&*disk, partition.dir.path(), &dirty);
+            let sync = || sync(&*disk, partition.dir.path(), &dirty);
+            let result = counters.timed(Synced::Segments, sync);
             // The files may be closed before the next ones are.
             drop(dirty);
             shared.mailbox.tell(Event::Synced { id, serial, drain, result });
