@@ -56,6 +56,7 @@ fn status_json(status: &BrokerStatus) -> Value {
         "connections": status.connections.map(level_json),
         "greetings": level_json(status.greetings),
         "sessions": level_json(status.sessions),
+        "arriving": status.arriving.map(level_json),
         "produce": level_json(status.produce),
         "consume": level_json(status.consume),
         "produce_window": status.produce_window,
@@ -107,6 +108,9 @@ fn lines(status: &BrokerStatus) -> Vec<String> {
         format!("awaited Hello  {}", number(status.greetings)),
         format!("sessions       {}", number(status.sessions)),
         format!("groups         {}", number(status.groups)),
+    ]);
+    lines.extend(status.arriving.map(|level| format!("arriving       {}", memory(level))));
+    lines.extend([
         format!("produce        {}; {} a session", memory(status.produce), bytes(status.produce_window)),
         format!("consume        {}; {} a session", memory(status.consume), bytes(status.consume_window)),
         format!("tail cache     {}", memory(status.cache)),

@@ -14,6 +14,7 @@ use uuid::Uuid;
 
 use super::accept;
 use super::admission::{ByteBudget, Places};
+use super::arriving::Arrivals;
 use super::options::{BrokerOptions, InvalidOption};
 use super::windows::Windows;
 use crate::access::{Access, LoadTokensError};
@@ -42,6 +43,8 @@ pub(crate) struct Core {
     pub(crate) sessions: Places,
     /// Compressed batches that are being checked.
     pub(crate) decompressions: Places,
+    /// Frames that are still arriving.
+    pub(crate) arrivals: Arrivals,
     /// Batches that the log is not done with.
     pub(crate) produce_budget: ByteBudget,
     /// Entries that were read and not yet written.
@@ -123,6 +126,7 @@ impl Broker {
             greetings: Places::new(options.max_greetings),
             decompressions: Places::new(MAX_DECOMPRESSIONS),
             sessions: Places::new(options.max_sessions),
+            arrivals: Arrivals::new(options.arriving_budget, options.produce_patience),
             produce_budget: ByteBudget::new(options.produce_budget),
             consume_budget: ByteBudget::new(options.consume_budget),
             windows: Windows::default(),

@@ -50,6 +50,7 @@ fn status(core: &Core, rights: &Rights) -> BrokerStatus {
             now: admission.counts().connections as u64,
             limit: admission.limits().connections as u64,
         }),
+        arriving: Some(core.arrivals.level()),
         log: core.engine.counters().map(|counters| log(&counters)),
     }
 }

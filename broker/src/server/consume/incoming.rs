@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sealstream_client::wire::FrameReader;
 use sealstream_protocol::message::consume::{Subscribe, SubscriptionEnded, Unsubscribe};
 use sealstream_protocol::message::hello::Pong;
 use sealstream_protocol::message::{Fault, FaultCode, Message};
@@ -21,6 +20,7 @@ use crate::server::broker::Core;
 use crate::server::options::CONSUME_FLOOR;
 use crate::server::rights::Rights;
 use crate::server::session::heart::Heart;
+use crate::server::session::inlet::Inlet;
 use crate::server::session::{End, shutting_down, unexpected};
 use crate::server::writing::Item;
 
@@ -71,7 +71,7 @@ impl<'a> Incoming<'a> {
     }
 
     /// Reads until the client ends its side or breaks a rule, or the broker goes.
-    pub(super) async fn read(mut self, reader: &mut FrameReader) -> End {
+    pub(super) async fn read(mut self, inlet: &mut Inlet) -> End {
         let mut reading: Option<Reading> = None;
         let mut rules = self.rights.watch();
         self.allowance.warm(Resource::Consumed).await;
@@ -85,7 +85,7 @@ impl<'a> Incoming<'a> {
                 }
                 // Before anything that is read: the sender is the broker's, and outlives the session.
                 Ok(()) = rules.changed() => self.follow_the_rules().await,
-                next = self.heart.next(reader) => match next {
+                next = self.heart.next(inlet) => match next {
                     Ok(message) => match self.frame(message).await {
                         Ok(taken) => taken,
                         Err(fault) => return End::Failed(fault),

@@ -29,7 +29,7 @@ const FRAMES: usize = 64;
 
 /// Serves subscriptions until the session ends.
 pub(super) async fn serve(session: &mut Session) -> End {
-    let Session { core, reader, writer, heart, standing, rights, allowance, .. } = session;
+    let Session { core, inlet, writer, heart, standing, rights, allowance, .. } = session;
     let heart = &*heart;
     let (frames, items) = mpsc::channel(FRAMES);
     let pings = frames.downgrade();
@@ -41,7 +41,7 @@ pub(super) async fn serve(session: &mut Session) -> End {
     };
     let window = ByteBudget::new(core.options.consume_window);
     let _shown = core.windows.show(rights.identity(), SessionKind::Consume, &window);
-    let incoming = Incoming::new(core, heart, rights, allowance, window, frames).read(reader);
+    let incoming = Incoming::new(core, heart, rights, allowance, window, frames).read(inlet);
     let outgoing = Outgoing::new(writer, heart).write(items);
     side_by_side(heart, standing, ping, incoming, outgoing, Some(LAST_WORDS)).await
 }

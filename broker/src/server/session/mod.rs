@@ -3,6 +3,7 @@
 pub(crate) mod heart;
 mod hello;
 mod identity;
+pub(crate) mod inlet;
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -20,6 +21,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use self::heart::Heart;
 use self::identity::Identified;
+use self::inlet::Inlet;
 use super::broker::Core;
 use super::options::Anonymous;
 use super::rights::Rights;
@@ -59,7 +61,7 @@ pub(crate) enum End {
 #[derive(Debug)]
 pub(crate) struct Session {
     pub(crate) core: Arc<Core>,
-    pub(crate) reader: FrameReader,
+    pub(crate) inlet: Inlet,
     pub(crate) writer: FrameWriter,
     pub(crate) heart: Heart,
     pub(crate) standing: Standing,
@@ -105,6 +107,7 @@ async fn converse(core: Arc<Core>, stream: Stream, local: SocketAddr, standing: 
     };
     drop(greeting);
     reader.set_max_frame(core.options.limits.frame);
+    let inlet = Inlet::new(reader, core.arrivals.clone());
     let heart = Heart::new(Duration::from_millis(u64::from(welcome.idle_ms)));
     writer.feed(&Message::Welcome(welcome));
     let Identified { identity, badge } = who;
@@ -114,7 +117,7 @@ async fn converse(core: Arc<Core>, stream: Stream, local: SocketAddr, standing: 
     let rights = Rights::new(Arc::clone(&core.access), identity, peer.remote_addr);
     let standing = standing.with(badge);
     let (kind, client) = (hello.session, hello.client);
-    let mut session = Session { core, reader, writer, heart, standing, rights, allowance, client };
+    let mut session = Session { core, inlet, writer, heart, standing, rights, allowance, client };
     let (end, unsettled) = match kind {
         SessionKind::Admin => (Box::pin(admin::serve(&mut session)).await, None),
         SessionKind::Consume => (Box::pin(consume::serve(&mut session)).await, None),
@@ -124,7 +127,7 @@ async fn converse(core: Arc<Core>, stream: Stream, local: SocketAddr, standing: 
         }
         SessionKind::Group => (Box::pin(group::serve(&mut session)).await, None),
     };
-    say_goodbye(session.reader, session.writer, end).await;
+    say_goodbye(session.inlet.into_reader(), session.writer, end).await;
     if let Some(unsettled) = unsettled {
         unsettled.settle().await;
     }
