@@ -15,6 +15,7 @@ use uuid::Uuid;
 use super::accept;
 use super::admission::{ByteBudget, Places};
 use super::arriving::Arrivals;
+use super::lane::LanedBudget;
 use super::options::{BrokerOptions, InvalidOption};
 use super::windows::Windows;
 use crate::access::{Access, LoadTokensError};
@@ -48,7 +49,7 @@ pub(crate) struct Core {
     /// Batches that the log is not done with.
     pub(crate) produce_budget: ByteBudget,
     /// Entries that were read and not yet written.
-    pub(crate) consume_budget: ByteBudget,
+    pub(crate) consume_budget: LanedBudget,
     /// The windows of all sessions that have one.
     pub(crate) windows: Windows,
     /// Owns every task of the server.
@@ -128,7 +129,7 @@ impl Broker {
             sessions: Places::new(options.max_sessions),
             arrivals: Arrivals::new(options.arriving_budget, options.produce_patience),
             produce_budget: ByteBudget::new(options.produce_budget),
-            consume_budget: ByteBudget::new(options.consume_budget),
+            consume_budget: LanedBudget::new(options.consume_budget),
             windows: Windows::default(),
             incarnation: Uuid::new_v4(),
             tasks,

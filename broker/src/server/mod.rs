@@ -47,6 +47,7 @@ mod broker;
 mod consume;
 mod faults;
 mod group;
+mod lane;
 mod options;
 mod produce;
 mod rights;

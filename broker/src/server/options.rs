@@ -56,8 +56,8 @@ pub const CONSUME_WINDOW: u32 = 2 << 20;
 /// [`CONSUME_FLOOR`], so that stuck readers cannot starve the others.
 pub const CONSUME_BUDGET: u32 = 64 << 20;
 
-/// 64 KiB a turn without a part of the budget. Turns begin while a whole one fits the window: 17 of them are 1 MiB and 64
-/// KiB, and 2,048 sessions none of which is read from come to 2.1 GiB in the worst case.
+/// 64 KiB a turn without a part of the budget, one at a time: 2,048 sessions none of which is read from hold 128 MiB so. The
+/// next one is read once the transport has taken it: what a socket buffers keeps its peer busy meanwhile.
 pub const CONSUME_FLOOR: u32 = 64 << 10;
 
 /// 1,024 partitions a topic: a describe of them all is a frame of 35 KiB, and making them takes seconds, not minutes. At

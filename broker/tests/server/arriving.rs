@@ -13,7 +13,7 @@ use sealstream_client::wire::FrameReader;
 use sealstream_protocol::Limits;
 use sealstream_protocol::batch::{BatchBuilder, Codec};
 use sealstream_protocol::frame::produce_head;
-use sealstream_protocol::message::admin::{BrokerStatus, Level, ShowStatus};
+use sealstream_protocol::message::admin::Level;
 use sealstream_protocol::message::hello::SessionKind;
 use sealstream_protocol::message::{Fault, FaultCode, Message};
 use sealstream_transport::{Outbound, Scheme, SendHalf};
@@ -21,7 +21,7 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::time::{Instant, timeout};
 use uuid::Uuid;
 
-use crate::harness::{PATIENCE, TestBroker, Wire, assert_code, eventually};
+use crate::harness::{PATIENCE, TestBroker, Wire, assert_code, eventually, show};
 use crate::sealed::{SCHEMES, World, anywhere};
 
 /// 64 KiB of each frame are the session's own.
@@ -98,14 +98,6 @@ async fn hear(reader: &mut FrameReader) -> Message {
             Message::Ping(_) => {}
             message => return message,
         }
-    }
-}
-
-async fn show(admin: &mut Wire) -> BrokerStatus {
-    admin.send(Message::ShowStatus(ShowStatus {})).await;
-    match admin.recv().await {
-        Message::BrokerStatus(status) => *status,
-        other => panic!("{other:?}"),
     }
 }
 

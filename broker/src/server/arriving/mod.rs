@@ -20,7 +20,7 @@
 //!
 //! - **Waiting**, a session is not read from: the transport holds its client back. It waits for at most the patience of
 //!   `limits.in_flight` ([`PRODUCE_PATIENCE`](super::options::PRODUCE_PATIENCE)).
-//! - **The lane** is one place. However many frames are half there and wait for each other, one of them goes on to its end,
+//! - **The lane** ([`lane`](super::lane)) is one place. However many frames are half there and wait for each other, one of them goes on to its end,
 //!   by at most one `limits.frame` beyond the budget: what frames take in all is `limits.arriving` and one frame.
 //!   It must bring [`STEP`] bytes in each [`LANE_STALL`], and while others wait it must be done within [`LANE_TURN`].
 //! - **Charged**, a frame may take its time as long as nobody waits. While somebody does, it must bring [`STEP`] bytes in each
@@ -33,17 +33,15 @@
 mod pace;
 
 use std::future::Future;
-use std::sync::Arc;
 use std::time::Duration;
 
 use sealstream_client::wire::reader::MAX_READ;
 use sealstream_protocol::message::admin::Level;
 use sealstream_protocol::message::{Fault, FaultCode};
-use tokio::sync::watch;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
 pub(crate) use self::pace::{Pace, room_after};
-use super::admission::{self, ByteBudget, Overdraft, Place, Places};
+use super::lane::{Charge, LanedBudget};
 use super::session::PLACE_RETRY;
 
 /// 64 KiB of each frame are free: they lie in the session's own read buffer, which is counted with the session.
@@ -61,97 +59,30 @@ const LANE_TURN: Duration = Duration::from_secs(5);
 /// 5 s for each [`STEP`] while others wait for what the frame holds: 13 KiB/s.
 const STALL: Duration = Duration::from_secs(5);
 
-/// The broker's budget for frames that are arriving, the line of those that wait for it, and the lane.
+/// The broker's memory for frames that are arriving.
 #[derive(Clone, Debug)]
 pub(crate) struct Arrivals {
-    budget: ByteBudget,
-    lane: Places,
-    /// How many wait. Told of whenever one begins to.
-    waiting: Arc<watch::Sender<usize>>,
+    memory: LanedBudget,
     patience: Duration,
-}
-
-/// What a frame has of the budget; dropped, it is given back.
-#[derive(Debug, Default)]
-pub(crate) struct Charge {
-    bytes: Option<admission::Bytes>,
-    lane: Option<Lane>,
-}
-
-/// The right to go beyond the budget.
-#[derive(Debug)]
-struct Lane {
-    since: Instant,
-    // Before the place: who comes next is not to find it still counted.
-    beyond: Overdraft,
-    _place: Place,
-}
-
-/// Somebody waits, for as long as this lives.
-struct Waiting<'a>(&'a watch::Sender<usize>);
-
-impl Charge {
-    /// Bytes of buffer that it is for, beyond [`FREE`].
-    pub(crate) fn bytes(&self) -> usize {
-        let charged = self.bytes.as_ref().map_or(0, admission::Bytes::count);
-        let beyond = self.lane.as_ref().map_or(0, |lane| lane.beyond.count());
-        usize::try_from(charged + beyond).unwrap_or(usize::MAX)
-    }
-
-    /// Whether nothing is charged.
-    pub(crate) fn is_nothing(&self) -> bool {
-        self.bytes.is_none() && self.lane.is_none()
-    }
-
-    fn add(&mut self, more: admission::Bytes) {
-        match &mut self.bytes {
-            Some(bytes) => bytes.merge(more),
-            None => self.bytes = Some(more),
-        }
-    }
 }
 
 impl Arrivals {
     /// `budget` bytes, at least one frame, for which a frame waits as long as `patience`.
     pub(crate) fn new(budget: u32, patience: Duration) -> Self {
-        Self {
-            budget: ByteBudget::new(budget),
-            lane: Places::new(1),
-            waiting: Arc::new(watch::Sender::new(0)),
-            patience,
-        }
+        Self { memory: LanedBudget::new(budget), patience }
     }
 
-    /// What is charged, of how much; in the lane it may be a frame more.
+    /// What is charged, of how much; with the one in the lane it may be a frame more.
     pub(crate) fn level(&self) -> Level {
-        self.budget.level()
+        self.memory.level()
     }
 
     /// Charges `more` bytes to a frame that has waited since `since`, once they are to be had or the lane is. The error ends
     /// the session. Cancellation safe: nothing is charged, and the place in the line is lost.
     pub(crate) async fn charge(&self, charge: &mut Charge, more: u32, since: Instant) -> Result<(), Fault> {
-        if let Some(lane) = &mut charge.lane {
-            lane.beyond.add(more);
-            return Ok(());
-        }
-        if let Some(bytes) = self.budget.try_take(more) {
-            charge.add(bytes);
-            return Ok(());
-        }
-        let _waiting = self.wait_in_line();
-        tokio::select! {
-            biased;
-            bytes = self.budget.take(more) => charge.add(bytes),
-            place = self.lane.wait() => {
-                let mut beyond = self.budget.overdraw();
-                beyond.add(more);
-                charge.lane = Some(Lane { since: Instant::now(), beyond, _place: place });
-            }
-            () = sleep_until(since + self.patience) => {
-                return Err(busy("the broker's memory for arriving frames is spent: send it again"));
-            }
-        }
-        Ok(())
+        timeout_at(since + self.patience, self.memory.charge(charge, more))
+            .await
+            .map_err(|_| busy("the broker's memory for arriving frames is spent: send it again"))
     }
 
     /// Resolves once a frame that holds `charge` is to give it up, with what its client is told. Cancellation safe.
@@ -159,14 +90,14 @@ impl Arrivals {
         if charge.is_nothing() {
             return std::future::pending().await;
         }
-        let Some(lane) = &charge.lane else {
-            self.waited_for(pace.due(STALL)).await;
+        let Some(stay) = charge.stay() else {
+            self.memory.waited_for(pace.due(STALL)).await;
             return busy("a frame came too slowly while others wait for memory: send it again");
         };
         tokio::select! {
             biased;
             () = sleep_until(pace.due(LANE_STALL)) => {}
-            () = self.waited_for(lane.since + LANE_TURN) => {}
+            () = self.memory.waited_for(stay.since() + LANE_TURN) => {}
         }
         busy("a frame came too slowly while it had others wait: send it again")
     }
@@ -184,30 +115,6 @@ impl Arrivals {
             done = work => Ok(done),
             fault = self.overdue(charge, &pace) => Err(fault),
         }
-    }
-
-    /// Resolves at `time` or later, as soon as somebody waits.
-    async fn waited_for(&self, time: Instant) {
-        let mut waiting = self.waiting.subscribe();
-        sleep_until(time).await;
-        if *waiting.borrow_and_update() == 0 {
-            // Every change that is told of is one more that waits, though it may be served by now. The sender is here.
-            let _ = waiting.changed().await;
-        }
-    }
-
-    fn wait_in_line(&self) -> Waiting<'_> {
-        self.waiting.send_modify(|waiting| *waiting += 1);
-        Waiting(&self.waiting)
-    }
-}
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        self.0.send_if_modified(|waiting| {
-            *waiting -= 1;
-            false
-        });
     }
 }
 

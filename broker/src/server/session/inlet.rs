@@ -4,7 +4,8 @@ use sealstream_client::wire::{Advance, FrameReader, WireError};
 use tokio::time::Instant;
 
 use super::End;
-use crate::server::arriving::{Arrivals, Charge, FREE, Pace, room_after};
+use crate::server::arriving::{Arrivals, FREE, Pace, room_after};
+use crate::server::lane::Charge;
 
 /// A session's reading side.
 #[derive(Debug)]
