@@ -28,6 +28,18 @@ const PROVEN: usize = 4 << 20;
 /// Room for several small frames: below it, each read would fetch only the rest of one.
 const READ_AHEAD: usize = 4 << 10;
 
+/// What is at the front of a buffer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Front {
+    /// A frame that is all there, and has been taken off.
+    Message(Message),
+    /// The beginning of one, or nothing.
+    Part {
+        /// The bytes of all of it, its length field included, once that is known: so far a claim.
+        whole: Option<usize>,
+    },
+}
+
 /// Cuts frames out of what arrives, within limits.
 ///
 /// ```
@@ -71,16 +83,20 @@ impl FrameDecoder {
     ///
     /// After an error the session is over: where the next frame begins is not known.
     pub fn decode(&mut self, buf: &mut BytesMut) -> Result<Option<Message>, DecodeError> {
-        let Some(length) = self.length(buf)? else {
-            if !buf.is_empty() {
-                self.make_room(buf, READ_AHEAD);
-            }
-            return Ok(None);
-        };
-        let missing = (LENGTH + length).saturating_sub(buf.len());
-        if missing > 0 {
-            self.make_room(buf, missing);
-            return Ok(None);
+        match self.take(buf)? {
+            Front::Message(message) => return Ok(Some(message)),
+            Front::Part { whole: Some(whole) } => self.make_room(buf, whole - buf.len()),
+            Front::Part { whole: None } if buf.is_empty() => {}
+            Front::Part { whole: None } => self.make_room(buf, READ_AHEAD),
+        }
+        Ok(None)
+    }
+
+    /// Like [`decode`](Self::decode), for whoever bounds the room of a frame himself: makes none.
+    pub fn take(&mut self, buf: &mut BytesMut) -> Result<Front, DecodeError> {
+        let Some(length) = self.length(buf)? else { return Ok(Front::Part { whole: None }) };
+        if buf.len() < LENGTH + length {
+            return Ok(Front::Part { whole: Some(LENGTH + length) });
         }
         let (mut message, fields) = Message::read(buf.get(LENGTH..LENGTH + length).unwrap_or_default())?;
         self.proven = self.proven.max(length);
@@ -90,7 +106,7 @@ impl FrameDecoder {
         } else {
             buf.advance(LENGTH + length);
         }
-        Ok(Some(message))
+        Ok(Front::Message(message))
     }
 
     /// Makes room for `missing` bytes, or as many of them as the peer is trusted with, once the room that is there is

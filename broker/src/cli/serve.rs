@@ -310,6 +310,7 @@ fn options(config: &Config, tls: Arc<ServedTls>, rules: RuleBook, quotas: Arc<Qu
         idle_max: limits.idle.0,
         produce_window: bytes(limits.session_window),
         produce_budget: bytes(limits.in_flight),
+        arriving_budget: bytes(limits.arriving),
         topic_defaults: TopicDefaults {
             partitions: config.topics.partitions,
             durability: durability(config.topics.durability),

@@ -45,6 +45,9 @@ fn lines(status: &BrokerStatus) -> Vec<String> {
         format!("awaited Hello  {}", number(status.greetings)),
         format!("sessions       {}", number(status.sessions)),
         format!("groups         {}", number(status.groups)),
+    ]);
+    lines.extend(status.arriving.map(|level| format!("arriving       {}", memory(level))));
+    lines.extend([
         format!("produce        {}; {} a session", memory(status.produce), bytes(status.produce_window)),
         format!("consume        {}; {} a session", memory(status.consume), bytes(status.consume_window)),
         format!("tail cache     {}", memory(status.cache)),

@@ -159,6 +159,8 @@ pub struct Limits {
     pub session_window: Size,
     /// Bytes of batches unanswered over all sessions.
     pub in_flight: Size,
+    /// Bytes of frames that are still arriving, over all sessions.
+    pub arriving: Size,
     /// The whole handshake.
     pub handshake: Span,
     /// From the handshake to the first frame.
@@ -245,6 +247,7 @@ impl Default for Limits {
             decompressed_batch: Size(sealstream_protocol::Limits::MAX_DECOMPRESSED_BATCH.into()),
             session_window: Size(server::PRODUCE_WINDOW.into()),
             in_flight: Size(server::PRODUCE_BUDGET.into()),
+            arriving: Size(server::ARRIVING_BUDGET.into()),
             handshake: Span::secs(10),
             first_frame: Span(server::FIRST_FRAME_DEADLINE),
             idle: Span(server::IDLE_MAX),
@@ -283,6 +286,7 @@ impl Config {
         within("limits.in_flight", self.limits.in_flight, self.limits.frame, Size::mib(4095))?;
         within("quic.max_mtu", self.quic.max_mtu, quic::MIN_MTU, quic::MAX_MTU)?;
         within("quic.send_budget", self.quic.send_budget, Size(0), Size::mib(64 << 10))?;
+        within("limits.arriving", self.limits.arriving, self.limits.frame, Size::mib(4095))?;
         self.limits.check_handshakes()?;
         self.quotas.check(self.limits.frame)?;
         for (key, span) in

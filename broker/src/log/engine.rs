@@ -291,6 +291,23 @@ pub struct ReadOutcome {
     pub durable_end: u64,
 }
 
+/// What a read gave that was not to exceed its bound.
+#[derive(Clone, Debug)]
+pub enum Within {
+    /// Entries within the bound.
+    Read(ReadOutcome),
+    /// Nothing: the first entry alone is larger, and may be read by a bound of so many bytes.
+    Larger(usize),
+}
+
+impl ReadOutcome {
+    /// What was read, unless that is one entry of more than `max_bytes`.
+    pub(super) fn within(self, max_bytes: usize) -> Within {
+        let len = self.entries.iter().map(Bytes::len).sum();
+        if len > max_bytes { Within::Larger(len) } else { Within::Read(self) }
+    }
+}
+
 /// Why a read failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ReadError {
@@ -390,6 +407,19 @@ pub trait Shard: Send + Sync + fmt::Debug {
         from: u64,
         max_bytes: usize,
     ) -> BoxFuture<'_, Result<ReadOutcome, ReadError>>;
+
+    /// Like [`read`](Self::read), but an entry that is larger than `max_bytes` takes no memory: it is left alone.
+    ///
+    /// By default it is read and thrown away, which suits an engine that has it in memory.
+    fn read_within(
+        &self,
+        id: PartitionId,
+        from: u64,
+        max_bytes: usize,
+    ) -> BoxFuture<'_, Result<Within, ReadError>> {
+        let read = self.read(id, from, max_bytes);
+        Box::pin(async move { Ok(read.await?.within(max_bytes)) })
+    }
 
     /// The durable end as it moves; closed when the partition is deleted or the shard closes.
     fn watch(&self, id: PartitionId) -> Option<watch::Receiver<u64>>;

@@ -19,6 +19,6 @@ pub mod status;
 pub use engine::{
     At, CommitError, Committed, Durability, DurabilityError, LogEngine, OffsetCommit, Op, OpenShardError,
     Outcome, Partition, PartitionId, PartitionOptions, ReadError, ReadOutcome, Refusal, Shard, ShardId,
-    Source, Versioned,
+    Source, Versioned, Within,
 };
 pub use status::{CacheUse, LogCounters, SyncTimes};

@@ -28,6 +28,7 @@ pub(crate) fn status(status: &BrokerStatus) -> Value {
         "connections": status.connections.map(level_json),
         "greetings": level_json(status.greetings),
         "sessions": level_json(status.sessions),
+        "arriving": status.arriving.map(level_json),
         "produce": level_json(status.produce),
         "consume": level_json(status.consume),
         "produce_window": status.produce_window,

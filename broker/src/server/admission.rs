@@ -22,6 +22,19 @@ pub(crate) struct Bytes {
 }
 
 impl Bytes {
+    /// How many they are.
+    pub(crate) fn count(&self) -> u64 {
+        self.permit.num_permits() as u64
+    }
+
+    /// Adds `more` of the same budget.
+    pub(crate) fn merge(&mut self, mut more: Self) {
+        // What is left of `more` is nothing, and so is what its drop gives back.
+        if let Some(permit) = more.permit.split(more.permit.num_permits()) {
+            self.permit.merge(permit);
+        }
+    }
+
     /// Gives back what is more than `bytes`.
     pub(crate) fn shrink_to(&mut self, bytes: u32) {
         let keep = usize::try_from(bytes).unwrap_or(usize::MAX);
@@ -34,6 +47,32 @@ impl Bytes {
 impl Drop for Bytes {
     fn drop(&mut self) {
         self.held.fetch_sub(self.permit.num_permits() as u64, Relaxed);
+    }
+}
+
+/// Bytes beyond a budget: counted as held, though nobody had them to give. Dropped, they are gone.
+#[derive(Debug)]
+pub(crate) struct Overdraft {
+    bytes: u64,
+    held: Arc<AtomicU64>,
+}
+
+impl Overdraft {
+    /// How many they are.
+    pub(crate) fn count(&self) -> u64 {
+        self.bytes
+    }
+
+    /// More of them. Whoever asks answers for their bound.
+    pub(crate) fn add(&mut self, bytes: u32) {
+        self.bytes += u64::from(bytes);
+        self.held.fetch_add(bytes.into(), Relaxed);
+    }
+}
+
+impl Drop for Overdraft {
+    fn drop(&mut self) {
+        self.held.fetch_sub(self.bytes, Relaxed);
     }
 }
 
@@ -102,6 +141,11 @@ impl ByteBudget {
             .try_acquire_many_owned(bytes.min(self.all))
             .ok()
             .map(|permit| self.grant(permit))
+    }
+
+    /// The right to go beyond the budget, of nothing so far.
+    pub(crate) fn overdraw(&self) -> Overdraft {
+        Overdraft { bytes: 0, held: Arc::clone(&self.held) }
     }
 
     fn grant(&self, permit: OwnedSemaphorePermit) -> Bytes {

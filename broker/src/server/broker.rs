@@ -14,6 +14,8 @@ use uuid::Uuid;
 
 use super::accept;
 use super::admission::{ByteBudget, Places};
+use super::arriving::Arrivals;
+use super::lane::LanedBudget;
 use super::meters::Meters;
 use super::options::{BrokerOptions, InvalidOption};
 use super::presence::Presence;
@@ -45,10 +47,12 @@ pub(crate) struct Core {
     pub(crate) sessions: Places,
     /// Compressed batches that are being checked.
     pub(crate) decompressions: Places,
+    /// Frames that are still arriving.
+    pub(crate) arrivals: Arrivals,
     /// Batches that the log is not done with.
     pub(crate) produce_budget: ByteBudget,
     /// Entries that were read and not yet written.
-    pub(crate) consume_budget: ByteBudget,
+    pub(crate) consume_budget: LanedBudget,
     /// The windows of all sessions that have one.
     pub(crate) windows: Windows,
     /// Who is connected.
@@ -130,8 +134,9 @@ impl Broker {
             greetings: Places::new(options.max_greetings),
             decompressions: Places::new(MAX_DECOMPRESSIONS),
             sessions: Places::new(options.max_sessions),
+            arrivals: Arrivals::new(options.arriving_budget, options.produce_patience),
             produce_budget: ByteBudget::new(options.produce_budget),
-            consume_budget: ByteBudget::new(options.consume_budget),
+            consume_budget: LanedBudget::new(options.consume_budget),
             windows: Windows::default(),
             presence: Presence::default(),
             meters: Arc::new(Meters::new()),

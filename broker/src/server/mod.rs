@@ -42,10 +42,12 @@
 mod accept;
 mod admin;
 mod admission;
+mod arriving;
 mod broker;
 mod consume;
 mod faults;
 mod group;
+mod lane;
 mod meters;
 mod options;
 mod presence;
@@ -61,7 +63,7 @@ pub use crate::groups::LoadGroupsError;
 pub use broker::{Broker, RunningBroker, StartError, Stopped};
 pub(crate) use meters::{Meters, TopicMeter};
 pub use options::{
-    Anonymous, BrokerOptions, CONSUME_BUDGET, CONSUME_FLOOR, CONSUME_WINDOW, DATA_BYTES,
+    ARRIVING_BUDGET, Anonymous, BrokerOptions, CONSUME_BUDGET, CONSUME_FLOOR, CONSUME_WINDOW, DATA_BYTES,
     FIRST_FRAME_DEADLINE, GROUP_GRACE, GROUP_HEARTBEAT, GROUP_IDLE_EXPIRY, GROUP_RELEASE, GroupOptions,
     IDLE_DEFAULT, IDLE_MAX, IDLE_MIN, InvalidOption, MAX_GREETINGS, MAX_GROUP_MEMBERS, MAX_GROUP_PARTITIONS,
     MAX_GROUPS, MAX_MEMBER_TOPICS, MAX_PARTITIONS, MAX_PARTITIONS_PER_TOPIC, MAX_SESSIONS, PRODUCE_BUDGET,

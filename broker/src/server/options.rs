@@ -39,7 +39,11 @@ pub const PRODUCE_WINDOW: u32 = 8 << 20;
 /// 64 MiB of batches that are queued or being made durable, over all sessions: eight full windows.
 pub const PRODUCE_BUDGET: u32 = 64 << 20;
 
-/// 2 s: how long a batch waits for its part of the budget before its producer is told `Busy`.
+/// 64 MiB of frames that are still arriving, over all sessions, beyond the first 64 KiB of each: four of the largest, and
+/// 64 of 1 MiB that are on their way at one moment.
+pub const ARRIVING_BUDGET: u32 = 64 << 20;
+
+/// 2 s: how long a batch waits for its part of the budget before its producer is told `Busy`, and a frame for room to arrive in.
 pub const PRODUCE_PATIENCE: Duration = Duration::from_secs(2);
 
 /// 1 MiB of entries in a Data frame, unless a single entry is larger: one read of the log, 64 TLS records.
@@ -52,8 +56,8 @@ pub const CONSUME_WINDOW: u32 = 2 << 20;
 /// [`CONSUME_FLOOR`], so that stuck readers cannot starve the others.
 pub const CONSUME_BUDGET: u32 = 64 << 20;
 
-/// 64 KiB a turn without a part of the budget. Turns begin while a whole one fits the window: 17 of them are 1 MiB and 64
-/// KiB, and 2,048 sessions none of which is read from come to 2.1 GiB in the worst case.
+/// 64 KiB a turn without a part of the budget, one at a time: 2,048 sessions none of which is read from hold 128 MiB so. The
+/// next one is read once the transport has taken it: what a socket buffers keeps its peer busy meanwhile.
 pub const CONSUME_FLOOR: u32 = 64 << 10;
 
 /// 1,024 partitions a topic: a describe of them all is a frame of 35 KiB, and making them takes seconds, not minutes. At
@@ -239,7 +243,11 @@ pub struct BrokerOptions {
     pub produce_window: u32,
     /// Bytes of unanswered batches over all sessions. A batch that is larger than all of it passes alone.
     pub produce_budget: u32,
-    /// How long a batch waits for its part of `produce_budget` before it is refused with `Busy`.
+    /// Bytes of frames that are still arriving, over all sessions, beyond the first 64 KiB of each; at least `limits.frame`. One
+    /// frame at a time may go beyond it.
+    pub arriving_budget: u32,
+    /// How long a batch waits for its part of `produce_budget` before it is refused with `Busy`, and a frame for its part of
+    /// `arriving_budget` before its session ends with that.
     pub produce_patience: Duration,
     /// Bytes of entries in one Data frame; a larger entry travels alone.
     pub data_bytes: u32,
@@ -285,6 +293,7 @@ impl Default for BrokerOptions {
             idle_max: IDLE_MAX,
             produce_window: PRODUCE_WINDOW,
             produce_budget: PRODUCE_BUDGET,
+            arriving_budget: ARRIVING_BUDGET,
             produce_patience: PRODUCE_PATIENCE,
             data_bytes: DATA_BYTES,
             consume_window: CONSUME_WINDOW,
@@ -339,6 +348,7 @@ impl BrokerOptions {
         ] {
             within(option, bytes, 1, u32::MAX)?;
         }
+        within("arriving_budget", self.arriving_budget, self.limits.frame, u32::MAX)?;
         let moment = Duration::from_millis(1);
         within("first_frame_deadline", self.first_frame_deadline, moment, LONGEST)?;
         within("idle_min", self.idle_min, moment, LONGEST)?;
@@ -375,11 +385,12 @@ mod tests {
     #[test]
     fn an_option_under_which_nobody_could_be_served_is_named() {
         type Change = fn(&mut BrokerOptions);
-        let changes: [(&str, Change); 12] = [
+        let changes: [(&str, Change); 13] = [
             ("name", |options| options.name = "n".repeat(256)),
             ("limits.frame", |options| options.limits.frame = 10),
             ("max_sessions", |options| options.max_sessions = 0),
             ("produce_window", |options| options.produce_window = 0),
+            ("arriving_budget", |options| options.arriving_budget = options.limits.frame - 1),
             ("consume_budget", |options| options.consume_budget = 0),
             ("idle_max", |options| options.idle_max = Duration::from_millis(999)),
             ("idle_default", |options| options.idle_default = Duration::from_hours(1)),

@@ -6,6 +6,7 @@ use sealstream_protocol::message::Message;
 use tokio::sync::mpsc;
 
 use super::admission;
+use super::lane::Charge;
 use super::session::heart::Heart;
 
 /// 64 KiB of small frames leave in one write.
@@ -21,8 +22,28 @@ pub(super) enum Item {
         subscription: u32,
         chunks: Vec<Bytes>,
         /// Given back once the transport has taken them.
-        permits: [Option<admission::Bytes>; 2],
+        permits: Permits,
     },
+}
+
+/// What entries hold from before they are read until the transport has taken them.
+#[derive(Debug)]
+pub(super) struct Permits {
+    /// Of the session's window.
+    pub(super) window: admission::Bytes,
+    /// Of the broker's budget, or in its lane; nothing for a small turn outside of it.
+    pub(super) budget: Charge,
+    /// The session's one place for such a turn.
+    #[expect(dead_code, reason = "held for its drop")]
+    pub(super) outside: Option<admission::Place>,
+}
+
+impl Permits {
+    /// Gives back what is more than `bytes`.
+    pub(super) fn shrink_to(&mut self, bytes: u32) {
+        self.window.shrink_to(bytes);
+        self.budget.shrink_to(bytes);
+    }
 }
 
 /// Owns the writing half while a session lasts.
@@ -30,7 +51,7 @@ pub(super) enum Item {
 pub(super) struct Outgoing<'a> {
     writer: &'a mut FrameWriter,
     heart: &'a Heart,
-    held: Vec<[Option<admission::Bytes>; 2]>,
+    held: Vec<Permits>,
 }
 
 impl<'a> Outgoing<'a> {

@@ -16,7 +16,7 @@ use sealstream_client::wire::{FrameReader, FrameWriter, WireError};
 use sealstream_protocol::Limits;
 use sealstream_protocol::batch::{Batch, BatchBuilder, Codec};
 use sealstream_protocol::entry::Entries;
-use sealstream_protocol::message::admin::{CreateTopic, Topic, TopicOptions};
+use sealstream_protocol::message::admin::{BrokerStatus, CreateTopic, ShowStatus, Topic, TopicOptions};
 use sealstream_protocol::message::consume::{Data, Position, Subscribe, Subscribed};
 use sealstream_protocol::message::hello::{Hello, SessionKind, Welcome};
 use sealstream_protocol::message::produce::{Ack, OpenTopic, Produce, ProduceRefused, TopicOpened};
@@ -330,6 +330,15 @@ pub(crate) fn values(entries: Bytes) -> Vec<(u64, String)> {
 #[track_caller]
 pub(crate) fn assert_code(fault: &Fault, code: FaultCode) {
     assert_eq!(fault.code_known(), Some(code), "{fault}");
+}
+
+/// What the broker holds.
+pub(crate) async fn show(admin: &mut Wire) -> BrokerStatus {
+    admin.send(Message::ShowStatus(ShowStatus {})).await;
+    match admin.recv().await {
+        Message::BrokerStatus(status) => *status,
+        other => panic!("{other:?}"),
+    }
 }
 
 /// Waits until `condition` holds.

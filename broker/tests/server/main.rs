@@ -2,6 +2,7 @@
 
 mod access;
 mod admission;
+mod arriving;
 mod bad_input;
 mod consume;
 mod files;

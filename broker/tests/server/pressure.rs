@@ -8,11 +8,12 @@ use std::time::Duration;
 use sealstream_broker::server::BrokerOptions;
 use sealstream_protocol::batch::{BatchBuilder, Codec};
 use sealstream_protocol::message::consume::{Position, Unsubscribe};
+use sealstream_protocol::message::hello::Pong;
 use sealstream_protocol::message::produce::Produce;
 use sealstream_protocol::message::{FaultCode, Message};
 use uuid::Uuid;
 
-use crate::harness::{TestBroker, Wire, assert_code, batch, subscription_to, values};
+use crate::harness::{TestBroker, Wire, assert_code, batch, eventually, show, subscription_to, values};
 
 /// A batch of 600 KiB.
 fn big(id: Uuid, sequence: u64) -> bytes::Bytes {
@@ -268,5 +269,57 @@ async fn a_stuck_reader_still_has_its_frames_read() {
         }
     }
     assert!(bytes <= 40 * (65 << 10));
+    broker.stop().await;
+}
+
+/// Entries of 600 KiB, where nobody's turn has room for one: they are read one at a time beyond the budget.
+#[tokio::test(start_paused = true)]
+async fn large_batches_outside_of_the_budget_pass_one_at_a_time_and_who_does_not_take_his_is_cut_off() {
+    let options = BrokerOptions { consume_budget: 1 << 20, ..BrokerOptions::default() };
+    let most = (1 << 20) + (700 << 10);
+    let broker = TestBroker::with(options).await;
+    bulky(&broker, "small", 40, 50 << 10).await;
+    bulky(&broker, "large", 10, 600 << 10).await;
+    let mut admin = broker.admin().await;
+    let mut greedy = broker.consumer().await;
+    greedy.subscribe(1, "small", 0, Position::Beginning).await;
+    let mut held = 0;
+    eventually("the budget is spent", async || {
+        held = show(&mut admin).await.consume.now;
+        held > 900 << 10
+    })
+    .await;
+    let mut stuck = Vec::new();
+    for _ in 0..4 {
+        let mut consumer = broker.consumer().await;
+        consumer.subscribe(1, "large", 0, Position::Beginning).await;
+        stuck.push(consumer);
+    }
+    eventually("one of them is in the lane", async || {
+        let now = show(&mut admin).await.consume.now;
+        assert!(now <= most, "{now} of {most}");
+        now > held
+    })
+    .await;
+    // Those before it do not read, and have to give way in turn.
+    let start = tokio::time::Instant::now();
+    let mut reader = broker.consumer().await;
+    reader.subscribe(1, "large", 0, Position::Beginning).await;
+    let mut found = 0;
+    while found < 10 {
+        let data = tokio::time::timeout(Duration::from_mins(1), reader.reader.next()).await;
+        match data.unwrap().unwrap().unwrap() {
+            Message::Data(data) => found += values(data.entries).len(),
+            Message::Ping(ping) => reader.send(Message::Pong(Pong { nonce: ping.nonce })).await,
+            other => panic!("{other:?}"),
+        }
+        let now = show(&mut admin).await.consume.now;
+        assert!(now <= most, "{now} of {most}");
+    }
+    assert!(start.elapsed() <= Duration::from_secs(25), "{:?}", start.elapsed());
+    // Who holds the budget, and is in nobody's way, is left alone.
+    assert_eq!(greedy.recv_values(40).await.len(), 40);
+    drop(stuck);
+    eventually("all is given back", async || show(&mut admin).await.consume.now == 0).await;
     broker.stop().await;
 }

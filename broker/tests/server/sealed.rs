@@ -30,14 +30,14 @@ use crate::harness::{PATIENCE, Wire, assert_code, batch, greeting, subscription_
 pub(crate) const SCHEMES: [Scheme; 2] = [Scheme::Tls, Scheme::Quic];
 
 /// Who vouches for whom.
-struct World {
+pub(crate) struct World {
     authority: Authority,
     tcp: TcpTransport,
     quic: QuicTransport,
 }
 
 impl World {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let authority = Authority::new("Test CA");
         let identity = authority.issue(&Leaf::localhost()).identity();
         let material = Material::new()
@@ -50,7 +50,7 @@ impl World {
     }
 
     /// A broker that listens on both transports.
-    async fn broker(
+    pub(crate) async fn broker(
         &self,
         options: BrokerOptions,
         store: &MemoryStore,
@@ -63,13 +63,13 @@ impl World {
     }
 
     /// Stops a broker, down to the last bytes that its clients have to take.
-    async fn stop(&self, broker: &RunningBroker) {
+    pub(crate) async fn stop(&self, broker: &RunningBroker) {
         broker.shutdown(PATIENCE).await.unwrap();
         self.tcp.drained().await;
     }
 
     /// The SDK, without a certificate of its own.
-    async fn sdk(&self, scheme: Scheme, broker: &RunningBroker) -> Client {
+    pub(crate) async fn sdk(&self, scheme: Scheme, broker: &RunningBroker) -> Client {
         let url = format!("{scheme}://localhost:{}", addr(scheme, broker).port());
         Client::builder().url(url).root(self.authority.trust()).connect().await.unwrap()
     }
@@ -92,7 +92,7 @@ impl World {
         Connector::new(&store.receiver(), &transport_options()).connect(&server).await.unwrap()
     }
 
-    async fn wire(
+    pub(crate) async fn wire(
         &self,
         scheme: Scheme,
         broker: &RunningBroker,

@@ -21,7 +21,7 @@ pub mod writer;
 
 pub use farewell::{fail, finish};
 pub use liveness::{Liveness, Pulse};
-pub use reader::FrameReader;
+pub use reader::{Advance, FrameReader};
 pub use session::{OpenSessionError, Session};
 pub use writer::FrameWriter;
 

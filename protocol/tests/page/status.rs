@@ -49,6 +49,7 @@ pub(crate) fn messages() -> Vec<(&'static str, Message)> {
         quotas,
         connections: Some(Level { now: 12, limit: 1024 }),
         log: Some(log),
+        arriving: Some(Level { now: 2 << 20, limit: 64 << 20 }),
     };
     let bare = BrokerStatus {
         largest_sessions: vec![],
@@ -56,6 +57,7 @@ pub(crate) fn messages() -> Vec<(&'static str, Message)> {
         quotas: QuotaStatus::default(),
         connections: None,
         log: None,
+        arriving: None,
         ..status.clone()
     };
     vec![

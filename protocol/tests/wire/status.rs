@@ -56,28 +56,30 @@ fn log() -> impl Strategy<Value = admin::LogStatus> {
 pub(crate) fn status() -> impl Strategy<Value = Message> {
     let levels = [level(), level(), level(), level(), level(), level()];
     let lists = (vec(session(), 0..3), vec(topic(), 0..3));
-    let status = (uuid(), any::<(u64, u64, u64)>(), levels, lists, quotas(), of(level()), of(log()))
-        .prop_map(|(incarnation, numbers, levels, lists, quotas, connections, log)| {
-            let (uptime_ms, produce_window, consume_window) = numbers;
-            let [greetings, sessions, produce, consume, cache, groups] = levels;
-            let (largest_sessions, largest_topics) = lists;
-            Message::BrokerStatus(Box::new(admin::BrokerStatus {
-                uptime_ms,
-                incarnation,
-                greetings,
-                sessions,
-                produce,
-                consume,
-                produce_window,
-                consume_window,
-                cache,
-                groups,
-                largest_sessions,
-                largest_topics,
-                quotas,
-                connections,
-                log,
-            }))
-        });
+    let status =
+        (uuid(), any::<(u64, u64, u64)>(), levels, lists, quotas(), of(level()), of(log()), of(level()))
+            .prop_map(|(incarnation, numbers, levels, lists, quotas, connections, log, arriving)| {
+                let (uptime_ms, produce_window, consume_window) = numbers;
+                let [greetings, sessions, produce, consume, cache, groups] = levels;
+                let (largest_sessions, largest_topics) = lists;
+                Message::BrokerStatus(Box::new(admin::BrokerStatus {
+                    uptime_ms,
+                    incarnation,
+                    greetings,
+                    sessions,
+                    produce,
+                    consume,
+                    produce_window,
+                    consume_window,
+                    cache,
+                    groups,
+                    largest_sessions,
+                    largest_topics,
+                    quotas,
+                    connections,
+                    log,
+                    arriving,
+                }))
+            });
     prop_oneof![Just(Message::ShowStatus(admin::ShowStatus {})), status]
 }

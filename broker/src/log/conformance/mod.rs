@@ -106,6 +106,7 @@ macro_rules! log_conformance {
                 }
                 reads {
                     a_read_gives_at_most_the_bytes_asked_for_but_one_entry_at_least
+                    a_read_within_a_bound_leaves_a_larger_entry_alone_and_says_what_it_takes
                     a_read_from_the_middle_of_a_batch_begins_with_that_batch
                     a_read_at_the_end_is_empty
                     a_read_beyond_the_end_is_out_of_range

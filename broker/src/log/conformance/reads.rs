@@ -7,7 +7,7 @@ use tokio::task::JoinSet;
 
 use super::life::{append, batch, soon};
 use super::{Fixture, Life, entries};
-use crate::log::engine::{PartitionId, ReadError, Shard};
+use crate::log::engine::{PartitionId, ReadError, Shard, Within};
 
 pub async fn a_read_gives_at_most_the_bytes_asked_for_but_one_entry_at_least(fixture: &dyn Fixture) {
     let life = Life::begin(fixture).await;
@@ -24,6 +24,31 @@ pub async fn a_read_gives_at_most_the_bytes_asked_for_but_one_entry_at_least(fix
             assert_eq!(outcome.durable_end, 10);
         }
     }
+}
+
+pub async fn a_read_within_a_bound_leaves_a_larger_entry_alone_and_says_what_it_takes(fixture: &dyn Fixture) {
+    let life = Life::begin(fixture).await;
+    let id = life.ids[0];
+    life.append(id, &batch(1, 0, 2000)).await;
+    life.append_many(id, 1, 1..5).await;
+    let shard = Arc::clone(&life.shard);
+    let large = life.read(id, 0, 1).await.expect("in range").entries[0].len();
+    for bound in [0, 1, large / 2, large - 1] {
+        match shard.read_within(id, 0, bound).await.expect("in range") {
+            Within::Larger(needed) => assert!(needed >= large, "{needed} of {large}"),
+            Within::Read(outcome) => panic!("{} entries within {bound} bytes", outcome.entries.len()),
+        }
+    }
+    let Within::Larger(needed) = shard.read_within(id, 0, 1).await.expect("in range") else { panic!() };
+    for (from, bound) in [(0, needed), (2000, large), (2004, 0)] {
+        let Within::Read(outcome) = shard.read_within(id, from, bound).await.expect("in range") else {
+            panic!("{bound} bytes are enough at {from}")
+        };
+        let same = life.read(id, from, bound).await.expect("in range");
+        assert_eq!((outcome.next, &outcome.entries), (same.next, &same.entries));
+        assert!(outcome.next > from || from == 2004);
+    }
+    assert!(shard.read_within(id, 3000, 10).await.is_err());
 }
 
 pub async fn a_read_from_the_middle_of_a_batch_begins_with_that_batch(fixture: &dyn Fixture) {

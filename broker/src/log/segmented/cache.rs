@@ -112,6 +112,11 @@ impl TailCache {
         Some((chunk.freeze(), next))
     }
 
+    /// How large the entry is that holds `from`, if it is here.
+    pub(super) fn len_at(&self, id: PartitionId, from: u64, durable_end: u64) -> Option<usize> {
+        self.select(id, from, 0, durable_end).map(|(_, bytes)| bytes)
+    }
+
     fn select(
         &self,
         id: PartitionId,

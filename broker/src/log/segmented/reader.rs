@@ -15,7 +15,7 @@ use super::recovery::SegmentInfo;
 use super::segment::{BINDING, Item, parse};
 use super::shared::{PartitionShared, ShardShared, locked, reading};
 use crate::log::disk::{DiskFile, read_full};
-use crate::log::engine::{PartitionId, ReadError, ReadOutcome};
+use crate::log::engine::{PartitionId, ReadError, ReadOutcome, Within};
 
 /// The least that is read of a segment at once, however little is asked for, in bytes: the headers of an entry and more.
 const MIN_READ: usize = 4 << 10;
@@ -30,6 +30,37 @@ pub(super) async fn read(
     from: u64,
     max_bytes: usize,
 ) -> Result<ReadOutcome, ReadError> {
+    match read_either(shard, id, from, max_bytes, FirstEntry::Whole).await? {
+        Within::Read(outcome) => Ok(outcome),
+        Within::Larger(_) => unreachable!("it was to be read whole"),
+    }
+}
+
+pub(super) async fn read_within(
+    shard: Arc<ShardShared>,
+    id: PartitionId,
+    from: u64,
+    max_bytes: usize,
+) -> Result<Within, ReadError> {
+    read_either(shard, id, from, max_bytes, FirstEntry::WithinBound).await
+}
+
+/// What becomes of a first entry that alone is larger than what is asked for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum FirstEntry {
+    /// It is read whole.
+    Whole,
+    /// It is left alone.
+    WithinBound,
+}
+
+async fn read_either(
+    shard: Arc<ShardShared>,
+    id: PartitionId,
+    from: u64,
+    max_bytes: usize,
+    first: FirstEntry,
+) -> Result<Within, ReadError> {
     let partition = shard.partition(id).ok_or(ReadError::NotOpen(id))?;
     let durable_end = partition.durable_end();
     let start = reading(&partition.view).start;
@@ -37,13 +68,18 @@ pub(super) async fn read(
         return Err(ReadError::OutOfRange { start, end: durable_end });
     }
     if from == durable_end {
-        return Ok(ReadOutcome { entries: Vec::new(), next: from, durable_end });
+        return Ok(Within::Read(ReadOutcome { entries: Vec::new(), next: from, durable_end }));
+    }
+    if first == FirstEntry::WithinBound
+        && let Some(len) = shard.cache.len_at(id, from, durable_end).filter(|len| *len > max_bytes)
+    {
+        return Ok(Within::Larger(len));
     }
     if let Some((chunk, next)) = shard.cache.read(id, from, max_bytes, durable_end) {
-        return Ok(ReadOutcome { entries: vec![chunk], next, durable_end });
+        return Ok(Within::Read(ReadOutcome { entries: vec![chunk], next, durable_end }));
     }
     blocking(from, move || {
-        let read = SegmentRead { shard: &shard, partition: &partition, from, durable_end };
+        let read = SegmentRead { shard: &shard, partition: &partition, from, durable_end, first };
         read.run(max_bytes.min(MAX_READ))
     })
     .await
@@ -79,6 +115,7 @@ struct SegmentRead<'a> {
     partition: &'a PartitionShared,
     from: u64,
     durable_end: u64,
+    first: FirstEntry,
 }
 
 /// A run of bytes that was read, and how far it was looked through.
@@ -90,7 +127,7 @@ struct Chunks {
 }
 
 impl SegmentRead<'_> {
-    fn run(&self, max_bytes: usize) -> Result<ReadOutcome, ReadError> {
+    fn run(&self, max_bytes: usize) -> Result<Within, ReadError> {
         let found = reading(&self.partition.view).segment_of(self.from);
         let Some((segment, next_base)) = found else { return Err(self.gone()) };
         match self.read_segment(segment, next_base, max_bytes) {
@@ -106,7 +143,7 @@ impl SegmentRead<'_> {
         segment: SegmentInfo,
         next_base: Option<u64>,
         max_bytes: usize,
-    ) -> io::Result<Result<ReadOutcome, ReadError>> {
+    ) -> io::Result<Result<Within, ReadError>> {
         let id = self.partition.id;
         let open = self.shard.files.get(id, segment.base, &self.partition.dir.segment(segment.base))?;
         let position = match locked(&open.index).locate(&*open.file, self.from)? {
@@ -128,9 +165,16 @@ impl SegmentRead<'_> {
                 }
                 Split::Chunks(Chunks { entries, next, position }) => {
                     locked(&open.index).remember(next, position);
-                    return Ok(Ok(ReadOutcome { entries, next, durable_end: self.durable_end }));
+                    let outcome = ReadOutcome { entries, next, durable_end: self.durable_end };
+                    return Ok(Ok(match self.first {
+                        FirstEntry::Whole => Within::Read(outcome),
+                        FirstEntry::WithinBound => outcome.within(max_bytes),
+                    }));
                 }
                 // The first entry alone is larger.
+                Split::Short(needed) if self.first == FirstEntry::WithinBound && needed > max_bytes => {
+                    return Ok(Ok(Within::Larger(needed)));
+                }
                 Split::Short(needed) if needed > len && len == wanted => wanted = needed,
                 Split::Short(_) => {
                     return Ok(Err(self.storage(self.from, "the file ends within an entry".to_owned())));

@@ -12,7 +12,7 @@ use super::reader;
 use super::shared::{ShardShared, locked};
 use crate::log::engine::{
     CommitError, Committed, Op, Partition, PartitionId, PartitionOptions, ReadError, ReadOutcome, Shard,
-    Versioned,
+    Versioned, Within,
 };
 use crate::log::status::CacheUse;
 
@@ -92,6 +92,15 @@ impl Shard for SegmentedShard {
         max_bytes: usize,
     ) -> BoxFuture<'_, Result<ReadOutcome, ReadError>> {
         Box::pin(reader::read(Arc::clone(&self.shared), id, from, max_bytes))
+    }
+
+    fn read_within(
+        &self,
+        id: PartitionId,
+        from: u64,
+        max_bytes: usize,
+    ) -> BoxFuture<'_, Result<Within, ReadError>> {
+        Box::pin(reader::read_within(Arc::clone(&self.shared), id, from, max_bytes))
     }
 
     fn watch(&self, id: PartitionId) -> Option<watch::Receiver<u64>> {

@@ -7,7 +7,6 @@ mod tokens;
 use std::future::Future;
 use std::sync::Arc;
 
-use sealstream_client::wire::FrameReader;
 use sealstream_protocol::message::admin::{ReloadOutcome, TopicDeleted};
 use sealstream_protocol::message::hello::Pong;
 use sealstream_protocol::message::{Fault, FaultCode, Message};
@@ -17,6 +16,7 @@ use super::broker::Core;
 use super::options::TlsControl;
 use super::rights::Rights;
 use super::session::heart::Heart;
+use super::session::inlet::Inlet;
 use super::session::{End, LAST_WORDS, Session, shutting_down, side_by_side, unexpected};
 use super::writing::{Item, Outgoing};
 use crate::access::{ALL_TOPICS, Action};
@@ -28,11 +28,11 @@ const ANSWERS: usize = 16;
 
 /// Serves requests until the session ends.
 pub(super) async fn serve(session: &mut Session) -> End {
-    let Session { core, reader, writer, heart, standing, rights, allowance, .. } = session;
+    let Session { core, inlet, writer, heart, standing, rights, allowance, .. } = session;
     let heart = &*heart;
     let (answers, items) = mpsc::channel(ANSWERS);
     let pings = answers.downgrade();
-    let incoming = answer_all(core, heart, rights, allowance, reader, answers);
+    let incoming = answer_all(core, heart, rights, allowance, inlet, answers);
     let ping = |ping| {
         if let Some(answers) = pings.upgrade() {
             // Full: there is something to be written already, which is as good as a ping.
@@ -48,7 +48,7 @@ async fn answer_all(
     heart: &Heart,
     rights: &Rights,
     allowance: &mut Allowance,
-    reader: &mut FrameReader,
+    inlet: &mut Inlet,
     answers: mpsc::Sender<Item>,
 ) -> End {
     loop {
@@ -59,18 +59,22 @@ async fn answer_all(
                 let _ = answers.send(Item::Frame(Message::GoAway(shutting_down()))).await;
                 return End::Drained;
             }
-            next = heart.next(reader) => next,
+            next = heart.next(inlet) => next,
         };
         let answer = match next {
             Ok(Message::Ping(ping)) => Message::Pong(Pong { nonce: ping.nonce }),
             Ok(Message::Pong(_)) => continue,
-            Ok(request) => match heart.while_busy(allowance.request()).await {
-                Ok(()) => match carry_out(core, heart, rights, request).await {
-                    Ok(answer) => answer,
-                    Err(fault) => return End::Failed(fault),
-                },
-                Err(denied) => Message::RequestRefused(denied.into()),
-            },
+            Ok(request) => {
+                // Until it is carried out, and not while the client does not take the answer.
+                let _charge = inlet.take_charge();
+                match heart.while_busy(allowance.request()).await {
+                    Ok(()) => match carry_out(core, heart, rights, request).await {
+                        Ok(answer) => answer,
+                        Err(fault) => return End::Failed(fault),
+                    },
+                    Err(denied) => Message::RequestRefused(denied.into()),
+                }
+            }
             Err(end) => return end,
         };
         if heart.while_busy(answers.send(Item::Frame(answer))).await.is_err() {

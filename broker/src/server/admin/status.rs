@@ -51,6 +51,7 @@ pub(in crate::server) fn read(core: &Core, shown: impl Fn(&str) -> bool) -> Brok
             now: admission.counts().connections as u64,
             limit: admission.limits().connections as u64,
         }),
+        arriving: Some(core.arrivals.level()),
         log: core.engine.counters().map(|counters| log(&counters)),
     }
 }

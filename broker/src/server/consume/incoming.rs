@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sealstream_client::wire::FrameReader;
+use sealstream_client::wire::WireError;
 use sealstream_protocol::message::consume::{Subscribe, SubscriptionEnded, Unsubscribe};
 use sealstream_protocol::message::hello::Pong;
 use sealstream_protocol::message::{Fault, FaultCode, Message};
@@ -13,16 +13,18 @@ use tokio::sync::mpsc;
 
 use super::feed::{Feed, Key};
 use super::subscribe::subscribe;
+use super::turns::{Turn, Turns};
 use crate::access::Action;
 use crate::log::{ReadError, ReadOutcome};
 use crate::quotas::{Allowance, Resource};
-use crate::server::admission::{self, ByteBudget};
+use crate::server::admission::ByteBudget;
 use crate::server::broker::Core;
-use crate::server::options::CONSUME_FLOOR;
+use crate::server::lane::Stay;
 use crate::server::rights::Rights;
 use crate::server::session::heart::Heart;
+use crate::server::session::inlet::Inlet;
 use crate::server::session::{End, shutting_down, unexpected};
-use crate::server::writing::Item;
+use crate::server::writing::{Item, Permits};
 
 /// 4,096 subscriptions a session: at about 500 bytes each, 2 MiB.
 const MAX_SUBSCRIPTIONS: usize = 4096;
@@ -41,15 +43,14 @@ struct Paced {
     key: Key,
 }
 
-/// Of the session's window, and of the broker's budget if there was some left.
-type Permits = [Option<admission::Bytes>; 2];
-
 pub(super) struct Incoming<'a> {
     core: &'a Core,
     heart: &'a Heart,
     rights: &'a Rights,
     feed: Feed,
-    window: ByteBudget,
+    turns: Turns,
+    /// The session's stay in the lane, if it has had one.
+    stay: Option<Stay>,
     allowance: &'a mut Allowance,
     paced: Option<Paced>,
     frames: mpsc::Sender<Item>,
@@ -67,16 +68,16 @@ impl<'a> Incoming<'a> {
         window: ByteBudget,
         frames: mpsc::Sender<Item>,
     ) -> Self {
-        Self { core, heart, rights, feed: Feed::default(), window, allowance, paced: None, frames }
+        let turns = Turns::new(window, core.consume_budget.clone(), core.options.data_bytes);
+        Self { core, heart, rights, feed: Feed::default(), turns, stay: None, allowance, paced: None, frames }
     }
 
     /// Reads until the client ends its side or breaks a rule, or the broker goes.
-    pub(super) async fn read(mut self, reader: &mut FrameReader) -> End {
+    pub(super) async fn read(mut self, inlet: &mut Inlet) -> End {
         let mut reading: Option<Reading> = None;
         let mut rules = self.rights.watch();
         self.allowance.warm(Resource::Consumed).await;
         loop {
-            let turn = self.core.options.data_bytes;
             let taken = tokio::select! {
                 biased;
                 () = self.core.draining.cancelled() => {
@@ -85,7 +86,7 @@ impl<'a> Incoming<'a> {
                 }
                 // Before anything that is read: the sender is the broker's, and outlives the session.
                 Ok(()) = rules.changed() => self.follow_the_rules().await,
-                next = self.heart.next(reader) => match next {
+                next = self.heart.next(inlet) => match next {
                     Ok(message) => match self.frame(message).await {
                         Ok(taken) => taken,
                         Err(fault) => return End::Failed(fault),
@@ -99,11 +100,16 @@ impl<'a> Incoming<'a> {
                 () = covered(self.allowance, self.paced.as_ref()) => {
                     self.go_on().await
                 }
-                window = self.window.take(turn),
+                turn = self.turns.next(),
                     if reading.is_none() && self.paced.is_none() && self.feed.has_turn() =>
                 {
-                    reading = self.start(turn, window);
+                    reading = self.start(turn);
                     Ok(())
+                }
+                () = self.turns.overstayed(self.stay.as_ref()) => {
+                    tracing::info!("a consumer does not take a large batch that has others wait: its session is cut off");
+                    // The stream is full of it: no reason would arrive.
+                    return End::Broken(WireError::TimedOut);
                 }
                 stale = self.feed.wake() => match stale {
                     Some(key) => self.end_stale(key).await,
@@ -182,18 +188,15 @@ impl<'a> Incoming<'a> {
         Ok(())
     }
 
-    /// Begins the turn of whoever is next, holding `window` of the session's.
-    fn start(&mut self, turn: u32, mut window: admission::Bytes) -> Option<Reading> {
-        let budgeted = self.core.consume_budget.try_take(turn);
-        let most = if budgeted.is_some() { turn } else { turn.min(CONSUME_FLOOR) };
-        window.shrink_to(most);
+    /// Begins the turn of whoever is next.
+    fn start(&mut self, turn: Turn) -> Option<Reading> {
         let (key, subscription) = self.feed.next_turn()?;
         let (shard, partition, from) =
             (Arc::clone(&subscription.shard), subscription.partition, subscription.next);
-        let most = usize::try_from(most).unwrap_or(usize::MAX);
+        let turns = self.turns.clone();
         Some(Box::pin(async move {
-            let outcome = shard.read(partition, from, most).await;
-            (key, outcome, [Some(window), budgeted])
+            let (outcome, permits) = turns.read(turn, &*shard, partition, from).await;
+            (key, outcome, permits)
         }))
     }
 
@@ -233,9 +236,8 @@ impl<'a> Incoming<'a> {
         }
         let bytes = read.entries.iter().map(bytes::Bytes::len).sum::<usize>();
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
-        for permit in permits.iter_mut().flatten() {
-            permit.shrink_to(bytes);
-        }
+        permits.shrink_to(bytes);
+        self.stay = permits.budget.stay().or(self.stay.take());
         let item = Item::Entries { subscription: id, chunks: read.entries, permits };
         let bytes = u64::from(bytes);
         // What is paced is counted too: but for one that is taken off meanwhile it is handed over.

@@ -4,7 +4,7 @@
 //! read of bounded size each, while the one before it is on its way out. At the durable end a subscription waits until
 //! the end moves. What was read holds a part of the session's window and of the broker's budget until the transport has
 //! taken it, so that a client that stops reading costs no more than its window, and nobody else anything: who finds the
-//! budget spent reads by small turns, outside of it.
+//! budget spent reads by small turns, one at a time outside of it (`turns`).
 //!
 //! A consumer asks for nothing, so that nothing can be refused: one whose quota is spent is *paced*. What was read for it,
 //! one turn and no more, waits with its permits until the quota covers it.
@@ -14,6 +14,7 @@
 mod feed;
 mod incoming;
 pub(super) mod subscribe;
+mod turns;
 
 use sealstream_protocol::message::Message;
 use sealstream_protocol::message::hello::SessionKind;
@@ -29,7 +30,7 @@ const FRAMES: usize = 64;
 
 /// Serves subscriptions until the session ends.
 pub(super) async fn serve(session: &mut Session) -> End {
-    let Session { core, reader, writer, heart, standing, rights, allowance, .. } = session;
+    let Session { core, inlet, writer, heart, standing, rights, allowance, .. } = session;
     let heart = &*heart;
     let (frames, items) = mpsc::channel(FRAMES);
     let pings = frames.downgrade();
@@ -41,7 +42,7 @@ pub(super) async fn serve(session: &mut Session) -> End {
     };
     let window = ByteBudget::new(core.options.consume_window);
     let _shown = core.windows.show(rights.identity(), SessionKind::Consume, &window);
-    let incoming = Incoming::new(core, heart, rights, allowance, window, frames).read(reader);
+    let incoming = Incoming::new(core, heart, rights, allowance, window, frames).read(inlet);
     let outgoing = Outgoing::new(writer, heart).write(items);
     side_by_side(heart, standing, ping, incoming, outgoing, Some(LAST_WORDS)).await
 }

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesOrdered;
-use sealstream_client::wire::FrameReader;
 use sealstream_protocol::limits::MAX_CONTROL_FRAME;
 use sealstream_protocol::message::group::{
     Assign, Assignment, Commit, Committed, JoinGroup, Joined, Left, NO_PLACE, Progress, Revoke,
@@ -25,6 +24,7 @@ use crate::quotas::Allowance;
 use crate::server::broker::Core;
 use crate::server::rights::Rights;
 use crate::server::session::heart::Heart;
+use crate::server::session::inlet::Inlet;
 use crate::server::session::{End, shutting_down, unexpected};
 use crate::server::writing::Item;
 
@@ -71,14 +71,14 @@ impl<'a> Incoming<'a> {
 
     /// Reads until the member leaves, ends its side, breaks a rule or is fenced, or has fallen quiet after it was told that the
     /// broker goes.
-    pub(super) async fn read(mut self, reader: &mut FrameReader, client: &str) -> End {
-        match self.serve(reader, client).await {
+    pub(super) async fn read(mut self, inlet: &mut Inlet, client: &str) -> End {
+        match self.serve(inlet, client).await {
             Ok(end) | Err(end) => end,
         }
     }
 
-    async fn serve(&mut self, reader: &mut FrameReader, client: &str) -> Result<End, End> {
-        let Some(join) = self.await_join(reader).await? else { return Ok(End::Drained) };
+    async fn serve(&mut self, inlet: &mut Inlet, client: &str) -> Result<End, End> {
+        let Some(join) = self.await_join(inlet).await? else { return Ok(End::Drained) };
         let mut rules = self.rights.watch();
         let topics = join.topics.clone();
         let mut seat = self.join(join, client).await?;
@@ -97,7 +97,7 @@ impl<'a> Incoming<'a> {
                 Ok(()) = rules.changed() => self.demand(&topics)?,
                 event = seat.events.recv() => self.tell(event).await?,
                 Some(committed) = self.commits.next() => self.send(Message::Committed(committed)).await?,
-                next = self.heart.next(reader) => match next {
+                next = self.heart.next(inlet) => match next {
                     Ok(message) => {
                         if going.is_some() {
                             going = Some(Instant::now() + GOING_QUIET);
@@ -121,7 +121,7 @@ impl<'a> Incoming<'a> {
     }
 
     /// The first request; `None` if the broker goes before it comes.
-    async fn await_join(&mut self, reader: &mut FrameReader) -> Result<Option<JoinGroup>, End> {
+    async fn await_join(&mut self, inlet: &mut Inlet) -> Result<Option<JoinGroup>, End> {
         loop {
             let next = tokio::select! {
                 biased;
@@ -129,7 +129,7 @@ impl<'a> Incoming<'a> {
                     self.send(Message::GoAway(shutting_down())).await?;
                     return Ok(None);
                 }
-                next = self.heart.next(reader) => next?,
+                next = self.heart.next(inlet) => next?,
             };
             match next {
                 Message::JoinGroup(join) => return Ok(Some(join)),

@@ -25,7 +25,7 @@ const FRAMES: usize = 64;
 
 /// Serves a member until its session ends.
 pub(super) async fn serve(session: &mut Session) -> End {
-    let Session { core, reader, writer, heart, standing, rights, allowance, client } = session;
+    let Session { core, inlet, writer, heart, standing, rights, allowance, client } = session;
     let heart = &*heart;
     let (frames, items) = mpsc::channel(FRAMES);
     let pings = frames.downgrade();
@@ -35,7 +35,7 @@ pub(super) async fn serve(session: &mut Session) -> End {
             let _ = frames.try_send(Item::Frame(Message::Ping(ping)));
         }
     };
-    let incoming = Incoming::new(core, heart, rights, allowance, frames).read(reader, client);
+    let incoming = Incoming::new(core, heart, rights, allowance, frames).read(inlet, client);
     let outgoing = Outgoing::new(writer, heart).write(items);
     side_by_side(heart, standing, ping, incoming, outgoing, Some(LAST_WORDS)).await
 }

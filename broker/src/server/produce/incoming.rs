@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use sealstream_client::wire::FrameReader;
 use sealstream_protocol::batch::{Batch, BatchError, BatchHeader, Codec};
 use sealstream_protocol::message::hello::Pong;
 use sealstream_protocol::message::produce::{OpenRefused, OpenTopic, Produce, ProduceRefused, TopicOpened};
@@ -23,8 +22,10 @@ use crate::server::TopicMeter;
 use crate::server::admission::{self, ByteBudget};
 use crate::server::broker::Core;
 use crate::server::faults;
+use crate::server::lane::Charge;
 use crate::server::rights::Rights;
 use crate::server::session::heart::Heart;
+use crate::server::session::inlet::Inlet;
 use crate::server::session::{End, unexpected};
 use crate::topics::Topic;
 
@@ -94,15 +95,22 @@ impl<'a> Incoming<'a> {
     }
 
     /// Reads until the client ends its side, breaks a rule, or has fallen quiet after it was told that the broker goes.
-    pub(super) async fn read(mut self, reader: &mut FrameReader) -> End {
+    pub(super) async fn read(mut self, inlet: &mut Inlet) -> End {
         self.allowance.warm(Resource::Produced).await;
         loop {
-            let message = match self.next(reader).await {
+            let message = match self.next(inlet).await {
                 Ok(message) => message,
                 Err(end) => return end,
             };
             let taken = match message {
-                Message::Produce(produce) => self.produce(produce).await,
+                Message::Produce(produce) => {
+                    let (charge, bytes) = (inlet.take_charge(), bytes_of(&produce.batch));
+                    let window = self.heart.while_busy(self.window.take(bytes.saturating_add(ANSWER_BYTES)));
+                    match self.core.arrivals.holding(&charge, window).await {
+                        Ok(share) => self.produce(produce, charge, share).await,
+                        Err(fault) => return End::Failed(fault),
+                    }
+                }
                 Message::OpenTopic(open) => self.open(open).await,
                 Message::Ping(ping) => self.answer(Message::Pong(Pong { nonce: ping.nonce })).await,
                 Message::Pong(_) => Ok(()),
@@ -114,16 +122,16 @@ impl<'a> Incoming<'a> {
         }
     }
 
-    async fn next(&self, reader: &mut FrameReader) -> Result<Message, End> {
+    async fn next(&self, inlet: &mut Inlet) -> Result<Message, End> {
         let draining = &self.core.draining;
         if !draining.is_cancelled() {
             tokio::select! {
                 biased;
-                next = self.heart.next(reader) => return next,
+                next = self.heart.next(inlet) => return next,
                 () = draining.cancelled() => {}
             }
         }
-        match tokio::time::timeout(GOING_QUIET, self.heart.next(reader)).await {
+        match tokio::time::timeout(GOING_QUIET, self.heart.next(inlet)).await {
             Ok(next) => next,
             Err(_) => Err(End::Drained),
         }
@@ -182,16 +190,22 @@ impl<'a> Incoming<'a> {
         }
     }
 
-    async fn produce(&mut self, produce: Produce) -> Result<(), Unheard> {
+    /// Takes a batch, which holds `charge` until the log has it or it is refused, and `share` of the window until it is answered.
+    async fn produce(
+        &mut self,
+        produce: Produce,
+        charge: Charge,
+        share: admission::Bytes,
+    ) -> Result<(), Unheard> {
         let since = Instant::now();
         let Produce { request, handle, partition, batch } = produce;
-        let bytes = u32::try_from(batch.len()).unwrap_or(u32::MAX);
-        let share = self.heart.while_busy(self.window.take(bytes.saturating_add(ANSWER_BYTES))).await;
+        let bytes = bytes_of(&batch);
         // Behind the wait for the window, and so as late as can be.
         self.follow_the_rules();
         let Target { topic, id, meter, forbidden } = match self.target(handle, partition) {
             Ok(target) => target,
             Err(fault) => {
+                drop((batch, charge));
                 let refused = Message::ProduceRefused(ProduceRefused { request, fault });
                 return self.send(Item::Frame(refused, Some(share))).await;
             }
@@ -208,9 +222,14 @@ impl<'a> Incoming<'a> {
                 };
                 (stage, spent)
             }
-            // In its lane as any other refusal: what comes behind it must not be stored before it.
-            Err(fault) => (Stage::Refused(fault), Spent::default()),
+            Err(fault) => {
+                drop(batch);
+                // In its lane as any other refusal: what comes behind it must not be stored before it.
+                (Stage::Refused(fault), Spent::default())
+            }
         };
+        // The log has the batch, as a part of the broker's budget for that, or it is gone.
+        drop(charge);
         let tally = Tally { meter, records, bytes: bytes.into(), since };
         let pending = Pending { request, topic, partition: id, sequence, stage, spent, window: share, tally };
         self.send(Item::Batch(Box::new(pending))).await
@@ -314,4 +333,9 @@ impl<'a> Incoming<'a> {
     async fn send(&self, item: Item) -> Result<(), Unheard> {
         self.heart.while_busy(self.answers.send(item)).await.map_err(|_| Unheard)
     }
+}
+
+/// How large a batch is: no frame is of 4 GiB.
+fn bytes_of(batch: &Bytes) -> u32 {
+    u32::try_from(batch.len()).unwrap_or(u32::MAX)
 }

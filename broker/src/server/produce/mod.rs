@@ -34,7 +34,7 @@ const ANSWERS: usize = 256;
 /// Serves batches until the session ends. What the log is not done with by then is to be settled afterwards.
 pub(super) async fn serve(session: &mut Session) -> (End, Unsettled) {
     let identity = session.identity_hash();
-    let Session { core, reader, writer, heart, standing, rights, allowance, .. } = session;
+    let Session { core, inlet, writer, heart, standing, rights, allowance, .. } = session;
     let heart = &*heart;
     let (answers, mut items) = mpsc::channel(ANSWERS);
     let pings = answers.downgrade();
@@ -43,7 +43,7 @@ pub(super) async fn serve(session: &mut Session) -> (End, Unsettled) {
     let mut lanes = Lanes::default();
 
     let refunds = allowance.clone();
-    let incoming = Incoming::new(core, heart, identity, rights, allowance, window, answers).read(reader);
+    let incoming = Incoming::new(core, heart, identity, rights, allowance, window, answers).read(inlet);
     let ping = |ping| {
         if let Some(answers) = pings.upgrade() {
             // Full: there is something to be written already, which is as good as a ping.

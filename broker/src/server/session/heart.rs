@@ -4,12 +4,13 @@ use std::future::Future;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use sealstream_client::wire::{FrameReader, Liveness, Pulse, WireError};
+use sealstream_client::wire::{Advance, Liveness, Pulse};
 use sealstream_protocol::message::hello::Ping;
 use sealstream_protocol::message::{Fault, FaultCode, Message};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::End;
+use super::inlet::Inlet;
 
 /// How often in an idle deadline a look is taken at what cannot be seen from outside: whether part of a frame has come.
 const LOOKS_PER_DEADLINE: u32 = 4;
@@ -47,20 +48,22 @@ impl Heart {
     }
 
     /// The client's next frame, or the end of the session. Cancellation safe.
-    pub(crate) async fn next(&self, reader: &mut FrameReader) -> Result<Message, End> {
+    ///
+    /// A large frame waits for its part of the broker's memory in here, and may lose it.
+    pub(crate) async fn next(&self, inlet: &mut Inlet) -> Result<Message, End> {
         loop {
-            let before = reader.received();
-            let read = timeout(self.idle / LOOKS_PER_DEADLINE, reader.next()).await;
-            if reader.received() != before {
+            let before = inlet.received();
+            let advanced = timeout(self.idle / LOOKS_PER_DEADLINE, inlet.advance()).await;
+            if inlet.received() != before {
                 self.heard();
             }
-            match read {
-                Ok(Ok(Some(Message::Error(fault)))) => return Err(End::Accused(fault)),
-                Ok(Ok(Some(message))) => return Ok(message),
-                Ok(Ok(None)) => return Err(End::Finished),
-                Ok(Err(WireError::Malformed(error))) => return Err(End::Failed(Fault::from(&error))),
-                Ok(Err(error)) => return Err(End::Broken(error)),
-                Err(_) => {}
+            match advanced {
+                Ok(Ok(Advance::Message(Message::Error(fault)))) => return Err(End::Accused(fault)),
+                Ok(Ok(Advance::Message(message))) => return Ok(message),
+                Ok(Ok(Advance::Full { whole })) => self.while_busy(inlet.widen(whole)).await?,
+                Ok(Ok(Advance::Ended)) => return Err(End::Finished),
+                Ok(Err(end)) => return Err(end),
+                Ok(Ok(Advance::Bytes)) | Err(_) => {}
             }
         }
     }

@@ -3,6 +3,7 @@
 pub(crate) mod heart;
 mod hello;
 mod identity;
+pub(crate) mod inlet;
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -22,6 +23,7 @@ use self::heart::Heart;
 use self::identity::Identified;
 pub(super) use self::identity::identify;
 pub(super) use self::identity::text_of;
+use self::inlet::Inlet;
 use super::broker::Core;
 use super::options::Anonymous;
 use super::rights::Rights;
@@ -61,7 +63,7 @@ pub(crate) enum End {
 #[derive(Debug)]
 pub(crate) struct Session {
     pub(crate) core: Arc<Core>,
-    pub(crate) reader: FrameReader,
+    pub(crate) inlet: Inlet,
     pub(crate) writer: FrameWriter,
     pub(crate) heart: Heart,
     pub(crate) standing: Standing,
@@ -107,6 +109,7 @@ async fn converse(core: Arc<Core>, stream: Stream, local: SocketAddr, standing: 
     };
     drop(greeting);
     reader.set_max_frame(core.options.limits.frame);
+    let inlet = Inlet::new(reader, core.arrivals.clone());
     let heart = Heart::new(Duration::from_millis(u64::from(welcome.idle_ms)));
     writer.feed(&Message::Welcome(welcome));
     let Identified { identity, badge } = who;
@@ -118,7 +121,7 @@ async fn converse(core: Arc<Core>, stream: Stream, local: SocketAddr, standing: 
     let (kind, client) = (hello.session, hello.client);
     let _counted = core.meters.session(kind);
     let _present = core.presence.session(&peer, kind, rights.identity(), &client);
-    let mut session = Session { core, reader, writer, heart, standing, rights, allowance, client };
+    let mut session = Session { core, inlet, writer, heart, standing, rights, allowance, client };
     let (end, unsettled) = match kind {
         SessionKind::Admin => (Box::pin(admin::serve(&mut session)).await, None),
         SessionKind::Consume => (Box::pin(consume::serve(&mut session)).await, None),
@@ -128,7 +131,7 @@ async fn converse(core: Arc<Core>, stream: Stream, local: SocketAddr, standing: 
         }
         SessionKind::Group => (Box::pin(group::serve(&mut session)).await, None),
     };
-    say_goodbye(session.reader, session.writer, end).await;
+    say_goodbye(session.inlet.into_reader(), session.writer, end).await;
     if let Some(unsettled) = unsettled {
         unsettled.settle().await;
     }

@@ -55,6 +55,9 @@ pub struct BrokerStatus {
     pub connections: Option<Level>,
     /// Tag 2: what the log has done; `None` if it does not count.
     pub log: Option<LogStatus>,
+    /// Tag 3: bytes of frames that are still arriving, over all sessions, beyond the first 64 KiB of each. One frame at a time
+    /// may go beyond the limit.
+    pub arriving: Option<Level>,
 }
 
 /// What a session holds.
@@ -142,7 +145,7 @@ structure!(plain Level { now, limit });
 structure!(BrokerStatus {
     uptime_ms, incarnation, greetings, sessions, produce, consume, produce_window, consume_window, cache, groups,
     largest_sessions, largest_topics, quotas
-} tags { 1: connections, 2: log });
+} tags { 1: connections, 2: log, 3: arriving });
 structure!(SessionUse { identity, kind, bytes });
 structure!(TopicUse { name, partitions, cached, bytes });
 structure!(QuotaStatus { produced, consumed, requests } tags { 1: redis });
