@@ -12,6 +12,7 @@ use crate::backoff::Retries;
 use crate::connection::{Connections, Place};
 use crate::consumer::ConsumerBuilder;
 use crate::error::SessionError;
+use crate::event::ClientEvents;
 use crate::group::GroupConsumerBuilder;
 use crate::options::{BuildError, ClientBuilder};
 use crate::producer::ProducerBuilder;
@@ -99,6 +100,12 @@ impl Client {
             Ok(false) => Err(SessionError::Closed { target }),
             Err(source) => Err(SessionError::Broken { target, source: Arc::new(source) }),
         }
+    }
+
+    /// What happens to the connections of this client and its clones, from now on: losses, attempts, certificates that were
+    /// replaced. Nobody has to listen.
+    pub fn events(&self) -> ClientEvents {
+        self.connections.events()
     }
 
     /// Topics: create, list, describe, alter, delete. And what certificates the broker serves.

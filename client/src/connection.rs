@@ -10,11 +10,14 @@ use sealstream_protocol::message::hello::{Hello, SessionKind};
 use sealstream_transport::{
     ConnectError, Connector, Endpoint, Expectation, OpenError, Outbound, Server, Stream, Transport,
 };
+use tokio::sync::broadcast;
 use tokio::time::{Instant, sleep};
 use tracing::{debug, warn};
 
 use crate::backoff::{Retries, RetryPolicy};
+use crate::credentials::{Credentials, Refreshed};
 use crate::error::SessionError;
+use crate::event::{ClientEvent, ClientEvents, EVENTS};
 use crate::token::TokenSource;
 use crate::wire::{OpenSessionError, Session, session};
 
@@ -28,8 +31,8 @@ pub(crate) const MAX_HOPS: u32 = 5;
 /// How a server is reached.
 #[derive(Debug)]
 pub(crate) enum Dial {
-    /// By whatever scheme its URL names.
-    ByScheme(Connector),
+    /// By whatever scheme its URL names, with credentials that may come from files.
+    ByScheme(Connector, Option<Box<Credentials>>),
     /// By this, whatever the scheme.
     By(Arc<dyn Transport>),
 }
@@ -37,7 +40,7 @@ pub(crate) enum Dial {
 impl Dial {
     async fn connect(&self, server: &Server) -> Result<Box<dyn Outbound>, ConnectError> {
         match self {
-            Self::ByScheme(connector) => connector.connect(server).await,
+            Self::ByScheme(connector, _) => connector.connect(server).await,
             Self::By(transport) => transport.connect(server).await,
         }
     }
@@ -78,6 +81,7 @@ pub(crate) struct Connections {
     /// The endpoint of `home` that is tried next.
     turn: AtomicUsize,
     servers: Mutex<HashMap<Endpoint, Arc<Slot>>>,
+    events: broadcast::Sender<ClientEvent>,
 }
 
 /// One server's place: the lock is held while dialling, so that sessions that start together share one connection.
@@ -98,7 +102,19 @@ impl Connections {
         expectation: Option<Expectation>,
         settings: Settings,
     ) -> Self {
-        Self { settings, dial, home, expectation, turn: AtomicUsize::new(0), servers: Mutex::default() }
+        let (turn, servers) = (AtomicUsize::new(0), Mutex::default());
+        Self { settings, dial, home, expectation, turn, servers, events: broadcast::Sender::new(EVENTS) }
+    }
+
+    pub(crate) fn events(&self) -> ClientEvents {
+        ClientEvents { receiver: self.events.subscribe() }
+    }
+
+    /// Tells whoever listens.
+    fn tell(&self, event: impl FnOnce() -> ClientEvent) {
+        if self.events.receiver_count() > 0 {
+            let _ = self.events.send(event()); // the last listener may have gone
+        }
     }
 
     /// Opens a session at `place`, trying again within the retry policy and following brokers that send it on.
@@ -122,6 +138,7 @@ impl Connections {
             {
                 hops += 1;
                 debug!(url, hops, "sent on to another broker");
+                self.tell(|| ClientEvent::Redirected { url: url.to_owned() });
                 place = parse_redirect(&error.to_string(), url)?;
                 continue;
             }
@@ -162,6 +179,7 @@ impl Connections {
                 attempts => SessionError::GaveUp { attempts, after, last: Arc::new(error) },
             });
         };
+        self.tell(|| ClientEvent::Retrying { error: error.clone(), after: delay });
         // Once for each outage, so that nobody waits in silence.
         if retries.failures() == 1 {
             warn!(%error, "no session with the broker; trying again for up to {:?}", self.settings.retry.retry_for);
@@ -213,10 +231,12 @@ impl Connections {
         let mut held = slot.0.lock().await;
         if held.as_ref().is_some_and(|dialled| dialled.at <= opened) {
             *held = None;
+            self.tell(|| ClientEvent::Disconnected { url: self.target(place) });
         }
     }
 
     async fn session(&self, endpoint: &Endpoint, kind: SessionKind) -> Result<Session, SessionError> {
+        self.refresh_credentials().await;
         let stream = self.stream(endpoint).await?;
         let settings = &self.settings;
         // As late as can be: it may have been replaced.
@@ -247,6 +267,16 @@ impl Connections {
         Ok(session)
     }
 
+    /// Takes trust and certificate from their files, where these have been replaced.
+    async fn refresh_credentials(&self) {
+        let Dial::ByScheme(_, Some(credentials)) = &self.dial else { return };
+        match credentials.refresh().await {
+            Refreshed::Same => {}
+            Refreshed::Renewed => self.tell(|| ClientEvent::CredentialsRenewed),
+            Refreshed::Refused(fault) => self.tell(|| ClientEvent::CredentialsRefused { fault }),
+        }
+    }
+
     /// A stream of the server's shared connection, which is dialled anew if it is found closed.
     async fn stream(&self, endpoint: &Endpoint) -> Result<Stream, SessionError> {
         let slot = self.slot(endpoint);
@@ -275,12 +305,15 @@ impl Connections {
         {
             return Ok((outbound.clone(), false));
         }
-        *held = None;
+        if held.take().is_some() {
+            self.tell(|| ClientEvent::Disconnected { url: endpoint.to_string() });
+        }
         let server = Server { endpoint: endpoint.clone(), expectation: self.expectation_of(endpoint) };
         let dialled =
             self.dial.connect(&server).await.map_err(|error| SessionError::Connect(Arc::new(error)))?;
         let outbound: Arc<dyn Outbound> = Arc::from(dialled);
         *held = Some(Dialled { outbound: outbound.clone(), at: Instant::now() });
+        self.tell(|| ClientEvent::Connected { url: endpoint.to_string() });
         Ok((outbound, true))
     }
 

@@ -9,12 +9,13 @@ use sealstream_protocol::limits::{ALPN, DEFAULT_PORT, Limits};
 use sealstream_protocol::message::hello::Secret;
 use sealstream_protocol::name::{NameError, check_name};
 use sealstream_transport::endpoint::EndpointError;
-use sealstream_transport::tls::{IdentitySource, Material, MaterialError, Receiver, Store, TrustSource};
+use sealstream_transport::tls::{IdentitySource, Material, MaterialError, Receiver, TrustSource};
 use sealstream_transport::{Connector, Endpoint, Expectation, Transport, TransportOptions};
 
 use crate::backoff::{FOR_EVER, RetryPolicy};
 use crate::client::{Client, ClientError};
 use crate::connection::{Connections, Dial, Settings};
+use crate::credentials::Credentials;
 use crate::token::{TokenError, TokenSource};
 
 /// The idle deadline that a client asks for. A broker whose machine is gone without a word is noticed after it: 15 s is
@@ -114,7 +115,8 @@ impl ClientBuilder {
         self
     }
 
-    /// Trusts the CA certificates in this PEM file, and no longer the public roots by themselves.
+    /// Trusts the CA certificates in this PEM file, and no longer the public roots by themselves. The file is looked at before each
+    /// session, as those of [`identity_files`](Self::identity_files) are.
     pub fn ca_file(self, path: impl Into<PathBuf>) -> Self {
         self.root(TrustSource::File(path.into()))
     }
@@ -125,7 +127,9 @@ impl ClientBuilder {
         self
     }
 
-    /// Shows this certificate, from PEM files, to a broker that asks for one.
+    /// Shows this certificate, from PEM files, to a broker that asks for one. The files are looked at before each session: a
+    /// certificate that is renewed there is shown by the next connection, without a restart. Files at fault, such as a key that does
+    /// not belong to the certificate yet, change nothing; [`events`](Client::events) and the log tell of them.
     pub fn identity_files(self, chain: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Self {
         self.identity(IdentitySource::files(chain, key))
     }
@@ -237,9 +241,13 @@ impl ClientBuilder {
         if let Some(token) = &self.settings.token {
             token.check()?;
         }
-        let dial = match self.transport {
-            Some(transport) => Dial::By(transport),
-            None => Dial::ByScheme(connector(self.trust, self.roots, self.identity, self.key_log)?),
+        let dial = match (self.transport, self.trust) {
+            (Some(transport), _) => Dial::By(transport),
+            (None, Some(receiver)) => Dial::ByScheme(connector(&receiver, self.key_log), None),
+            (None, None) => {
+                let credentials = credentials(self.roots, self.identity)?;
+                Dial::ByScheme(connector(credentials.receiver(), self.key_log), Some(Box::new(credentials)))
+            }
         };
         Ok(Client::new(Connections::new(dial, home, self.expectation, self.settings)))
     }
@@ -252,22 +260,19 @@ impl ClientBuilder {
     }
 }
 
-fn connector(
-    trust: Option<Receiver>,
+fn credentials(
     roots: Vec<TrustSource>,
     identity: Option<IdentitySource>,
-    key_log: bool,
-) -> Result<Connector, MaterialError> {
-    let receiver = if let Some(receiver) = trust {
-        receiver
-    } else {
-        let roots = if roots.is_empty() { vec![TrustSource::PublicRoots] } else { roots };
-        let mut material = Material::new().with_roots(roots);
-        material.client_identity = identity;
-        Store::new(&material)?.receiver()
-    };
+) -> Result<Credentials, MaterialError> {
+    let roots = if roots.is_empty() { vec![TrustSource::PublicRoots] } else { roots };
+    let mut material = Material::new().with_roots(roots);
+    material.client_identity = identity;
+    Credentials::load(material)
+}
+
+fn connector(receiver: &Receiver, key_log: bool) -> Connector {
     let options = TransportOptions { key_log, ..TransportOptions::new(ALPN, DEFAULT_PORT) };
-    Ok(Connector::new(&receiver, &options))
+    Connector::new(receiver, &options)
 }
 
 impl fmt::Debug for ClientBuilder {

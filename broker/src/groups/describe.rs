@@ -7,9 +7,9 @@ use sealstream_protocol::message::admin::{
 };
 use uuid::Uuid;
 
+use super::Shapes;
 use super::change::partitions_of;
 use super::group::{Group, Member};
-use super::{Place, Shapes};
 use crate::log::PartitionId;
 use crate::topics::Topics;
 
@@ -34,14 +34,17 @@ pub(super) fn describe(name: &str, group: &Group, topics: &Topics) -> GroupDescr
     let names: BTreeSet<&str> =
         wanted.iter().copied().chain(group.names.values().map(|name| &**name)).collect();
     let names: Vec<&str> = names.into_iter().collect();
+    let shard = topics.shards().of_group(name);
     let mut partitions: BTreeMap<(u32, u32), GroupPartition> = BTreeMap::new();
     let wanted = wanted.into_iter().filter_map(|name| catalogue.shape(name).map(|shape| (name, shape)));
     let wanted = wanted.flat_map(|(name, shape)| partitions_of(shape).map(move |id| (name, id)));
     let reached = group.committed.keys().chain(group.owned.keys());
     let reached = reached.filter_map(|id| Some((&**group.names.get(&id.topic)?, *id)));
-    for (name, id) in wanted.take(group.rules().max_partitions).chain(reached) {
-        let topic = place(&names, name);
-        partitions.entry((topic, id.index)).or_insert_with(|| partition(topic, id, group, topics));
+    for (topic, id) in wanted.take(group.rules().max_partitions).chain(reached) {
+        let topic = place(&names, topic);
+        // As it is durable: a commit may be under way.
+        let committed = shard.committed_offset(name, id);
+        partitions.entry((topic, id.index)).or_insert_with(|| partition(topic, id, committed, group, topics));
     }
     let member = |(id, member): (&Uuid, &Member)| GroupMember {
         id: *id,
@@ -64,7 +67,13 @@ fn place(names: &[&str], name: &str) -> u32 {
     u32::try_from(place).expect("a group's topics are bounded far below 4 thousand million")
 }
 
-fn partition(topic: u32, id: PartitionId, group: &Group, topics: &Topics) -> GroupPartition {
+fn partition(
+    topic: u32,
+    id: PartitionId,
+    committed: Option<(u64, u32)>,
+    group: &Group,
+    topics: &Topics,
+) -> GroupPartition {
     let log = topics.shards().of(&id).partition(id);
     let owned = group.owner(id);
     GroupPartition {
@@ -73,7 +82,7 @@ fn partition(topic: u32, id: PartitionId, group: &Group, topics: &Topics) -> Gro
         partition: id.index,
         start: log.map_or(0, |log| log.start),
         end: log.map_or(0, |log| log.durable_end),
-        committed: group.committed(id).map(|Place { offset, log_epoch }| (offset, log_epoch)),
+        committed,
         owner: owned.map(|owned| Owner {
             member: owned.member,
             epoch: owned.epoch,

@@ -12,7 +12,7 @@ use sealstream_protocol::message::hello::{Hello, Welcome};
 use sealstream_protocol::message::produce::{OpenTopic, Produce, TopicOpened};
 use sealstream_protocol::message::{Fault, Message};
 use sealstream_transport::memory::MemoryNetwork;
-use sealstream_transport::{Stream, Transport};
+use sealstream_transport::{Listener, Stream, Transport};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -42,6 +42,11 @@ impl Fake {
     /// Listens in a network that others are in too.
     pub(crate) async fn start_in(network: MemoryNetwork) -> Self {
         let listener = network.listen(SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap();
+        Self::behind(network, listener)
+    }
+
+    /// Takes what comes by this listener.
+    pub(crate) fn behind(network: MemoryNetwork, listener: Box<dyn Listener>) -> Self {
         let addr = listener.local_addr();
         let (sender, streams) = mpsc::channel(64);
         let connections = Arc::new(AtomicUsize::new(0));

@@ -6,6 +6,7 @@
 
 mod admin;
 mod consumer;
+mod credentials;
 mod exactly_once;
 mod fake;
 mod group;

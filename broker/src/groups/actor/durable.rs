@@ -20,6 +20,10 @@ impl Actor {
     /// Makes a change durable and tells it; takes it back if that fails.
     pub(super) async fn carry_out(&mut self, before: Group, change: Change) -> Result<(), GroupError> {
         self.make_durable(&before, &change).await?;
+        if !change.granted.is_empty() || !change.fresh.is_empty() {
+            // They were ordered before the change, and are durable with it: a new owner begins behind them.
+            self.await_commits().await;
+        }
         self.tell(&change);
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! A group at work: one task that takes commands, makes what they change durable, and then tells it.
 //!
 //! It does one thing at a time, but for commits, whose durability it awaits beside everything else: their order in the log is the
-//! order in which they came. While the broker drains, it looks at the time no more: whoever leaves because the broker stops
+//! order in which they came. Whoever is told how far the group is, in an Assign or a description, is told what is durable. While the broker drains, it looks at the time no more: whoever leaves because the broker stops
 //! keeps its place.
 
 mod durable;
@@ -120,6 +120,8 @@ pub(super) struct Actor {
     seats: HashMap<Uuid, (StreamId, mpsc::Sender<Event>)>,
     lost: FuturesUnordered<BoxFuture<'static, (Uuid, StreamId)>>,
     committing: FuturesUnordered<BoxFuture<'static, Committing>>,
+    /// How many commits of a partition are under way, and whether one of these has failed.
+    doubts: HashMap<PartitionId, (usize, bool)>,
     /// Partitions that are being read, by whom and under which epoch.
     tenures: HashMap<PartitionId, (Uuid, u32, CancellationToken)>,
     topics: watch::Receiver<Arc<Catalogue>>,
@@ -155,6 +157,7 @@ impl Actor {
             seats: HashMap::new(),
             lost: FuturesUnordered::new(),
             committing: FuturesUnordered::new(),
+            doubts: HashMap::new(),
             tenures: HashMap::new(),
             topics,
             summary,

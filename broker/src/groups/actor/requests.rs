@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::sync::Arc;
 
+use futures_util::StreamExt as _;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -20,6 +21,8 @@ use crate::log::{Op, PartitionId};
 
 impl Actor {
     pub(super) async fn join(&mut self, joining: Joining) -> Result<Seat, GroupError> {
+        // It may be told of them, though it was its own earlier stream that made them.
+        self.await_commits().await;
         let before = self.group.clone();
         let (member, asked) = (joining.member, joining.topics.clone());
         let topics = Arc::clone(&self.topics.borrow());
@@ -79,6 +82,9 @@ impl Actor {
             let _ = reply.send(verdict.refused); // nobody has to wait for it
             return;
         }
+        for (partition, _) in &verdict.taken {
+            self.doubts.entry(*partition).or_default().0 += 1;
+        }
         let ops = verdict.taken.iter().map(|(partition, place)| self.offset_op(*partition, *place)).collect();
         let commit = self.shard.commit(ops);
         let (taken, refused) = (verdict.taken, verdict.refused);
@@ -89,16 +95,41 @@ impl Actor {
 
     pub(super) fn answer(&mut self, committing: Committing) {
         let Committing { taken, mut refused, reply, result } = committing;
+        for (partition, _) in &taken {
+            self.settle_doubt(*partition, result.is_err());
+        }
         if let Err(error) = result {
             tracing::warn!(group = self.name, %error, "a commit of offsets failed");
             let mut error = Some(error);
             for (partition, _) in taken {
-                let kept = self.shard.committed_offset(&self.name, partition);
-                self.group.restore(partition, kept.map(|(offset, log_epoch)| Place { offset, log_epoch }));
                 refused.push((partition, CommitRefusal::Log(error.take())));
             }
         }
         let _ = reply.send(refused); // its session may be gone
+    }
+
+    /// A commit of a partition has its answer. Once none is under way, and one has failed, what counts is what the log has: not
+    /// before, for a later one that succeeds stands in the log above what the failed one left there.
+    fn settle_doubt(&mut self, partition: PartitionId, failed: bool) {
+        let doubt = self.doubts.entry(partition).or_default();
+        doubt.0 = doubt.0.saturating_sub(1);
+        doubt.1 |= failed;
+        if let (0, failed) = *doubt {
+            self.doubts.remove(&partition);
+            if failed {
+                let kept = self.shard.committed_offset(&self.name, partition);
+                self.group.restore(partition, kept.map(|(offset, log_epoch)| Place { offset, log_epoch }));
+            }
+        }
+    }
+
+    /// Waits for the commits that are under way, of which a session has a bounded number.
+    pub(super) async fn await_commits(&mut self) {
+        while let Some(committing) = self.committing.next().await {
+            self.answer(committing);
+        }
+        // A disk that stalls is nobody's silence.
+        self.group.look(Instant::now());
     }
 
     pub(super) fn claim(

@@ -125,12 +125,12 @@ impl Shard for MemoryShard {
     }
 
     fn meta(&self, key: &str) -> Option<Versioned> {
-        self.state().ok()?.table.meta.get(key).cloned()
+        self.state().ok()?.shown().meta.get(key).cloned()
     }
 
     fn meta_with_prefix(&self, prefix: &str) -> Vec<(String, Versioned)> {
         let Ok(state) = self.state() else { return Vec::new() };
-        let range = state.table.meta.range(prefix.to_owned()..);
+        let range = state.shown().meta.range(prefix.to_owned()..);
         range
             .take_while(|(key, _)| key.starts_with(prefix))
             .map(|(key, value)| (key.clone(), value.clone()))
@@ -139,13 +139,13 @@ impl Shard for MemoryShard {
 
     fn committed_offsets(&self, group: &str) -> Vec<(PartitionId, (u64, u32))> {
         let Ok(state) = self.state() else { return Vec::new() };
-        let of_group = state.table.offsets.iter().filter(|((of, _), _)| of == group);
+        let of_group = state.shown().offsets.iter().filter(|((of, _), _)| of == group);
         let mut offsets: Vec<_> = of_group.map(|((_, id), progress)| (*id, *progress)).collect();
         offsets.sort_unstable_by_key(|(id, _)| *id);
         offsets
     }
 
     fn committed_offset(&self, group: &str, partition: PartitionId) -> Option<(u64, u32)> {
-        self.state().ok()?.table.offsets.get(&(group.to_owned(), partition)).copied()
+        self.state().ok()?.shown().offsets.get(&(group.to_owned(), partition)).copied()
     }
 }

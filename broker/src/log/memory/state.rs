@@ -33,7 +33,7 @@ pub(super) struct ShardState {
     /// The engine that has it open; `None` after a clean close.
     instance: Option<u64>,
     pub(super) partitions: BTreeMap<PartitionId, Log>,
-    pub(super) table: Table,
+    table: Table,
     /// The table as it is durable, while commits are held back.
     durable_table: Option<Table>,
     waiting: Vec<oneshot::Sender<Result<(), DurabilityError>>>,
@@ -68,6 +68,11 @@ impl ShardState {
         self.owner = Some(owner);
         self.instance = Some(instance);
         Ok(())
+    }
+
+    /// What readers see of it: what is durable.
+    pub(super) fn shown(&self) -> &Table {
+        self.durable_table.as_ref().unwrap_or(&self.table)
     }
 
     /// Whether a handle is still the shard's.
@@ -132,7 +137,9 @@ impl ShardState {
     /// With it goes the progress of groups in it.
     pub(super) fn delete(&mut self, id: PartitionId) {
         self.partitions.remove(&id);
-        self.table.offsets.retain(|(_, partition), _| *partition != id);
+        for table in std::iter::once(&mut self.table).chain(&mut self.durable_table) {
+            table.offsets.retain(|(_, partition), _| *partition != id);
+        }
     }
 
     /// An open partition.

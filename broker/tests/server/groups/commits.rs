@@ -7,6 +7,7 @@ use sealstream_protocol::message::{FaultCode, Message};
 use uuid::Uuid;
 
 use super::member::{Member, join_of};
+use super::operators::describe;
 use crate::harness::{TestBroker, assert_code, batch, eventually};
 
 /// A topic of two partitions with five records in the first.
@@ -92,6 +93,53 @@ async fn a_commit_that_the_disk_did_not_take_is_refused_and_can_be_tried_again()
     assert_code(&member.commit(vec![member.progress(0, 4)]).await[0], FaultCode::DiskFull);
     // The group is where it was, and not beyond: what comes in between is not behind.
     assert!(member.commit(vec![member.progress(0, 3)]).await.is_empty());
+    broker.stop().await;
+}
+
+#[tokio::test]
+async fn a_commit_that_fails_does_not_take_back_a_later_one() {
+    let broker = filled().await;
+    let mut member = Member::join(&broker, "g", Uuid::new_v4(), &["events"]).await;
+    let hold = broker.engine.hold_durability();
+    broker.engine.fail_next_commit(CommitError::DiskFull);
+    // The first fails at once, the second is under way still.
+    for (request, offset) in [(1, 3), (2, 4)] {
+        let progress = vec![member.progress(0, offset)];
+        member.wire.send(Message::Commit(Commit { request, progress })).await;
+    }
+    let Message::Committed(first) = member.recv().await else { panic!("Committed was due") };
+    assert_code(&first.refused[0].1, FaultCode::DiskFull);
+    let progress = vec![member.progress(0, 2)];
+    member.wire.send(Message::Commit(Commit { request: 3, progress })).await;
+    member.wire.assert_silent().await;
+    hold.release();
+    let Message::Committed(second) = member.recv().await else { panic!("Committed was due") };
+    assert_eq!((second.request, second.refused.len()), (2, 0));
+    let Message::Committed(third) = member.recv().await else { panic!("Committed was due") };
+    assert_code(&third.refused[0].1, FaultCode::CommitBehind);
+    assert_eq!(describe(&broker, "g").await.partitions[0].committed, Some((4, 1)));
+    broker.stop().await;
+}
+
+#[tokio::test]
+async fn nobody_is_told_of_a_commit_before_it_is_durable() {
+    let broker = filled().await;
+    let mut member = Member::join(&broker, "g", Uuid::new_v4(), &["events"]).await;
+    let hold = broker.engine.hold_durability();
+    let progress = vec![member.progress(0, 4)];
+    member.wire.send(Message::Commit(Commit { request: 1, progress })).await;
+    member.wire.assert_silent().await;
+    assert_eq!(describe(&broker, "g").await.partitions[0].committed, None);
+    // Nor is the member itself, when it comes again.
+    let mut again = broker.session(SessionKind::Group).await;
+    again.send(join_of("g", member.id, &["events"])).await;
+    let early = tokio::time::timeout(std::time::Duration::ZERO, again.recv()).await;
+    assert!(early.is_err(), "{early:?}");
+    hold.release();
+    assert!(matches!(again.recv().await, Message::Joined(_)));
+    let Message::Assign(assign) = again.recv().await else { panic!("an Assign was due") };
+    assert_eq!(assign.assignments[0].committed, Some((4, 1)));
+    assert_eq!(describe(&broker, "g").await.partitions[0].committed, Some((4, 1)));
     broker.stop().await;
 }
 
