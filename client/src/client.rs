@@ -18,6 +18,20 @@ use crate::producer::ProducerBuilder;
 use crate::wire::{Session, WireError};
 
 /// Why a client could not be had.
+///
+/// ```no_run
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// use sealstream_client::{Client, ClientError};
+///
+/// match Client::connect("tls://broker.example").await {
+///     Ok(client) => client.close().await,
+///     Err(ClientError::Build(error)) => println!("the program is wrong: {error}"),
+///     Err(error) if error.is_retryable() => println!("the broker is away: {error}"),
+///     Err(error) => println!("the broker does not want us: {error}"),
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ClientError {
@@ -43,6 +57,18 @@ impl ClientError {
 ///
 /// Connections are dialled when they are needed and dialled again when they are lost. A client holds no task: dropping
 /// it is enough, [`close`](Self::close) is politer.
+///
+/// ```no_run
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// use sealstream_client::Client;
+///
+/// let client = Client::connect("tls://broker.example").await?;
+/// let welcome = client.hello().await?;
+/// println!("{} calls us {}, {:?} away", welcome.broker, welcome.identity, client.ping().await?);
+/// client.close().await;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 pub struct Client {
     connections: Arc<Connections>,

@@ -41,11 +41,14 @@
 
 pub mod admin;
 pub mod backoff;
+pub mod bounds;
 pub mod client;
 mod connection;
 pub mod consumer;
 pub mod error;
 pub mod group;
+#[cfg(feature = "serde")]
+pub mod json;
 pub mod options;
 pub mod producer;
 mod routes;
@@ -55,12 +58,16 @@ pub mod wire;
 
 pub use admin::{Admin, AdminError};
 pub use backoff::RetryPolicy;
+pub use bounds::OptionError;
 pub use client::{Client, ClientError};
-pub use consumer::{ConsumeError, Consumer, ConsumerRecord, Position};
+pub use consumer::{ConsumeError, Consumer, ConsumerRecord, Position, SeekError};
 pub use error::SessionError;
 pub use group::{GroupConsumer, GroupRecord};
 pub use options::{BuildError, ClientBuilder};
-pub use producer::{Delivery, DeliveryError, Producer, Record, RecordMetadata, SendError};
+pub use producer::{
+    Delivery, DeliveryError, NotAcknowledged, OwnedRecord, Producer, Record, RecordMetadata, RecordSink,
+    SendError, SendPermit,
+};
 pub use sealstream_protocol::batch::Codec;
 
 /// The README's example compiles.
