@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use sealstream_protocol::message::{Fault, FaultClass, FaultCode};
+pub use sealstream_protocol::message::{Fault, FaultClass, FaultCode};
 use sealstream_transport::{ConnectError, OpenError};
 
 use crate::token::TokenError;

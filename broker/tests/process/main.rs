@@ -5,6 +5,7 @@
 mod access;
 mod bad_input;
 mod consume_group;
+mod examples;
 mod groups;
 mod harness;
 mod log;
