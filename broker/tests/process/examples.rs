@@ -18,8 +18,7 @@ fn binary(name: &str) -> PathBuf {
     let path = target.join("examples").join(name);
     BUILT.call_once(|| {
         let client = Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name("client");
-        let made =
-            path.metadata().and_then(|metadata| metadata.modified()).unwrap_or(SystemTime::UNIX_EPOCH);
+        let made = path.metadata().and_then(|metadata| metadata.modified()).unwrap_or(SystemTime::UNIX_EPOCH);
         if newest(&client.join("src")).max(newest(&client.join("examples"))) <= made {
             return;
         }
