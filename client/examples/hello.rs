@@ -4,9 +4,9 @@ use sealstream_client::{Client, Record};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    tracing_subscriber::fmt().with_writer(std::io::stderr).init(); // says why it waits, if it does
     let client = Client::from_env()?.connect().await?;
     client.admin().create_topic(NewTopic::new("greetings").if_not_exists()).await?;
-
     let producer = client.producer("greetings").open().await?;
     let stored = producer.send(Record::new("hello").key("ada")).await?.await?;
     println!("stored in partition {} at offset {}", stored.partition, stored.offset);

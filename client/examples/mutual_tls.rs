@@ -20,11 +20,24 @@
 //! ```
 
 use std::error::Error;
+use std::process::ExitCode;
 
 use sealstream_client::{Client, Expectation, Record};
 
 #[tokio::main]
-async fn main() -> Result<(), Box<dyn Error>> {
+async fn main() -> ExitCode {
+    match run().await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("mutual_tls: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run() -> Result<(), Box<dyn Error>> {
+    // Warnings: who waits for a broker that is away is told so.
+    tracing_subscriber::fmt().with_writer(std::io::stderr).init();
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [broker, topic, text] = &arguments[..] else {
         return Err("usage: mutual_tls BROKER_ID TOPIC TEXT".into());

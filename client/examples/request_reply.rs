@@ -10,6 +10,7 @@
 //! is taken from the environment: see `Client::from_env`.
 
 use std::error::Error;
+use std::process::ExitCode;
 use std::time::Duration;
 
 use sealstream_client::admin::NewTopic;
@@ -29,7 +30,19 @@ const PATIENCE: Duration = Duration::from_secs(30);
 type Outcome<T = ()> = Result<T, Box<dyn Error>>;
 
 #[tokio::main]
-async fn main() -> Outcome {
+async fn main() -> ExitCode {
+    match run().await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("request_reply: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run() -> Outcome {
+    // Warnings: who waits for a broker that is away is told so.
+    tracing_subscriber::fmt().with_writer(std::io::stderr).init();
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let client = Client::from_env()?.name("request_reply").connect().await?;

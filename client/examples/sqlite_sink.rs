@@ -11,6 +11,7 @@
 //! The broker is taken from the environment: see `Client::from_env`.
 
 use std::error::Error;
+use std::process::ExitCode;
 use std::time::Duration;
 
 use rusqlite::{Connection, params};
@@ -27,7 +28,19 @@ const SCHEMA: &str = "CREATE TABLE IF NOT EXISTS records (
 const BUSY: Duration = Duration::from_secs(10);
 
 #[tokio::main]
-async fn main() -> Result<(), Box<dyn Error>> {
+async fn main() -> ExitCode {
+    match run().await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("sqlite_sink: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run() -> Result<(), Box<dyn Error>> {
+    // Warnings: who waits for a broker that is away is told so.
+    tracing_subscriber::fmt().with_writer(std::io::stderr).init();
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match arguments[..] {

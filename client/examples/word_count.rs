@@ -11,13 +11,26 @@
 
 use std::collections::HashMap;
 use std::error::Error;
+use std::process::ExitCode;
 
 use sealstream_client::admin::NewTopic;
 use sealstream_client::group::GroupBatch;
 use sealstream_client::{Client, Record};
 
 #[tokio::main]
-async fn main() -> Result<(), Box<dyn Error>> {
+async fn main() -> ExitCode {
+    match run().await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("word_count: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run() -> Result<(), Box<dyn Error>> {
+    // Warnings: who waits for a broker that is away is told so.
+    tracing_subscriber::fmt().with_writer(std::io::stderr).init();
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let client = Client::from_env()?.name("word_count").connect().await?;

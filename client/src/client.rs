@@ -80,7 +80,7 @@ impl Client {
     }
 
     /// Connects to the broker at `url` and says Hello once. Its certificate must chain to one of the public roots and
-    /// show the URL's name; for anything else there is the [`builder`](Self::builder).
+    /// show the URL's name; for anything else there is the [`builder`](Self::builder). Cancellation safe.
     ///
     /// ```no_run
     /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
@@ -99,7 +99,7 @@ impl Client {
     }
 
     /// Opens a session and ends it again: what the broker says of itself and of us. Tries again within the retry
-    /// policy.
+    /// policy. Cancellation safe.
     pub async fn hello(&self) -> Result<Welcome, SessionError> {
         let session = self.admin_session().await?;
         let welcome = session.welcome.clone();
@@ -107,7 +107,7 @@ impl Client {
         Ok(welcome)
     }
 
-    /// How long a ping takes on a session of its own, from frame to frame.
+    /// How long a ping takes on a session of its own, from frame to frame. Cancellation safe.
     pub async fn ping(&self) -> Result<Duration, SessionError> {
         let mut session = self.admin_session().await?;
         let start = Instant::now();
@@ -148,7 +148,7 @@ impl Client {
     }
 
     /// Closes every connection, and tells the brokers so. Close producers and consumers first: whatever is still
-    /// under way is lost.
+    /// under way is lost. If it is dropped, connections that it did not come to close with the last clone.
     pub async fn close(&self) {
         self.connections.close().await;
     }

@@ -100,7 +100,8 @@ pub use sealstream_protocol::batch::Codec;
 pub use sealstream_transport as transport;
 pub use sealstream_transport::Expectation;
 
-/// The README's example compiles.
+/// The examples of both READMEs compile.
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]
+#[doc = include_str!("../README.md")]
 struct Readme;

@@ -258,7 +258,7 @@ impl ClientBuilder {
         Ok(Client::new(Connections::new(dial, home, self.expectation, self.settings)))
     }
 
-    /// Builds the client and says Hello once, so that what no retry can cure is known now.
+    /// Builds the client and says Hello once, so that what no retry can cure is known now. Cancellation safe.
     pub async fn connect(self) -> Result<Client, ClientError> {
         let client = self.build()?;
         client.hello().await?;

@@ -160,7 +160,7 @@ impl Consumer {
         Ok(())
     }
 
-    /// Ends the session cleanly. Dropping the consumer ends it too, without waiting.
+    /// Ends the session cleanly. Dropping the consumer, or this, ends it too, without waiting.
     pub async fn close(mut self) {
         self.chunks.receiver.close();
         self.shared.stop.cancel();

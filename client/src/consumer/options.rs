@@ -157,6 +157,8 @@ impl ConsumerBuilder {
 
     /// Looks the topic up and begins to read, trying again within the client's retry policy. What no retry can cure,
     /// such as an unknown topic, is returned at once; what concerns one partition comes out of the stream.
+    ///
+    /// Cancellation safe: nothing is left behind.
     pub async fn open(self) -> Result<Consumer, ConsumeError> {
         at_least("buffer_bytes", self.buffer_bytes, 1)?;
         let policy = self.connections.settings.retry;

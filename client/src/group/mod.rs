@@ -177,7 +177,7 @@ impl GroupConsumer {
         self.handle.commit_progress(progress).await
     }
 
-    /// Commits these positions: see [`GroupHandle::commit_positions`].
+    /// Commits these positions: see [`GroupHandle::commit_positions`]. If it is dropped they may be committed or not.
     pub async fn commit_positions(
         &self,
         positions: impl IntoIterator<Item = GroupPosition>,
@@ -213,7 +213,7 @@ impl GroupConsumer {
     /// Commits what is finished, if that is not the program's own business, and leaves the group, so that its partitions
     /// move at once. The record given last counts as finished only if the next was asked for, or [`commit`](Self::commit)
     /// called. Takes at most the client's close timeout. The error says what was finished and is not committed: it is
-    /// delivered again.
+    /// delivered again. If this is dropped, the group is left all the same, in the background.
     pub async fn close(mut self) -> Result<(), CommitError> {
         self.hand_back_work();
         self.intake.close();

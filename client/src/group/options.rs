@@ -156,6 +156,8 @@ impl GroupConsumerBuilder {
     /// Joins the group, trying again within the client's retry policy. What no retry can cure, such as a missing
     /// permission, is returned at once. A topic that does not exist is no error, for it may come to exist: see
     /// [`GroupHandle::missing_topics`]. Partitions come later, as events and by their records.
+    ///
+    /// If it is dropped, the member may have joined: the group gives its partitions to others after the grace.
     pub async fn open(self) -> Result<GroupConsumer, JoinError> {
         no_shorter("commit_every", self.interval, MIN_COMMIT_INTERVAL, "")?;
         at_least("buffer_bytes", self.buffer_bytes, 1)?;

@@ -159,7 +159,7 @@ impl Producer {
         self.end().await
     }
 
-    /// The same, but gives up what is not acknowledged after so long, and reports it.
+    /// The same, but gives up what is not acknowledged after so long, and reports it. If it is dropped, as [`close`](Self::close).
     pub async fn close_within(self, patience: Duration) -> Result<(), NotAcknowledged> {
         self.handle.shared.close(DeliveryError::Closed { maybe_stored: false });
         if tokio::time::timeout(patience, self.settle()).await.is_err() {

@@ -153,8 +153,8 @@ impl ProducerBuilder {
     }
 
     fn check(&self) -> Result<(), OptionError> {
-        at_least("batch_bytes", self.batch_bytes, 1)?;
         within("batch_records", self.batch_records, 1..=MAX_BATCH_RECORDS)?;
+        at_least("batch_bytes", self.batch_bytes, 1)?;
         some_time("delivery_timeout", self.delivery_timeout)?;
         at_least("window_bytes", self.window_bytes, 1)?;
         within("window_batches", self.window_batches, 1..=MAX_WINDOW_BATCHES)

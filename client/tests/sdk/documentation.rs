@@ -46,6 +46,17 @@ fn every_public_type_has_an_example() {
 }
 
 #[test]
+fn the_readmes_show_the_program_that_the_tests_run() {
+    let client = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let program = fs::read_to_string(client.join("examples/hello.rs")).unwrap();
+    let (_, program) = program.split_once('\n').unwrap();
+    for readme in ["README.md", "../README.md"] {
+        let shown = fs::read_to_string(client.join(readme)).unwrap();
+        assert!(shown.contains(&format!("```rust,no_run\n{program}```")), "{readme} shows another program");
+    }
+}
+
+#[test]
 fn no_public_signature_names_a_type_of_tokio_but_its_traits_of_io() {
     let mut found = Vec::new();
     for (path, text) in sources() {
