@@ -5,6 +5,8 @@ use std::time::Duration;
 use backon::{BackoffBuilder as _, ExponentialBackoff, ExponentialBuilder};
 use tokio::time::Instant;
 
+use crate::bounds::{OptionError, no_shorter};
+
 /// The shortest wait before trying again: a restarted broker is back within some hundred milliseconds, and the jitter
 /// doubles it at most.
 pub const DEFAULT_MIN_BACKOFF: Duration = Duration::from_millis(50);
@@ -17,6 +19,9 @@ pub const DEFAULT_MAX_BACKOFF: Duration = Duration::from_secs(5);
 /// within two minutes.
 pub const DEFAULT_RETRY_FOR: Duration = Duration::from_mins(2);
 
+/// The shortest wait that can be asked for: a thousand attempts a second are a burden on whoever is asked.
+const SHORTEST_BACKOFF: Duration = Duration::from_millis(1);
+
 /// The longest `retry_after` that is believed: a peer that asks for more is asked again after this.
 const MAX_HINT: Duration = Duration::from_secs(30);
 
@@ -24,11 +29,22 @@ const MAX_HINT: Duration = Duration::from_secs(30);
 pub(crate) const FOR_EVER: Duration = Duration::from_hours(24 * 365);
 
 /// When and how long to try again.
+///
+/// ```
+/// use std::time::Duration;
+/// use sealstream_client::{Client, RetryPolicy};
+///
+/// // For a program that would rather fail than wait.
+/// let policy = RetryPolicy { retry_for: Duration::from_secs(5), ..RetryPolicy::default() };
+/// let client = Client::builder().url("tls://localhost").retry(policy).build()?;
+/// # drop(client);
+/// # Ok::<(), sealstream_client::BuildError>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RetryPolicy {
-    /// The shortest wait; [`DEFAULT_MIN_BACKOFF`] by default.
+    /// The shortest wait, at least 1 ms; [`DEFAULT_MIN_BACKOFF`] by default.
     pub min_backoff: Duration,
-    /// The longest wait, jitter included; [`DEFAULT_MAX_BACKOFF`] by default.
+    /// The longest wait, jitter included, no shorter than the shortest; [`DEFAULT_MAX_BACKOFF`] by default.
     pub max_backoff: Duration,
     /// How long an operation tries again, from its first failure on, before its last error is returned; zero never
     /// tries again.
@@ -47,12 +63,17 @@ impl Default for RetryPolicy {
 }
 
 impl RetryPolicy {
-    /// The same with waits in order, and no time that the clock cannot hold.
+    /// Whether nobody would be asked again in a hot loop, and the waits are in order.
+    pub(crate) fn check(&self) -> Result<(), OptionError> {
+        no_shorter("retry.min_backoff", self.min_backoff, SHORTEST_BACKOFF, "")?;
+        no_shorter("retry.max_backoff", self.max_backoff, self.min_backoff, "min_backoff, ")
+    }
+
+    /// The same with no time that the clock cannot hold.
     pub(crate) fn sound(self) -> Self {
-        let min_backoff = self.min_backoff.min(FOR_EVER);
         Self {
-            min_backoff,
-            max_backoff: self.max_backoff.clamp(min_backoff, FOR_EVER),
+            min_backoff: self.min_backoff.min(FOR_EVER),
+            max_backoff: self.max_backoff.min(FOR_EVER),
             retry_for: self.retry_for.min(FOR_EVER),
         }
     }

@@ -19,6 +19,20 @@ use crate::producer::ProducerBuilder;
 use crate::wire::{Session, WireError};
 
 /// Why a client could not be had.
+///
+/// ```no_run
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// use sealstream_client::{Client, ClientError};
+///
+/// match Client::connect("tls://broker.example").await {
+///     Ok(client) => client.close().await,
+///     Err(ClientError::Build(error)) => println!("the program is wrong: {error}"),
+///     Err(error) if error.is_retryable() => println!("the broker is away: {error}"),
+///     Err(error) => println!("the broker does not want us: {error}"),
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ClientError {
@@ -44,6 +58,18 @@ impl ClientError {
 ///
 /// Connections are dialled when they are needed and dialled again when they are lost. A client holds no task: dropping
 /// it is enough, [`close`](Self::close) is politer.
+///
+/// ```no_run
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// use sealstream_client::Client;
+///
+/// let client = Client::connect("tls://broker.example").await?;
+/// let welcome = client.hello().await?;
+/// println!("{} calls us {}, {:?} away", welcome.broker, welcome.identity, client.ping().await?);
+/// client.close().await;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 pub struct Client {
     connections: Arc<Connections>,
@@ -55,7 +81,7 @@ impl Client {
     }
 
     /// Connects to the broker at `url` and says Hello once. Its certificate must chain to one of the public roots and
-    /// show the URL's name; for anything else there is the [`builder`](Self::builder).
+    /// show the URL's name; for anything else there is the [`builder`](Self::builder). Cancellation safe.
     ///
     /// ```no_run
     /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
@@ -74,7 +100,7 @@ impl Client {
     }
 
     /// Opens a session and ends it again: what the broker says of itself and of us. Tries again within the retry
-    /// policy.
+    /// policy. Cancellation safe.
     pub async fn hello(&self) -> Result<Welcome, SessionError> {
         let session = self.admin_session().await?;
         let welcome = session.welcome.clone();
@@ -82,7 +108,7 @@ impl Client {
         Ok(welcome)
     }
 
-    /// How long a ping takes on a session of its own, from frame to frame.
+    /// How long a ping takes on a session of its own, from frame to frame. Cancellation safe.
     pub async fn ping(&self) -> Result<Duration, SessionError> {
         let mut session = self.admin_session().await?;
         let start = Instant::now();
@@ -129,7 +155,7 @@ impl Client {
     }
 
     /// Closes every connection, and tells the brokers so. Close producers and consumers first: whatever is still
-    /// under way is lost.
+    /// under way is lost. If it is dropped, connections that it did not come to close with the last clone.
     pub async fn close(&self) {
         self.connections.close().await;
     }

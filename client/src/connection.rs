@@ -5,16 +5,17 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use sealstream_protocol::limits::DEFAULT_PORT;
+use sealstream_protocol::limits::{DEFAULT_PORT, Limits};
 use sealstream_protocol::message::hello::{Hello, SessionKind};
 use sealstream_transport::{
     ConnectError, Connector, Endpoint, Expectation, OpenError, Outbound, Server, Stream, Transport,
 };
 use tokio::sync::broadcast;
 use tokio::time::{Instant, sleep};
-use tracing::{debug, warn};
+use tracing::{Instrument as _, debug, debug_span, warn};
 
 use crate::backoff::{Retries, RetryPolicy};
+use crate::bounds::{OptionError, some_time, within};
 use crate::credentials::{Credentials, Refreshed};
 use crate::error::SessionError;
 use crate::event::{ClientEvent, ClientEvents, EVENTS};
@@ -23,6 +24,9 @@ use crate::wire::{OpenSessionError, Session, session};
 
 /// Servers that one client keeps connections to: brokers of a large cluster. Beyond it idle ones are forgotten.
 const MAX_SERVERS: usize = 64;
+
+/// The least that a client can accept of a frame: 64 KiB. A Welcome, a fault and the description of a small topic fit.
+const LEAST_FRAME: u32 = 64 << 10;
 
 /// How often a client lets itself be sent on to another broker before it waits: owners change by one hop, and two
 /// changes may be under way at once.
@@ -67,6 +71,18 @@ pub(crate) struct Settings {
     pub(crate) close_timeout: Duration,
     pub(crate) max_frame: u32,
     pub(crate) retry: RetryPolicy,
+}
+
+impl Settings {
+    /// Whether each option has a value that it can have.
+    pub(crate) fn check(&self) -> Result<(), OptionError> {
+        some_time("idle", self.idle)?;
+        some_time("hello_timeout", self.hello_timeout)?;
+        some_time("request_timeout", self.request_timeout)?;
+        some_time("close_timeout", self.close_timeout)?;
+        within("max_frame", self.max_frame, LEAST_FRAME..=Limits::MAX_FRAME)?;
+        self.retry.check()
+    }
 }
 
 /// The connections of one client.
@@ -309,12 +325,24 @@ impl Connections {
             self.tell(|| ClientEvent::Disconnected { url: endpoint.to_string() });
         }
         let server = Server { endpoint: endpoint.clone(), expectation: self.expectation_of(endpoint) };
-        let dialled =
-            self.dial.connect(&server).await.map_err(|error| SessionError::Connect(Arc::new(error)))?;
-        let outbound: Arc<dyn Outbound> = Arc::from(dialled);
+        let dialled = self.connect(&server).instrument(debug_span!("connect", %endpoint)).await;
+        let outbound: Arc<dyn Outbound> =
+            Arc::from(dialled.map_err(|error| SessionError::Connect(Arc::new(error)))?);
         *held = Some(Dialled { outbound: outbound.clone(), at: Instant::now() });
         self.tell(|| ClientEvent::Connected { url: endpoint.to_string() });
         Ok((outbound, true))
+    }
+
+    async fn connect(&self, server: &Server) -> Result<Box<dyn Outbound>, ConnectError> {
+        let connected = self.dial.connect(server).await;
+        match &connected {
+            Ok(outbound) => {
+                let peer = outbound.peer();
+                debug!(transport = ?peer.transport, handshake = ?peer.handshake, addr = %peer.remote_addr, "connected");
+            }
+            Err(error) => debug!(%error, "not connected"),
+        }
+        connected
     }
 
     /// The same trust for every server: a name follows the URL; an exact identity, and a pinned key, do not change.

@@ -3,13 +3,26 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use sealstream_protocol::message::{Fault, FaultClass, FaultCode};
+pub use sealstream_protocol::message::{Fault, FaultClass, FaultCode};
 use sealstream_transport::{ConnectError, OpenError};
 
 use crate::token::TokenError;
 use crate::wire::{OpenSessionError, WireError};
 
 /// Why there is no session with the broker. Cheap to clone: every record of a batch may carry it.
+///
+/// ```no_run
+/// # async fn example(client: sealstream_client::Client) -> Result<(), Box<dyn std::error::Error>> {
+/// use sealstream_client::SessionError;
+///
+/// match client.hello().await {
+///     Ok(welcome) => println!("{}", welcome.broker),
+///     Err(SessionError::GaveUp { attempts, last, .. }) => println!("{attempts} attempts: {last}"),
+///     Err(error) => println!("{error}; the broker said {:?}", error.fault()),
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SessionError {

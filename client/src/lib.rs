@@ -14,40 +14,70 @@
 //!                         wire ── FrameReader, FrameWriter, Liveness      shared with the broker
 //! ```
 //!
-//! ```no_run
-//! use sealstream_client::admin::NewTopic;
-//! use sealstream_client::{Client, Record};
+//! The whole of a first program, for a broker that `sealstream serve` has started in the same directory:
 //!
-//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
-//! let client = Client::builder()
-//!     .url("tls://localhost:7420")
-//!     .ca_file("sealstream-data/dev-ca/ca.pem")
-//!     .connect()
-//!     .await?;
-//! client.admin().create_topic(NewTopic::new("greetings").if_not_exists()).await?;
+#![doc = "```no_run"]
+#![doc = include_str!("../examples/hello.rs")]
+#![doc = "```"]
 //!
-//! let producer = client.producer("greetings").open().await?;
-//! let stored = producer.send(Record::new("hello")).await?.await?;
-//! println!("stored at offset {}", stored.offset);
-//! producer.close().await?;
+//! # One way for each job
 //!
-//! let mut consumer = client.consumer("greetings").until_end().open().await?;
-//! while let Some(record) = consumer.next().await {
-//!     println!("{}", String::from_utf8_lossy(&record?.value));
-//! }
-//! # Ok(())
-//! # }
-//! ```
+//! | to | there is |
+//! |---|---|
+//! | connect | [`Client::builder`], [`Client::from_env`], [`Client::connect`] |
+//! | produce one record and wait until it is stored | `producer.send(record).await?.await?`: [`Producer::send`], then its [`Delivery`] |
+//! | produce fast | [`Producer::send`] or [`send_batch`](Producer::send_batch), deliveries dropped, [`flush`](Producer::flush) now and then |
+//! | know how far that is | [`open_with_reports`](producer::ProducerBuilder::open_with_reports): a report for each batch, a low watermark |
+//! | wait for room before there is a record | [`Producer::reserve`] |
+//! | consume a topic | [`Client::consumer`], then [`Consumer::next`], or [`next_batch`](Consumer::next_batch) for many at once |
+//! | consume it together with others | [`Client::group_consumer`], then [`GroupConsumer::next`] |
+//! | start elsewhere, go elsewhere | [`start`](consumer::ConsumerBuilder::start), [`Consumer::seek`], [`GroupConsumer::seek`] |
+//! | make topics, look at groups, reload certificates | [`Client::admin`] |
+//! | use streams and sinks | [`Consumer`] and [`GroupConsumer`] are streams, [`Producer::sink`] is a sink |
+//! | have values as JSON | `json::encode` and `ConsumerRecord::json`, with the feature `serde` |
+//!
+//! # What holds everywhere
+//!
+//! - **Clones are cheap** and share what they are clones of. Everything is `Send` and `Sync`. A runtime of tokio, with time
+//!   and I/O enabled, must be around.
+//! - **Futures may be dropped** at any await, as `select!` and timeouts do. Where the docs of a function say *cancellation
+//!   safe*, nothing happened then, or nothing is lost by it; all others say what may have happened.
+//! - **Errors say what to do**: each has `is_retryable`; [`DeliveryError::retry`] says whether sending a record again is safe.
+//!   What the SDK can try again by itself it has tried, for as long as the [`RetryPolicy`] has it.
+//! - **Options are checked** where something is built or opened: an [`OptionError`] names option, value and bound.
+//! - **What waits has a bound**: a producer by its [window](producer::ProducerBuilder::window_bytes), a consumer by its
+//!   [buffer](consumer::ConsumerBuilder::buffer_bytes).
+//!
+//! # What it tells
+//!
+//! A membership tells its [events](GroupConsumer::events). Everything else is told by `tracing`, under the target
+//! `sealstream_client`: warnings where something is lost or waits, and at level DEBUG these spans, which cost a comparison
+//! where nobody listens.
+//!
+//! | span | is about | fields |
+//! |---|---|---|
+//! | `connect` | one connection being made | `endpoint` |
+//! | `session` | one session, from its Hello to its end | `kind`, `broker`, `topic` or `group` |
+//! | `produce_batch` | a batch, from its number to its end | `partition`, `records`, `bytes`, `sequence`, `offset` or `error` |
+//! | `consume_batch` | a frame of batches being checked | `topic`, `partition`, `bytes`, `offset`, `records` |
+//! | `membership` | a group's member, with its sessions and events in it | `group`, `member` |
+//! | `admin` | one request, with all its attempts | `request` |
+//!
+//! More examples, each a program: `client/examples/`.
 
 pub mod admin;
 pub mod backoff;
+pub mod bounds;
 pub mod client;
 mod connection;
 pub mod consumer;
 mod credentials;
+mod environment;
 pub mod error;
 pub mod event;
 pub mod group;
+#[cfg(feature = "serde")]
+pub mod json;
 pub mod options;
 pub mod producer;
 mod routes;
@@ -57,16 +87,24 @@ pub mod wire;
 
 pub use admin::{Admin, AdminError};
 pub use backoff::RetryPolicy;
+pub use bounds::OptionError;
 pub use client::{Client, ClientError};
-pub use consumer::{ConsumeError, Consumer, ConsumerRecord, Position};
-pub use error::SessionError;
+pub use consumer::{ConsumeError, Consumer, ConsumerRecord, Position, SeekError};
+pub use error::{Fault, FaultClass, FaultCode, SessionError};
 pub use event::{ClientEvent, ClientEvents};
 pub use group::{GroupConsumer, GroupRecord};
 pub use options::{BuildError, ClientBuilder};
-pub use producer::{Delivery, DeliveryError, Producer, Record, RecordMetadata, SendError};
+pub use producer::{
+    Delivery, DeliveryError, NotAcknowledged, OwnedRecord, Producer, Record, RecordMetadata, RecordSink,
+    SendError, SendPermit,
+};
+pub use sealstream_protocol as protocol;
 pub use sealstream_protocol::batch::Codec;
+pub use sealstream_transport as transport;
+pub use sealstream_transport::Expectation;
 
-/// The README's example compiles.
+/// The examples of both READMEs compile.
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]
+#[doc = include_str!("../README.md")]
 struct Readme;

@@ -13,6 +13,7 @@ use sealstream_transport::tls::{IdentitySource, Material, MaterialError, Receive
 use sealstream_transport::{Connector, Endpoint, Expectation, Transport, TransportOptions};
 
 use crate::backoff::{FOR_EVER, RetryPolicy};
+use crate::bounds::OptionError;
 use crate::client::{Client, ClientError};
 use crate::connection::{Connections, Dial, Settings};
 use crate::credentials::Credentials;
@@ -33,6 +34,13 @@ pub const DEFAULT_REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 pub const DEFAULT_CLOSE_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Why a client could not be built. Nothing was sent yet; the remedy is always on this side.
+///
+/// ```
+/// use sealstream_client::{BuildError, Client};
+///
+/// let built = Client::builder().url("http://localhost:7420").build();
+/// assert!(matches!(built, Err(BuildError::Url(_))), "the message names the schemes there are");
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BuildError {
@@ -51,9 +59,12 @@ pub enum BuildError {
     /// The token cannot be had.
     #[error(transparent)]
     Token(#[from] TokenError),
+    /// An option has a value that it cannot have.
+    #[error(transparent)]
+    Option(#[from] OptionError),
 }
 
-/// Builds a [`Client`].
+/// Builds a [`Client`]. Times beyond a year count as a year.
 ///
 /// ```no_run
 /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
@@ -179,39 +190,40 @@ impl ClientBuilder {
         self
     }
 
-    /// The idle deadline to ask for; [`DEFAULT_IDLE`] by default. The broker may set another.
+    /// The idle deadline to ask for, longer than zero; [`DEFAULT_IDLE`] by default. The broker may set another.
     pub fn idle(mut self, idle: Duration) -> Self {
         self.settings.idle = idle.min(FOR_EVER);
         self
     }
 
-    /// How long a broker may take to answer Hello; [`DEFAULT_HELLO_TIMEOUT`] by default.
+    /// How long a broker may take to answer Hello, longer than zero; [`DEFAULT_HELLO_TIMEOUT`] by default.
     pub fn hello_timeout(mut self, timeout: Duration) -> Self {
         self.settings.hello_timeout = timeout.min(FOR_EVER);
         self
     }
 
-    /// How long a broker may take to answer a request; [`DEFAULT_REQUEST_TIMEOUT`] by default.
+    /// How long a broker may take to answer a request, longer than zero; [`DEFAULT_REQUEST_TIMEOUT`] by default.
     pub fn request_timeout(mut self, timeout: Duration) -> Self {
         self.settings.request_timeout = timeout.min(FOR_EVER);
         self
     }
 
-    /// How long the clean end of a session may take; [`DEFAULT_CLOSE_TIMEOUT`] by default.
+    /// How long the clean end of a session may take, longer than zero; [`DEFAULT_CLOSE_TIMEOUT`] by default.
     pub fn close_timeout(mut self, timeout: Duration) -> Self {
         self.settings.close_timeout = timeout.min(FOR_EVER);
         self
     }
 
-    /// The largest frame to accept, in bytes; at most, and by default, the protocol's own bound of 16 MiB.
+    /// The largest frame to accept, in bytes: at least 64 KiB, so that a broker can say what it has to, and at most, and
+    /// by default, the protocol's own bound of 16 MiB.
     pub fn max_frame(mut self, bytes: u32) -> Self {
-        self.settings.max_frame = bytes.min(Limits::MAX_FRAME);
+        self.settings.max_frame = bytes;
         self
     }
 
     /// When and how long to try again.
     pub fn retry(mut self, policy: RetryPolicy) -> Self {
-        self.settings.retry = policy.sound();
+        self.settings.retry = policy;
         self
     }
 
@@ -228,8 +240,10 @@ impl ClientBuilder {
         self
     }
 
-    /// Builds the client without connecting: the first use does. Reads the files named.
-    pub fn build(self) -> Result<Client, BuildError> {
+    /// Builds the client without connecting: the first use does. Checks every option, and reads the files named.
+    pub fn build(mut self) -> Result<Client, BuildError> {
+        self.settings.check()?;
+        self.settings.retry = self.settings.retry.sound();
         let home =
             self.urls.iter().map(|url| Endpoint::parse(url, DEFAULT_PORT)).collect::<Result<Vec<_>, _>>()?;
         if home.is_empty() {
@@ -252,7 +266,7 @@ impl ClientBuilder {
         Ok(Client::new(Connections::new(dial, home, self.expectation, self.settings)))
     }
 
-    /// Builds the client and says Hello once, so that what no retry can cure is known now.
+    /// Builds the client and says Hello once, so that what no retry can cure is known now. Cancellation safe.
     pub async fn connect(self) -> Result<Client, ClientError> {
         let client = self.build()?;
         client.hello().await?;

@@ -31,7 +31,7 @@ impl Signs {
     /// Gives the session up after so much silence, if not sooner.
     pub(crate) fn expect_within(&mut self, patience: Duration, now: Instant) {
         self.silence = self.silence.min(patience);
-        self.liveness = Liveness::new(self.silence, now);
+        self.liveness = Liveness::new(self.silence, now.into_std());
     }
 
     /// Whether something was heard since the last look.
@@ -46,7 +46,7 @@ impl Signs {
     /// The broker cannot be heard, and is not to blame: nothing is read for reasons of our own.
     pub(crate) fn excuse(&mut self, reader: &FrameReader, now: Instant) {
         self.received = reader.received();
-        self.liveness.heard(now);
+        self.liveness.heard(now.into_std());
     }
 
     /// Keeps the session with `target` alive by pings: when to look again, or that the broker is gone.
@@ -58,11 +58,11 @@ impl Signs {
     ) -> Result<Instant, SessionError> {
         if writer.written() != self.written {
             self.written = writer.written();
-            self.liveness.sent(now);
+            self.liveness.sent(now.into_std());
         }
         loop {
-            match self.liveness.poll(now) {
-                Pulse::Quiet { until } => return Ok(until),
+            match self.liveness.poll(now.into_std()) {
+                Pulse::Quiet { until } => return Ok(Instant::from_std(until)),
                 Pulse::Ping(ping) => writer.feed(&Message::Ping(ping)),
                 Pulse::Gone => {
                     return Err(SessionError::Silent { target: target.to_owned(), after: self.silence });

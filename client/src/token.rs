@@ -12,6 +12,14 @@ use sealstream_protocol::message::hello::Secret;
 const MAX_FILE: u64 = 16 << 10;
 
 /// Why a token cannot be had from its file.
+///
+/// ```
+/// use sealstream_client::{BuildError, Client};
+///
+/// let built = Client::builder().url("tls://localhost").token_file("/nowhere/token").build();
+/// let Err(BuildError::Token(error)) = built else { panic!("there is no such file") };
+/// assert!(error.to_string().starts_with("cannot read the token file /nowhere/token"));
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TokenError {

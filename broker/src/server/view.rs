@@ -40,7 +40,9 @@ pub(crate) struct GroupShown {
 
 /// What is bounded in bytes over the whole broker, by name: what is held, and the bound.
 pub(crate) fn budgets(status: &BrokerStatus) -> Vec<(&'static str, Level)> {
-    vec![("produce", status.produce), ("consume", status.consume), ("tail_cache", status.cache)]
+    let arriving = status.arriving.map(|level| ("arriving", level));
+    let always = [("produce", status.produce), ("consume", status.consume), ("tail_cache", status.cache)];
+    arriving.into_iter().chain(always).collect()
 }
 
 /// Why somebody may not see what the monitor shows.

@@ -7,6 +7,7 @@ mod bad_input;
 mod certificates;
 mod consume_group;
 mod drill;
+mod examples;
 mod groups;
 mod harness;
 mod log;

@@ -5,6 +5,21 @@ use sealstream_protocol::message::{Fault, FaultClass, FaultCode};
 use crate::error::SessionError;
 
 /// Why a request was not carried out.
+///
+/// ```no_run
+/// # async fn example(client: sealstream_client::Client) -> Result<(), Box<dyn std::error::Error>> {
+/// use sealstream_client::AdminError;
+/// use sealstream_client::admin::NewTopic;
+///
+/// match client.admin().create_topic(NewTopic::new("orders")).await {
+///     Ok(topic) => println!("{} has {} partitions", topic.name, topic.partitions),
+///     Err(error @ AdminError::OutcomeUnknown { .. }) => println!("look whether it is there: {error}"),
+///     Err(error) if error.is_retryable() => println!("later, perhaps: {error}"),
+///     Err(error) => return Err(error.into()),
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum AdminError {

@@ -102,6 +102,8 @@ impl NewTopic {
 /// A request that time may cure is repeated within the client's retry policy. So is one whose answer was lost with its
 /// session, if repeating it cannot do anything else; if it can, it ends as [`AdminError::OutcomeUnknown`].
 ///
+/// A request whose future is dropped may be carried out or not; the next one opens another session.
+///
 /// ```no_run
 /// # async fn example(client: sealstream_client::Client) -> Result<(), Box<dyn std::error::Error>> {
 /// use sealstream_client::admin::NewTopic;

@@ -8,7 +8,7 @@ use sealstream_protocol::message::hello::{Pong, SessionKind};
 use sealstream_protocol::message::{Fault, FaultClass, Message};
 use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout};
-use tracing::debug;
+use tracing::{Instrument as _, debug, debug_span};
 
 use super::error::AdminError;
 use crate::backoff::Retries;
@@ -57,6 +57,16 @@ impl Requests {
 
     /// Asks and waits for the answer that `read` understands. `request` names it in errors.
     pub(super) async fn ask<T>(
+        &self,
+        request: &str,
+        message: Message,
+        repeat: Repeat,
+        read: impl Fn(Message) -> Option<T>,
+    ) -> Result<T, AdminError> {
+        self.answered(request, message, repeat, read).instrument(debug_span!("admin", request)).await
+    }
+
+    async fn answered<T>(
         &self,
         request: &str,
         message: Message,

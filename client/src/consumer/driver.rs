@@ -8,7 +8,7 @@ use sealstream_protocol::message::hello::SessionKind;
 use sealstream_protocol::message::{Fault, FaultCode};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
-use tracing::{debug, info, warn};
+use tracing::{Instrument as _, debug, debug_span, info, warn};
 
 use super::cursor::Cursor;
 use super::error::ConsumeError;
@@ -97,7 +97,8 @@ impl Driver {
                 }
                 Err(error) => return self.fail(error.into()).await,
             };
-            let end = self.drive(&mut link).await;
+            let session = debug_span!("session", kind = "consume", broker = link.target);
+            let end = self.drive(&mut link).instrument(session).await;
             self.look_at = Instant::now();
             for cursor in self.cursors.values_mut() {
                 cursor.session_lost();

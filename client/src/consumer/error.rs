@@ -3,9 +3,47 @@
 use sealstream_protocol::message::{Fault, FaultClass};
 
 use crate::admin::AdminError;
+use crate::bounds::OptionError;
 use crate::error::SessionError;
 
+/// A consumer cannot read on from elsewhere: see [`Consumer::seek`](super::Consumer::seek).
+///
+/// ```no_run
+/// # fn example(mut consumer: sealstream_client::Consumer) {
+/// use sealstream_client::Position;
+///
+/// if let Err(error) = consumer.seek(7, Position::Beginning) {
+///     eprintln!("{error}");
+/// }
+/// # }
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SeekError {
+    /// The partition is not one that it reads.
+    #[error("this consumer does not read partition {partition} of topic {topic}")]
+    NotRead {
+        /// The topic.
+        topic: String,
+        /// The partition asked for.
+        partition: u32,
+    },
+    /// It has given an error, after which it is at its end.
+    #[error("the consumer of topic {topic} has ended with an error: open another")]
+    Ended {
+        /// The topic.
+        topic: String,
+    },
+}
+
 /// Why records cannot be had. After an error the stream is at its end; what was read before it was delivered.
+///
+/// ```
+/// use sealstream_client::ConsumeError;
+///
+/// let error = ConsumeError::TopicGone { topic: "orders".to_owned() };
+/// assert!(!error.is_retryable(), "{error}");
+/// ```
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConsumeError {
@@ -15,6 +53,9 @@ pub enum ConsumeError {
     /// The topic could not be looked up.
     #[error(transparent)]
     Lookup(#[from] AdminError),
+    /// An option has a value that it cannot have.
+    #[error(transparent)]
+    Option(#[from] OptionError),
     /// The topic has no such partition.
     #[error("topic {topic} has no partition {partition}: it has {partitions}, from 0")]
     UnknownPartition {

@@ -6,12 +6,14 @@ use std::sync::Arc;
 use sealstream_protocol::message::Message;
 use sealstream_protocol::message::consume::{Data, Subscribed, SubscriptionEnded};
 use tokio::time::{Instant, sleep_until};
-use tracing::debug;
+use tracing::field::Empty;
+use tracing::{debug, debug_span};
 
 use super::cursor::Cursor;
 use super::driver::{Driver, End};
 use super::error::ConsumeError;
 use super::link::{Link, Pending, Subscription};
+use super::record::ConsumedBatch;
 use super::shared::{After, Chunk, OnFailure};
 use crate::backoff::FOR_EVER;
 use crate::error::{GoAway, SessionError};
@@ -180,10 +182,17 @@ impl Driver {
             Err(end) => return Some(end),
         };
         let id = cursor.id();
+        let (topic, partition) = (&*cursor.reading.terms.topic, cursor.partition());
+        let span = debug_span!("consume_batch", topic, partition, bytes, offset = Empty, records = Empty);
+        let _in_span = span.enter();
         let Some(taken) = cursor.take(data.entries) else {
             return Some(End::Violated("Data before Subscribed".to_owned()));
         };
-        if !taken.batches.is_empty() {
+        if let Some(first) = taken.batches.first() {
+            if !span.is_disabled() {
+                span.record("offset", first.first_offset());
+                span.record("records", taken.batches.iter().map(ConsumedBatch::record_count).sum::<u64>());
+            }
             self.retries.succeeded();
             let reading = cursor.reading.clone();
             let batches = taken.batches;

@@ -13,12 +13,24 @@ use super::error::ConsumeError;
 use super::reading::{Reading, Terms};
 use super::shared::{OnFailure, Shared};
 use crate::admin::Admin;
+use crate::bounds::at_least;
 use crate::connection::{Connections, Place};
 
 /// Bytes read ahead of the program: three frames of 1 MiB on the way while one is worked on.
 pub const DEFAULT_BUFFER_BYTES: usize = 4 * 1024 * 1024;
 
 /// What to do when the log does not hold the offset that comes next: retention was faster, or it was never there.
+///
+/// ```no_run
+/// # async fn example(client: sealstream_client::Client) -> Result<(), Box<dyn std::error::Error>> {
+/// use sealstream_client::consumer::OnOutOfRange;
+///
+/// let choice = OnOutOfRange::Earliest;
+/// let consumer = client.consumer("measurements").on_out_of_range(choice).open().await?;
+/// # drop(consumer);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OnOutOfRange {
     /// Ends with an error that names the offset and the nearest that is there.
@@ -32,6 +44,16 @@ pub enum OnOutOfRange {
 }
 
 /// What to do when the log was cut below what was read of it, as a crash can do to what was not yet durable.
+///
+/// ```no_run
+/// # async fn example(client: sealstream_client::Client) -> Result<(), Box<dyn std::error::Error>> {
+/// use sealstream_client::consumer::OnDiverged;
+///
+/// let consumer = client.consumer("measurements").on_diverged(OnDiverged::Resume).open().await?;
+/// # drop(consumer);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OnDiverged {
     /// Ends with an error that names the offset at which what was read and the log part.
@@ -43,6 +65,24 @@ pub enum OnDiverged {
 }
 
 /// Opens a [`Consumer`].
+///
+/// ```no_run
+/// # async fn example(client: sealstream_client::Client) -> Result<(), Box<dyn std::error::Error>> {
+/// use sealstream_client::Position;
+/// use sealstream_client::consumer::OnOutOfRange;
+///
+/// let consumer = client
+///     .consumer("measurements")
+///     .partitions([0, 3])
+///     .start(Position::Time(1_767_225_600_000))
+///     .on_out_of_range(OnOutOfRange::Earliest)
+///     .buffer_bytes(1 << 20)
+///     .open()
+///     .await?;
+/// # drop(consumer);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 #[must_use = "a builder does nothing until it is opened"]
 pub struct ConsumerBuilder {
@@ -109,7 +149,7 @@ impl ConsumerBuilder {
         self
     }
 
-    /// How many bytes are read ahead of the program; one frame always is. [`DEFAULT_BUFFER_BYTES`] by default.
+    /// How many bytes are read ahead of the program, at least 1; one frame always is. [`DEFAULT_BUFFER_BYTES`] by default.
     pub fn buffer_bytes(mut self, bytes: usize) -> Self {
         self.buffer_bytes = bytes;
         self
@@ -117,7 +157,10 @@ impl ConsumerBuilder {
 
     /// Looks the topic up and begins to read, trying again within the client's retry policy. What no retry can cure,
     /// such as an unknown topic, is returned at once; what concerns one partition comes out of the stream.
+    ///
+    /// Cancellation safe: nothing is left behind.
     pub async fn open(self) -> Result<Consumer, ConsumeError> {
+        at_least("buffer_bytes", self.buffer_bytes, 1)?;
         let policy = self.connections.settings.retry;
         let admin = Admin::new(self.connections.clone());
         let topic = admin.describe_topic(&self.topic).await?.topic;
@@ -137,20 +180,24 @@ impl ConsumerBuilder {
             on_out_of_range: self.on_out_of_range,
             on_diverged: self.on_diverged,
         });
-        let cursors: Vec<_> = chosen
-            .iter()
-            .map(|&partition| {
-                let position = self.starts.get(&partition).copied().unwrap_or(self.start);
+        let readings: BTreeMap<_, _> = chosen
+            .into_iter()
+            .map(|partition| {
                 let reading = Reading::new(u64::from(partition), terms.clone(), partition, None);
-                Cursor::new(Arc::new(reading), position, None, policy)
+                (partition, Arc::new(reading))
             })
+            .collect();
+        let start = |partition| self.starts.get(&partition).copied().unwrap_or(self.start);
+        let cursors: Vec<_> = readings
+            .values()
+            .map(|reading| Cursor::new(reading.clone(), start(reading.partition), None, policy))
             .collect();
         let (shared, chunks) =
             Shared::new(self.connections, partitions, self.buffer_bytes, OnFailure::EndAll);
         let shared = Arc::new(shared);
         shared.routes.start(Place::Home, |inbox| {
-            Driver::new(shared.clone(), Place::Home, inbox, cursors, chunks.sender).run()
+            Driver::new(shared.clone(), Place::Home, inbox, cursors, chunks.sender.clone()).run()
         });
-        Ok(Consumer::new(shared, terms, chunks.receiver))
+        Ok(Consumer::new(shared, terms, readings, chunks))
     }
 }

@@ -2,11 +2,23 @@
 
 use bytes::Bytes;
 use sealstream_protocol::Limits;
-use sealstream_protocol::batch::{Batch, BatchError, Headers, Records};
+use sealstream_protocol::batch::{Batch, BatchError, HeaderRefs, Headers, Records};
 use sealstream_protocol::entry::EntryHeader;
 
 /// A record. Key, value and headers are slices of what was read: they keep its batch in memory, about a frame of
 /// 1 MiB; copy what is kept for long.
+///
+/// ```no_run
+/// # async fn example(mut consumer: sealstream_client::Consumer) -> Result<(), Box<dyn std::error::Error>> {
+/// if let Some(record) = consumer.next().await.transpose()? {
+///     println!("{}/{} {:?}", record.partition, record.offset, record.value);
+///     for header in record.headers {
+///         println!("{}: {:?}", header.name(), header.value);
+///     }
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConsumerRecord {
     /// The partition.
@@ -27,7 +39,51 @@ pub struct ConsumerRecord {
     pub headers: Headers,
 }
 
-/// A batch as its producer made it, and where it stands in the log. Its header and CRC were verified.
+/// A record, borrowed from its batch: no reference is counted for key, value or headers. From
+/// [`BatchRecords::next_ref`].
+///
+/// ```no_run
+/// # async fn example(batch: sealstream_client::consumer::ConsumedBatch) -> Result<(), Box<dyn std::error::Error>> {
+/// let mut records = batch.records();
+/// while let Some(record) = records.next_ref() {
+///     let record = record?;
+///     println!("{}: {} bytes, {} headers", record.offset, record.value.len(), record.headers.len());
+/// }
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BorrowedRecord<'a> {
+    /// The partition.
+    pub partition: u32,
+    /// The offset in it.
+    pub offset: u64,
+    /// The record's own time, in milliseconds since the Unix epoch.
+    pub timestamp: i64,
+    /// A null key (`None`) differs from an empty one.
+    pub key: Option<&'a [u8]>,
+    /// The value.
+    pub value: &'a [u8],
+    /// The headers, read as they are asked for.
+    pub headers: HeaderRefs<'a>,
+}
+
+/// A batch as its producer made it, and where it stands in the log. Its header and CRC were verified. It is a slice of
+/// what was read: nothing is copied, unless it has to be decompressed.
+///
+/// ```no_run
+/// # async fn example(mut consumer: sealstream_client::Consumer) -> Result<(), Box<dyn std::error::Error>> {
+/// let mut bytes = 0;
+/// while let Some(batch) = consumer.next_batch().await.transpose()? {
+///     let mut records = batch.records();
+///     while let Some(record) = records.next_ref() {
+///         bytes += record?.value.len();
+///     }
+///     println!("up to offset {}: {bytes} bytes", batch.next_offset());
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 pub struct ConsumedBatch {
     /// The partition.
@@ -72,7 +128,16 @@ impl ConsumedBatch {
     }
 }
 
-/// The records of a batch. An error says why it cannot be read, which the broker should have found out.
+/// The records of a batch: an iterator of records that can be kept, and [`next_ref`](Self::next_ref) for those that are
+/// only looked at. An error says why the batch cannot be read, which the broker should have found out.
+///
+/// ```no_run
+/// # async fn example(batch: sealstream_client::consumer::ConsumedBatch) -> Result<(), Box<dyn std::error::Error>> {
+/// let kept: Result<Vec<_>, _> = batch.records().collect();
+/// println!("{} records", kept?.len());
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 pub struct BatchRecords {
     partition: u32,
@@ -83,6 +148,29 @@ pub struct BatchRecords {
 }
 
 impl BatchRecords {
+    /// The next record, borrowed: what [`next`](Iterator::next) gives, at the cost of reading it alone.
+    pub fn next_ref(&mut self) -> Option<Result<BorrowedRecord<'_>, BatchError>> {
+        if let Some(error) = self.broken.take() {
+            return Some(Err(error));
+        }
+        let Self { partition, entry, from, records, .. } = self;
+        let records = records.as_mut()?;
+        // Offsets are consecutive, so that it is known how many come before the first that was asked for.
+        while entry.base_offset + u64::from(records.next_delta()) < *from {
+            if let Err(error) = records.next_ref()? {
+                return Some(Err(error));
+            }
+        }
+        Some(records.next_ref()?.map(|record| BorrowedRecord {
+            partition: *partition,
+            offset: entry.base_offset + u64::from(record.offset_delta),
+            timestamp: record.timestamp,
+            key: record.key,
+            value: record.value,
+            headers: record.headers,
+        }))
+    }
+
     /// The partition, and the batch's first offset.
     pub(crate) fn place(&self) -> (u32, u64) {
         (self.partition, self.entry.base_offset)

@@ -6,10 +6,12 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::cursor::Cursor;
+use super::driver::Driver;
 use super::error::ConsumeError;
 use super::reading::Reading;
 use super::record::ConsumedBatch;
-use crate::connection::Connections;
+use crate::backoff::RetryPolicy;
+use crate::connection::{Connections, Place};
 use crate::routes::Routes;
 
 /// Chunks read ahead at most, whatever their size: at 100 bytes each for the way, nothing next to the bytes in them.
@@ -91,6 +93,17 @@ impl Shared {
             buffer_bytes,
         };
         (shared, Chunks { sender, receiver })
+    }
+
+    pub(crate) fn policy(&self) -> RetryPolicy {
+        self.connections.settings.retry
+    }
+
+    /// Has a partition read: by the task at home, or by one that is made for it.
+    pub(crate) fn begin(self: &Arc<Self>, cursor: Cursor, sender: &mpsc::Sender<Item>) {
+        self.routes.hand_over(Place::Home, cursor, |inbox, cursor| {
+            Driver::new(self.clone(), Place::Home, inbox, [cursor], sender.clone()).run()
+        });
     }
 
     /// Has the drivers look for readings that were taken back.

@@ -41,6 +41,18 @@ pub mod headers {
 ///
 /// A dead letter has its record's key, value, headers and timestamp, and says in further [`headers`] where that came from and
 /// what went wrong. Put aside under at-least-once: a record may come to be there twice.
+///
+/// ```no_run
+/// # async fn example(client: sealstream_client::Client) -> Result<(), Box<dyn std::error::Error>> {
+/// use std::time::Duration;
+/// use sealstream_client::group::DeadLetters;
+///
+/// let failed = client.producer("orders.failed").open().await?;
+/// let dead_letters = DeadLetters::new(failed).attempts(5).backoff(Duration::from_millis(200));
+/// # drop(dead_letters);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 pub struct DeadLetters {
     producer: Producer,
@@ -49,6 +61,20 @@ pub struct DeadLetters {
 }
 
 /// What became of a record.
+///
+/// ```no_run
+/// # async fn example(mut consumer: sealstream_client::GroupConsumer, dead_letters: sealstream_client::group::DeadLetters) -> Result<(), Box<dyn std::error::Error>> {
+/// # async fn charge(_: &[u8]) -> Result<(), std::io::Error> { Ok(()) }
+/// use sealstream_client::group::Processed;
+///
+/// match consumer.process(&dead_letters, async |record| charge(&record.value).await).await.transpose()? {
+///     Some(Processed::Done { attempts }) => println!("done with attempt {attempts}"),
+///     Some(Processed::DeadLettered { error, stored, .. }) => println!("at {}: {error}", stored.offset),
+///     None => println!("the end"),
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Processed {
     /// It was worked off, with the attempt of this number, from 1.
@@ -68,6 +94,23 @@ pub enum Processed {
 }
 
 /// Why a record was neither worked off nor put aside. If it was there, it is not done with: it is handed out again.
+///
+/// ```no_run
+/// # async fn example(mut consumer: sealstream_client::GroupConsumer, dead_letters: sealstream_client::group::DeadLetters) -> Result<(), Box<dyn std::error::Error>> {
+/// # async fn charge(_: &[u8]) -> Result<(), std::io::Error> { Ok(()) }
+/// use sealstream_client::group::ProcessError;
+///
+/// while let Some(processed) = consumer.process(&dead_letters, async |record| charge(&record.value).await).await {
+///     match processed {
+///         Ok(_) => {}
+///         Err(ProcessError::Group(error)) if error.is_final() => return Err(error.into()),
+///         // The record is handed out again.
+///         Err(error) => eprintln!("{error}"),
+///     }
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ProcessError {

@@ -12,7 +12,7 @@ use sealstream_protocol::message::group::{Assignment, JoinGroup, Joined};
 use sealstream_protocol::message::{Fault, FaultCode};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
-use tracing::{debug, info, warn};
+use tracing::{Instrument as _, debug, debug_span, info, warn};
 
 use super::book::Commits;
 use super::commits::CommitQueue;
@@ -125,7 +125,9 @@ impl Driver {
             self.first.clear();
             self.parting = false;
             link.expect_life(self.membership.patience(), now);
-            let end = self.hold(&mut link).await;
+            let session =
+                debug_span!("session", kind = "group", group = self.join.group, broker = link.target);
+            let end = self.hold(&mut link).instrument(session).await;
             if !self.after(end, link).await {
                 break;
             }

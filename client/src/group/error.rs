@@ -8,13 +8,28 @@ use sealstream_protocol::name::NameError;
 use uuid::Uuid;
 
 use super::options::MAX_TOPICS;
+use crate::bounds::OptionError;
 use crate::consumer::ConsumeError;
 use crate::error::SessionError;
 
 /// Why there is no membership, or no longer one.
+///
+/// ```no_run
+/// # async fn example(client: sealstream_client::Client) -> Result<(), Box<dyn std::error::Error>> {
+/// match client.group_consumer("billing").topic("orders").open().await {
+///     Ok(consumer) => println!("joined {}", consumer.handle().group()),
+///     Err(error) if error.is_retryable() => println!("later: {error}"),
+///     Err(error) => return Err(error.into()),
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum JoinError {
+    /// An option has a value that it cannot have.
+    #[error(transparent)]
+    Option(#[from] OptionError),
     /// The group's name is not one.
     #[error("cannot use the group's name: {0}")]
     Name(NameError),
@@ -44,12 +59,27 @@ impl JoinError {
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::Session(error) => error.is_retryable(),
-            Self::Name(_) | Self::Topics { .. } | Self::Fenced { .. } => false,
+            Self::Option(_) | Self::Name(_) | Self::Topics { .. } | Self::Fenced { .. } => false,
         }
     }
 }
 
 /// Why a group's records cannot be had.
+///
+/// ```no_run
+/// # async fn example(mut consumer: sealstream_client::GroupConsumer) -> Result<(), Box<dyn std::error::Error>> {
+/// while let Some(record) = consumer.next().await {
+///     match record {
+///         Ok(record) => println!("{:?}", record.value),
+///         // The consumer's end.
+///         Err(error) if error.is_final() => return Err(error.into()),
+///         // One partition stands still, the others go on.
+///         Err(error) => eprintln!("{error}"),
+///     }
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum GroupError {
@@ -81,6 +111,19 @@ impl GroupError {
 }
 
 /// A partition whose commit was refused, and why.
+///
+/// ```no_run
+/// # async fn example(mut consumer: sealstream_client::GroupConsumer) -> Result<(), Box<dyn std::error::Error>> {
+/// use sealstream_client::group::CommitError;
+///
+/// if let Err(CommitError::Refused(refused)) = consumer.commit().await {
+///     for one in refused {
+///         eprintln!("{}/{}: {}", one.topic, one.partition, one.fault);
+///     }
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RefusedCommit {
     /// The topic.
@@ -92,6 +135,17 @@ pub struct RefusedCommit {
 }
 
 /// Why positions are not committed. A record whose commit failed is delivered again, here or elsewhere.
+///
+/// ```no_run
+/// # async fn example(mut consumer: sealstream_client::GroupConsumer) -> Result<(), Box<dyn std::error::Error>> {
+/// match consumer.commit().await {
+///     Ok(()) => println!("durable"),
+///     Err(error) if error.is_lost_assignment() => println!("others have them, and do it again: {error}"),
+///     Err(error) => return Err(error.into()),
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CommitError {

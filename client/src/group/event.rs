@@ -12,6 +12,15 @@ use super::error::RefusedCommit;
 pub(super) const EVENTS: usize = 256;
 
 /// A partition as it is assigned to a member.
+///
+/// ```no_run
+/// # async fn example(consumer: sealstream_client::GroupConsumer) -> Result<(), Box<dyn std::error::Error>> {
+/// for partition in consumer.assignment() {
+///     println!("{}/{} under epoch {}", partition.topic, partition.partition, partition.assignment);
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct AssignedPartition {
     /// The topic.
@@ -23,6 +32,23 @@ pub struct AssignedPartition {
 }
 
 /// What happened.
+///
+/// ```no_run
+/// # async fn example(consumer: sealstream_client::GroupConsumer) -> Result<(), Box<dyn std::error::Error>> {
+/// use sealstream_client::group::GroupEvent;
+///
+/// let mut events = consumer.events();
+/// while let Some(event) = events.next().await {
+///     match event {
+///         GroupEvent::Assigned(partitions) => println!("{} partitions more", partitions.len()),
+///         GroupEvent::Revoked { within, .. } => println!("some shall move within {within:?}"),
+///         GroupEvent::Lost(partitions) => println!("{} are another's", partitions.len()),
+///         other => println!("{other:?}"),
+///     }
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum GroupEvent {
@@ -57,6 +83,16 @@ pub enum GroupEvent {
 
 /// The events of one consumer from the moment on at which this was made. See
 /// [`GroupConsumer::events`](super::GroupConsumer::events).
+///
+/// ```no_run
+/// # async fn example(consumer: sealstream_client::GroupConsumer) -> Result<(), Box<dyn std::error::Error>> {
+/// let mut events = consumer.events();
+/// if let Some(event) = events.next().await {
+///     println!("{event:?}");
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct GroupEvents {
     pub(super) receiver: broadcast::Receiver<GroupEvent>,

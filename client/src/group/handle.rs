@@ -13,6 +13,15 @@ use super::record::GroupPosition;
 use super::shared::{Order, Shared};
 
 /// The partition is not assigned to this member.
+///
+/// ```no_run
+/// # async fn example(consumer: sealstream_client::GroupConsumer) -> Result<(), Box<dyn std::error::Error>> {
+/// if let Err(error) = consumer.pause("orders", 3) {
+///     println!("{error}");
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("topic {topic} partition {partition} is not assigned to this member")]
 pub struct NotAssigned {
@@ -24,6 +33,17 @@ pub struct NotAssigned {
 
 /// Commits, pauses and listens for a [`GroupConsumer`](super::GroupConsumer), from any task. Cheap to clone; it does not
 /// keep the consumer in its group.
+///
+/// ```no_run
+/// # async fn example(consumer: sealstream_client::GroupConsumer) -> Result<(), Box<dyn std::error::Error>> {
+/// let handle = consumer.handle().clone();
+/// let watcher = async move {
+///     println!("{} partitions of {}", handle.assignment().len(), handle.group());
+/// };
+/// # watcher.await;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 pub struct GroupHandle {
     pub(super) shared: Arc<Shared>,

@@ -1,6 +1,7 @@
 //! What was read, as it comes out of the channel: batches of readings that still count, and what is behind them.
 
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 
 use tokio::sync::mpsc;
 
@@ -41,20 +42,20 @@ impl Intake {
         Self { chunks, chunk: None }
     }
 
-    /// The next of it; what was read by readings that were taken back is thrown away. Cancellation safe.
-    pub(super) async fn next(&mut self) -> Taken {
+    /// The next of it; what was read by readings that were taken back is thrown away.
+    pub(super) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Taken> {
         loop {
             if let Some(taken) = self.rest() {
-                return taken;
+                return Poll::Ready(taken);
             }
-            match self.chunks.recv().await {
+            match ready!(self.chunks.poll_recv(cx)) {
                 Some(Ok(Chunk { reading, batches, permit, after })) => {
                     let batches = batches.into_iter();
                     self.chunk = Some(Rest { reading, batches, after, _permit: permit });
                 }
-                Some(Err(error)) => return Taken::Over(error),
+                Some(Err(error)) => return Poll::Ready(Taken::Over(error)),
                 // Its sender is held by whoever holds this.
-                None => std::future::pending().await,
+                None => return Poll::Pending,
             }
         }
     }

@@ -43,9 +43,14 @@ mod processing;
 mod record;
 mod shared;
 
+use std::future::{Future as _, poll_fn};
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 
+use futures_core::Stream;
 use sealstream_protocol::message::group::TopicPartition;
+use tokio::sync::futures::OwnedNotified;
 use tokio::sync::mpsc;
 
 pub use dead_letters::{DEFAULT_ATTEMPTS, DEFAULT_BACKOFF, DeadLetters, ProcessError, Processed, headers};
@@ -101,6 +106,8 @@ use crate::consumer::{BatchRecords, ConsumeError, ConsumedBatch};
 pub struct GroupConsumer {
     handle: GroupHandle,
     intake: Intake,
+    /// The next time that something has changed.
+    news: Pin<Box<OwnedNotified>>,
     /// The rest of the batch at hand.
     batch: Option<Unpacked>,
     /// What the program was given last and has not said to be done with.
@@ -108,6 +115,9 @@ pub struct GroupConsumer {
     until_end: bool,
     over: bool,
 }
+
+/// A batch and what it was read by, or why there is none.
+type PolledBatch = Result<(Arc<Reading>, ConsumedBatch), GroupError>;
 
 /// A batch whose records are handed out one by one.
 #[derive(Debug)]
@@ -132,7 +142,9 @@ struct InHand {
 
 impl GroupConsumer {
     fn new(handle: GroupHandle, chunks: mpsc::Receiver<Item>, until_end: bool) -> Self {
-        Self { handle, intake: Intake::new(chunks), batch: None, in_hand: None, until_end, over: false }
+        let news = Box::pin(handle.shared.news.clone().notified_owned());
+        let intake = Intake::new(chunks);
+        Self { handle, intake, news, batch: None, in_hand: None, until_end, over: false }
     }
 
     /// Commits, pauses and listens, from other tasks too.
@@ -145,43 +157,14 @@ impl GroupConsumer {
     ///
     /// Cancellation safe: a record is given or stays where it was. That the one before is done with holds all the same.
     pub async fn next(&mut self) -> Option<Result<GroupRecord, GroupError>> {
-        self.settle();
-        loop {
-            if let Some(record) = self.next_in_batch() {
-                return Some(record);
-            }
-            match self.take().await? {
-                Ok((reading, batch)) => {
-                    let records = batch.records();
-                    let next = batch.first_offset();
-                    self.batch = Some(Unpacked { reading, whole: batch, records, next });
-                }
-                Err(error) => return Some(Err(error)),
-            }
-        }
+        poll_fn(|cx| self.poll_record(cx)).await
     }
 
     /// The next batch; what was given before is done with. What [`next`](Self::next) has left of one is given as a batch.
     ///
     /// Cancellation safe.
     pub async fn next_batch(&mut self) -> Option<Result<GroupBatch, GroupError>> {
-        self.settle();
-        loop {
-            let (reading, batch) = match self.batch.take() {
-                Some(Unpacked { reading, whole, next, .. }) if next < whole.next_offset() => {
-                    (reading, whole.starting_at(next))
-                }
-                _ => match self.take().await? {
-                    Ok(taken) => taken,
-                    Err(error) => return Some(Err(error)),
-                },
-            };
-            let next = Mark { offset: batch.next_offset(), epoch: batch.entry.log_epoch };
-            if let Some(assignment) = self.hand_out(&reading, batch.first_offset(), next) {
-                let (topic, topic_id) = (reading.terms.topic.clone(), reading.terms.topic_id);
-                return Some(Ok(GroupBatch { topic, topic_id, assignment, batch }));
-            }
-        }
+        poll_fn(|cx| self.poll_batch(cx)).await
     }
 
     /// Commits everything that was handed out, the record or batch given last too, and waits until that is durable.
@@ -194,7 +177,7 @@ impl GroupConsumer {
         self.handle.commit_progress(progress).await
     }
 
-    /// Commits these positions: see [`GroupHandle::commit_positions`].
+    /// Commits these positions: see [`GroupHandle::commit_positions`]. If it is dropped they may be committed or not.
     pub async fn commit_positions(
         &self,
         positions: impl IntoIterator<Item = GroupPosition>,
@@ -230,7 +213,7 @@ impl GroupConsumer {
     /// Commits what is finished, if that is not the program's own business, and leaves the group, so that its partitions
     /// move at once. The record given last counts as finished only if the next was asked for, or [`commit`](Self::commit)
     /// called. Takes at most the client's close timeout. The error says what was finished and is not committed: it is
-    /// delivered again.
+    /// delivered again. If this is dropped, the group is left all the same, in the background.
     pub async fn close(mut self) -> Result<(), CommitError> {
         self.hand_back_work();
         self.intake.close();
@@ -289,32 +272,70 @@ impl GroupConsumer {
         }
     }
 
+    fn poll_record(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<GroupRecord, GroupError>>> {
+        self.settle();
+        loop {
+            if let Some(record) = self.next_in_batch() {
+                return Poll::Ready(Some(record));
+            }
+            match ready!(self.poll_take(cx)) {
+                Some(Ok((reading, batch))) => {
+                    let records = batch.records();
+                    let next = batch.first_offset();
+                    self.batch = Some(Unpacked { reading, whole: batch, records, next });
+                }
+                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+                None => return Poll::Ready(None),
+            }
+        }
+    }
+
+    fn poll_batch(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<GroupBatch, GroupError>>> {
+        self.settle();
+        loop {
+            let (reading, batch) = match self.batch.take() {
+                Some(Unpacked { reading, whole, next, .. }) if next < whole.next_offset() => {
+                    (reading, whole.starting_at(next))
+                }
+                _ => match ready!(self.poll_take(cx)) {
+                    Some(Ok(taken)) => taken,
+                    Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+                    None => return Poll::Ready(None),
+                },
+            };
+            let next = Mark { offset: batch.next_offset(), epoch: batch.entry.log_epoch };
+            if let Some(assignment) = self.hand_out(&reading, batch.first_offset(), next) {
+                let (topic, topic_id) = (reading.terms.topic.clone(), reading.terms.topic_id);
+                return Poll::Ready(Some(Ok(GroupBatch { topic, topic_id, assignment, batch })));
+            }
+        }
+    }
+
     /// The next batch of a partition that is held; `None` at the end.
-    async fn take(&mut self) -> Option<Result<(Arc<Reading>, ConsumedBatch), GroupError>> {
+    fn poll_take(&mut self, cx: &mut Context<'_>) -> Poll<Option<PolledBatch>> {
         loop {
             if self.over {
-                return None;
+                return Poll::Ready(None);
             }
             if let Some(error) = self.handle.shared.failure() {
-                return Some(Err(self.fail(error.into())));
+                return Poll::Ready(Some(Err(self.fail(error.into()))));
             }
             if self.until_end && self.handle.shared.book().is_done() {
-                return None;
+                return Poll::Ready(None);
             }
-            let taken = tokio::select! {
-                biased;
-                () = self.handle.shared.news.notified() => continue,
-                taken = self.intake.next() => taken,
-            };
-            match taken {
-                Taken::Batch(reading, batch) => return Some(Ok((reading, batch))),
+            if self.news.as_mut().poll(cx).is_ready() {
+                self.news.set(self.handle.shared.news.clone().notified_owned());
+                continue;
+            }
+            match ready!(self.intake.poll_next(cx)) {
+                Taken::Batch(reading, batch) => return Poll::Ready(Some(Ok((reading, batch)))),
                 Taken::End(reading) => self.handle.shared.change(|book| book.ended(&reading)),
                 Taken::Failed(reading, error) => {
                     if let Some(error) = self.halted(&reading, error) {
-                        return Some(Err(error));
+                        return Poll::Ready(Some(Err(error)));
                     }
                 }
-                Taken::Over(error) => return Some(Err(self.fail(GroupError::Consume(error)))),
+                Taken::Over(error) => return Poll::Ready(Some(Err(self.fail(GroupError::Consume(error))))),
             }
         }
     }
@@ -345,6 +366,17 @@ impl GroupConsumer {
         self.batch = None;
         self.handle.shared.stop.cancel();
         error
+    }
+}
+
+/// Records, as by [`next`](GroupConsumer::next): asking for one says that the one before is done with. An adapter that asks
+/// for records ahead of the work, such as `buffered`, therefore has them committed too early: use
+/// [`commit_manually`](GroupConsumerBuilder::commit_manually) with it.
+impl Stream for GroupConsumer {
+    type Item = Result<GroupRecord, GroupError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.poll_record(cx)
     }
 }
 

@@ -9,6 +9,7 @@ use sealstream_protocol::message::group::JoinGroup;
 use sealstream_protocol::name::check_name;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
+use tracing::{Instrument as _, debug_span};
 use uuid::Uuid;
 
 use super::GroupConsumer;
@@ -21,6 +22,7 @@ use super::link;
 use super::membership::Membership;
 use super::shared::Shared;
 use crate::backoff::{FOR_EVER, Retries};
+use crate::bounds::{at_least, no_shorter};
 use crate::connection::{Connections, Place};
 use crate::consumer::shared::{OnFailure, Shared as Readers};
 use crate::consumer::{DEFAULT_BUFFER_BYTES, OnDiverged, OnOutOfRange};
@@ -36,6 +38,23 @@ pub const MIN_COMMIT_INTERVAL: Duration = Duration::from_millis(10);
 pub const MAX_TOPICS: usize = 1_000;
 
 /// Opens a [`GroupConsumer`].
+///
+/// ```no_run
+/// # async fn example(client: sealstream_client::Client) -> Result<(), Box<dyn std::error::Error>> {
+/// use std::time::Duration;
+/// use sealstream_client::Position;
+///
+/// let consumer = client
+///     .group_consumer("billing")
+///     .topics(["orders", "refunds"])
+///     .start(Position::End)
+///     .commit_every(Duration::from_millis(200))
+///     .open()
+///     .await?;
+/// # drop(consumer);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 #[must_use = "a builder does nothing until it is opened"]
 pub struct GroupConsumerBuilder {
@@ -89,7 +108,7 @@ impl GroupConsumerBuilder {
     /// How often what the program is done with is committed; [`DEFAULT_COMMIT_INTERVAL`] by default, and at least
     /// [`MIN_COMMIT_INTERVAL`]. It is committed as well when a partition moves to another member, and at the end.
     pub fn commit_every(mut self, interval: Duration) -> Self {
-        self.interval = interval.clamp(MIN_COMMIT_INTERVAL, FOR_EVER);
+        self.interval = interval.min(FOR_EVER);
         self.rules.commits = Commits::Automatic;
         self
     }
@@ -128,7 +147,7 @@ impl GroupConsumerBuilder {
         self
     }
 
-    /// How many bytes are read ahead of the program; one frame always is. [`DEFAULT_BUFFER_BYTES`] by default.
+    /// How many bytes are read ahead of the program, at least 1; one frame always is. [`DEFAULT_BUFFER_BYTES`] by default.
     pub fn buffer_bytes(mut self, bytes: usize) -> Self {
         self.buffer_bytes = bytes;
         self
@@ -137,7 +156,11 @@ impl GroupConsumerBuilder {
     /// Joins the group, trying again within the client's retry policy. What no retry can cure, such as a missing
     /// permission, is returned at once. A topic that does not exist is no error, for it may come to exist: see
     /// [`GroupHandle::missing_topics`]. Partitions come later, as events and by their records.
+    ///
+    /// If it is dropped, the member may have joined: the group gives its partitions to others after the grace.
     pub async fn open(self) -> Result<GroupConsumer, JoinError> {
+        no_shorter("commit_every", self.interval, MIN_COMMIT_INTERVAL, "")?;
+        at_least("buffer_bytes", self.buffer_bytes, 1)?;
         check_name(&self.rules.group).map_err(JoinError::Name)?;
         if self.topics.is_empty() || self.topics.len() > MAX_TOPICS {
             return Err(JoinError::Topics { topics: self.topics.len() });
@@ -161,7 +184,9 @@ impl GroupConsumerBuilder {
         if !missing.is_empty() {
             tracing::warn!(?missing, "the group reads topics that do not exist");
         }
-        shared.tasks.spawn(driver.run(link, joined));
+        // A reconnect may give the member another id: the events say so.
+        let membership = debug_span!("membership", group = join.group, member = %join.member);
+        shared.tasks.spawn(driver.run(link, joined).instrument(membership));
         let handle = GroupHandle::new(shared, sender, join, missing);
         Ok(GroupConsumer::new(handle, chunks.receiver, until_end))
     }

@@ -8,6 +8,17 @@ use uuid::Uuid;
 use crate::consumer::{ConsumedBatch, ConsumerRecord};
 
 /// A record, and the assignment under which it was read. Everything of a [`ConsumerRecord`] can be had of it.
+///
+/// ```no_run
+/// # async fn example(mut consumer: sealstream_client::GroupConsumer) -> Result<(), Box<dyn std::error::Error>> {
+/// if let Some(record) = consumer.next().await.transpose()? {
+///     // What tells it from every other, for a program that stores its effect.
+///     let place = (record.topic_id, record.partition, record.offset);
+///     println!("{place:?}: {:?}", record.value);
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GroupRecord {
     /// The topic.
@@ -44,6 +55,15 @@ impl Deref for GroupRecord {
 }
 
 /// A batch, and the assignment under which it was read. Everything of a [`ConsumedBatch`] can be had of it.
+///
+/// ```no_run
+/// # async fn example(mut consumer: sealstream_client::GroupConsumer) -> Result<(), Box<dyn std::error::Error>> {
+/// while let Some(batch) = consumer.next_batch().await.transpose()? {
+///     println!("{} records of {}/{}", batch.record_count(), batch.topic, batch.partition);
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 pub struct GroupBatch {
     /// The topic.
@@ -83,6 +103,14 @@ impl Deref for GroupBatch {
 }
 
 /// A place to read on at.
+///
+/// ```no_run
+/// # async fn example(mut consumer: sealstream_client::GroupConsumer) -> Result<(), Box<dyn std::error::Error>> {
+/// let Some(record) = consumer.next().await.transpose()? else { return Ok(()) };
+/// consumer.commit_positions([record.next_position()]).await?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GroupPosition {
     /// The topic.

@@ -11,9 +11,8 @@ use super::book::{Begin, Book};
 use super::commits::{Answer, Refusal};
 use super::error::{CommitError, JoinError, RefusedCommit};
 use super::event::{AssignedPartition, EVENTS, GroupEvent};
-use crate::connection::{Connections, Place};
+use crate::connection::Connections;
 use crate::consumer::cursor::Cursor;
-use crate::consumer::driver::Driver;
 use crate::consumer::shared::{Item, Shared as Readers};
 
 /// A commit that the program asks for.
@@ -46,7 +45,7 @@ pub(super) struct Shared {
     /// The driver shall look at the book.
     pub(super) wake: Notify,
     /// The program shall look at the book, and at the outcome.
-    pub(super) news: Notify,
+    pub(super) news: Arc<Notify>,
     events: broadcast::Sender<GroupEvent>,
     pub(super) tasks: TaskTracker,
 }
@@ -66,7 +65,7 @@ impl Shared {
             outcome: Mutex::default(),
             stop: CancellationToken::new(),
             wake: Notify::new(),
-            news: Notify::new(),
+            news: Arc::new(Notify::new()),
             events: broadcast::Sender::new(EVENTS),
             tasks: TaskTracker::new(),
         }
@@ -93,11 +92,8 @@ impl Shared {
 
     /// Has a partition read: by the task that is there, or by one that is made for it.
     fn begin(&self, Begin { reading, position, epoch }: Begin) {
-        let policy = self.connections.settings.retry;
-        let cursor = Cursor::new(reading, position, epoch, policy);
-        self.readers.routes.hand_over(Place::Home, cursor, |inbox, cursor| {
-            Driver::new(self.readers.clone(), Place::Home, inbox, [cursor], self.sender.clone()).run()
-        });
+        let cursor = Cursor::new(reading, position, epoch, self.readers.policy());
+        self.readers.begin(cursor, &self.sender);
     }
 
     pub(super) fn subscribe(&self) -> broadcast::Receiver<GroupEvent> {

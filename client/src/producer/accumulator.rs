@@ -4,54 +4,28 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use std::time::Duration;
 
-use sealstream_protocol::Limits;
-use sealstream_protocol::batch::{BATCH_HEADER, BatchBuilder, Codec};
+use sealstream_protocol::batch::BatchBuilder;
 use sealstream_protocol::partition::for_key;
 use tokio::time::Instant;
 
 use super::delivery::{Delivery, Outcome, Receipt, delivery};
-use super::error::{DeliveryError, SendError};
+use super::error::{DeliveryError, NotAcknowledged, SendError};
+use super::plan::Plan;
 use super::record::Record;
+use super::reports::ReportSender;
 
 /// Builders kept for their buffers: as many as batches that are filled and built at the same time.
 const SPARE_BUILDERS: usize = 4;
 
-/// How records become batches, and how many of them may be about.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Plan {
-    pub(super) partitions: u32,
-    pub(super) codec: Codec,
-    /// What the broker accepts.
-    pub(super) limits: Limits,
-    /// A batch is full at so many bytes, header included.
-    pub(super) batch_bytes: usize,
-    /// A batch is full at so many records.
-    pub(super) batch_records: u32,
-    pub(super) linger: Duration,
-    pub(super) delivery_timeout: Duration,
-    /// Bytes that may be about, encoded, from `push` until settled.
-    pub(super) window_bytes: usize,
-    /// Batches that may be about.
-    pub(super) window_batches: usize,
-}
-
-impl Plan {
-    /// The largest record that a batch of its own can hold, by its bound.
-    pub(super) fn record_limit(&self) -> usize {
-        /// What a frame needs besides the batch, and what LZ4 may add: see `BatchBuilder`.
-        const MARGIN: usize = 1024 + BATCH_HEADER;
-        (self.limits.frame as usize).saturating_sub(MARGIN).min(self.limits.decompressed_batch as usize)
-    }
-}
-
 /// What identifies a batch from its first record to its end.
 #[derive(Debug)]
 pub(super) struct Ticket {
-    /// Unique in the producer.
-    pub(super) serial: u64,
+    /// The number of its first record: unique in the producer, and rising from batch to batch.
+    pub(super) first: u64,
     pub(super) receipt: Arc<Receipt>,
+    /// How many records it has.
+    pub(super) records: u32,
     /// What it takes of the window.
     pub(super) bytes: usize,
     /// When it fails if it is not settled.
@@ -88,6 +62,15 @@ pub(super) enum PushError {
     Refused(SendError),
 }
 
+/// Whether there is to be room for a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Room {
+    /// If there is none it is not taken.
+    Asked,
+    /// It was reserved, and has just been given back.
+    Reserved,
+}
+
 /// What a push did.
 #[derive(Debug)]
 pub(super) struct Pushed {
@@ -103,16 +86,24 @@ pub(super) struct Accumulator {
     open: Vec<Option<Open>>,
     full: Vec<VecDeque<Full>>,
     open_count: usize,
-    /// Bytes and batches that are about.
+    /// Bytes that are about.
     bytes: usize,
-    /// Receipts of batches that are about, by serial.
+    /// Room that is reserved: in bytes, and by how many permits, each of which may begin a batch.
+    reserved: usize,
+    permits: usize,
+    /// Receipts of batches that are about, by the number of their first record.
     about: BTreeMap<u64, Arc<Receipt>>,
-    next_serial: u64,
+    /// The number of the next record.
+    next_number: u64,
     /// Where records without a key go until the batch is full.
     sticky: u32,
     spare: Vec<BatchBuilder>,
-    /// The first failure since it was last asked for.
-    failure: Option<DeliveryError>,
+    /// How long the last batch was.
+    last_len: usize,
+    /// What has failed since it was last asked for.
+    failures: Option<NotAcknowledged>,
+    /// Who is told of each batch that is settled, while there is somebody.
+    reports: Option<ReportSender>,
     closed: Option<DeliveryError>,
 }
 
@@ -126,13 +117,22 @@ impl Accumulator {
             full: std::iter::repeat_with(VecDeque::new).take(partitions).collect(),
             open_count: 0,
             bytes: 0,
+            reserved: 0,
+            permits: 0,
             about: BTreeMap::new(),
-            next_serial: 0,
+            next_number: 0,
             sticky: first % plan.partitions,
             spare: Vec::new(),
-            failure: None,
+            last_len: 0,
+            failures: None,
+            reports: None,
             closed: None,
         }
+    }
+
+    /// Tells `reports` of each batch that is settled from now on.
+    pub(super) fn report_to(&mut self, reports: ReportSender) {
+        self.reports = Some(reports);
     }
 
     /// Takes records for so many partitions from now on, if they are more: keys map to other partitions then. What is in a
@@ -147,13 +147,7 @@ impl Accumulator {
 
     /// Whether `record` can ever be taken.
     pub(super) fn check(&self, record: &Record<'_>) -> Result<(), SendError> {
-        if let Some(error) = &self.closed {
-            return Err(SendError::Closed(error.clone()));
-        }
-        let (size, limit) = (record.size_bound(), self.plan.record_limit());
-        if size > limit {
-            return Err(SendError::TooLarge { size, limit });
-        }
+        self.check_size(record.size())?;
         match record.partition {
             Some(partition) if partition >= self.plan.partitions => {
                 Err(SendError::UnknownPartition { partition, partitions: self.plan.partitions })
@@ -162,16 +156,55 @@ impl Accumulator {
         }
     }
 
+    /// Whether a record of so many bytes can ever be taken.
+    fn check_size(&self, size: usize) -> Result<(), SendError> {
+        if let Some(error) = &self.closed {
+            return Err(SendError::Closed(error.clone()));
+        }
+        let limit = self.plan.record_limit();
+        if size > limit { Err(SendError::TooLarge { size, limit }) } else { Ok(()) }
+    }
+
+    /// Keeps room for a record of so many bytes, whatever partition it goes to.
+    pub(super) fn reserve(&mut self, size: usize) -> Result<(), PushError> {
+        self.check_size(size).map_err(PushError::Refused)?;
+        if !self.has_room(size) || !self.has_place() {
+            return Err(PushError::WindowFull);
+        }
+        self.reserved += size;
+        self.permits += 1;
+        Ok(())
+    }
+
+    /// Gives back what was reserved.
+    pub(super) fn release(&mut self, size: usize) {
+        self.reserved -= size;
+        self.permits -= 1;
+    }
+
+    /// Whether the window takes so many bytes more; with nothing in it it takes anything.
+    fn has_room(&self, more: usize) -> bool {
+        let held = self.bytes + self.reserved;
+        held == 0 || held + more <= self.plan.window_bytes
+    }
+
+    /// Whether a batch may be begun. One whose report was not taken yet counts too, so that reports have a bound.
+    fn has_place(&self) -> bool {
+        let held = self.about.len() + self.permits + self.reports.as_ref().map_or(0, ReportSender::unread);
+        held == 0 || held < self.plan.window_batches
+    }
+
     /// Adds a record to the open batch of its partition. The timestamp is in milliseconds since the Unix epoch.
     pub(super) fn push(
         &mut self,
         record: &Record<'_>,
         timestamp: i64,
         now: Instant,
+        room: Room,
     ) -> Result<Pushed, PushError> {
         self.check(record).map_err(PushError::Refused)?;
-        let size = record.size_bound();
-        if self.bytes > 0 && self.bytes + size > self.plan.window_bytes {
+        let size = record.size();
+        if room == Room::Asked && !self.has_room(size) {
             return Err(PushError::WindowFull);
         }
         let mut partition = self.choose(record);
@@ -184,7 +217,7 @@ impl Accumulator {
         }
         let index = partition as usize;
         if self.open[index].is_none() {
-            if !self.about.is_empty() && self.about.len() >= self.plan.window_batches {
+            if room == Room::Asked && !self.has_place() {
                 return Err(PushError::WindowFull);
             }
             self.begin(partition, now);
@@ -200,8 +233,10 @@ impl Accumulator {
             .map_err(|_| PushError::Refused(SendError::TooLarge { size, limit }))?;
         let grown = builder.encoded_len() - before;
         open.full.ticket.bytes += grown;
+        open.full.ticket.records += 1;
         self.bytes += grown;
-        let delivery = delivery(&open.full.ticket.receipt, place);
+        let delivery = delivery(&open.full.ticket.receipt, place, self.next_number);
+        self.next_number += 1;
         if builder.encoded_len() >= self.plan.batch_bytes || place + 1 >= self.plan.batch_records {
             self.seal(partition);
             news = true;
@@ -265,15 +300,31 @@ impl Accumulator {
         self.about.len() == self.open_count
     }
 
-    /// Gives back what a batch took of the window.
-    pub(super) fn settled(&mut self, settlement: &Settlement) {
-        let ticket = &settlement.ticket;
-        if self.about.remove(&ticket.serial).is_some() {
+    /// Gives back what a batch took of the window, and tells of its end.
+    pub(super) fn settled(&mut self, Settlement { ticket, outcome }: &Settlement) {
+        if self.about.remove(&ticket.first).is_some() {
             self.bytes -= ticket.bytes;
         }
-        if let Err(error) = &settlement.outcome {
-            self.failure.get_or_insert_with(|| error.clone());
+        if let Err(error) = outcome {
+            let (from, records) = (ticket.first, u64::from(ticket.records));
+            NotAcknowledged::add(&mut self.failures, from, records, error);
         }
+        let low_watermark = self.low_watermark();
+        if let Some(reports) = &mut self.reports {
+            reports.tell(ticket, outcome, low_watermark);
+        }
+        self.end_reports();
+    }
+
+    /// Every record with a smaller number is settled.
+    pub(super) fn low_watermark(&self) -> u64 {
+        self.about.first_key_value().map_or(self.next_number, |(first, _)| *first)
+    }
+
+    /// After the last batch of a closed producer there is nothing more to report, and without a listener nobody to tell.
+    fn end_reports(&mut self) {
+        let over = self.closed.is_some() && self.about.is_empty();
+        self.reports.take_if(|reports| over || !reports.is_heard());
     }
 
     /// Takes a builder back for its buffer.
@@ -288,14 +339,16 @@ impl Accumulator {
         self.about.values().cloned().collect()
     }
 
-    /// The first failure since the last call.
-    pub(super) fn take_failure(&mut self) -> Option<DeliveryError> {
-        self.failure.take()
+    /// What has failed since the last call.
+    pub(super) fn take_failures(&mut self) -> Option<NotAcknowledged> {
+        self.failures.take()
     }
 
     /// Takes no record any more. Returns why: the first reason counts.
     pub(super) fn close(&mut self, reason: DeliveryError) -> DeliveryError {
-        self.closed.get_or_insert(reason).clone()
+        let reason = self.closed.get_or_insert(reason).clone();
+        self.end_reports();
+        reason
     }
 
     fn choose(&self, record: &Record<'_>) -> u32 {
@@ -318,13 +371,18 @@ impl Accumulator {
     }
 
     fn begin(&mut self, partition: u32, now: Instant) {
-        let builder =
-            self.spare.pop().unwrap_or_else(|| BatchBuilder::with_limits(self.plan.codec, &self.plan.limits));
+        let builder = self.spare.pop().unwrap_or_else(|| {
+            // Grown from nothing, it would be copied each time that it doubles.
+            BatchBuilder::with_limits(self.plan.codec, &self.plan.limits).expecting(self.last_len)
+        });
         let receipt = Arc::new(Receipt::new(partition));
-        let serial = self.next_serial;
-        self.next_serial += 1;
-        self.about.insert(serial, receipt.clone());
-        let ticket = Ticket { serial, receipt, bytes: 0, deadline: now + self.plan.delivery_timeout };
+        let first = self.next_number;
+        self.about.insert(first, receipt.clone());
+        if let Some(reports) = &mut self.reports {
+            reports.begun(partition, first);
+        }
+        let deadline = now + self.plan.delivery_timeout;
+        let ticket = Ticket { first, receipt, records: 0, bytes: 0, deadline };
         self.open[partition as usize] = Some(Open { full: Full { ticket, builder }, since: now });
         self.open_count += 1;
     }
@@ -333,6 +391,7 @@ impl Accumulator {
         let index = partition as usize;
         if let Some(open) = self.open[index].take() {
             self.open_count -= 1;
+            self.last_len = open.full.builder.encoded_len();
             self.full[index].push_back(open.full);
             if partition == self.sticky {
                 self.sticky = (self.sticky + 1) % self.plan.partitions;

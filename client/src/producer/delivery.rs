@@ -33,6 +33,10 @@ impl Receipt {
         Self { partition, state: Mutex::new(State::Pending(Vec::new())) }
     }
 
+    pub(super) fn partition(&self) -> u32 {
+        self.partition
+    }
+
     /// Ends the wait of every record of the batch. Only the first call counts.
     pub(super) fn settle(&self, outcome: Outcome) {
         let mut state = self.state();
@@ -71,16 +75,39 @@ impl fmt::Debug for Receipt {
 }
 
 /// Resolves when one record is stored as durably as its topic promises, or has failed. Dropping it does not take the
-/// record back: [`flush`](super::Producer::flush) still reports its failure.
+/// record back: [`flush`](super::Producer::flush) still reports its failure. Cancellation safe: it may be polled by
+/// reference and left, as often as one likes.
+///
+/// ```no_run
+/// # async fn example(producer: sealstream_client::Producer) -> Result<(), Box<dyn std::error::Error>> {
+/// use sealstream_client::producer::Retry;
+/// use sealstream_client::Record;
+///
+/// let delivery = producer.send(Record::new("18.4")).await?;
+/// match delivery.await {
+///     Ok(stored) => println!("stored at offset {}", stored.offset),
+///     Err(error) if error.retry() == Retry::Safe => println!("not stored, and may be sent again: {error}"),
+///     Err(error) => println!("{error}"),
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 #[must_use = "a failure is seen by awaiting the delivery, or by `flush`"]
 pub struct Delivery {
     receipt: Arc<Receipt>,
     index: u32,
     place: Place,
+    number: u64,
 }
 
 impl Delivery {
+    /// The record's number: a producer counts what it takes from 0, over all partitions. Below the
+    /// [low watermark](super::Producer::low_watermark) every record is settled.
+    pub fn number(&self) -> u64 {
+        self.number
+    }
+
     /// The partition that the record goes to.
     pub fn partition(&self) -> u32 {
         self.receipt.partition
@@ -100,11 +127,24 @@ impl Future for Delivery {
 }
 
 /// Resolves when all the records that were sent together are stored, or at the first failure.
+///
+/// ```no_run
+/// # async fn example(producer: sealstream_client::Producer) -> Result<(), Box<dyn std::error::Error>> {
+/// use sealstream_client::Record;
+///
+/// let records = [Record::new("a").key("x"), Record::new("b").key("y")];
+/// let ranges = producer.send_batch(&records).await?.await?;
+/// println!("in {} runs", ranges.len());
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Default)]
 #[must_use = "a failure is seen by awaiting the delivery, or by `flush`"]
 pub struct BatchDelivery {
     parts: Vec<Part>,
     stored: Vec<StoredRange>,
+    /// The number after that of the last record.
+    end: u64,
 }
 
 #[derive(Debug)]
@@ -116,8 +156,15 @@ struct Part {
 }
 
 impl BatchDelivery {
+    /// The number that follows the last record's: all of them are settled once the
+    /// [low watermark](super::Producer::low_watermark) is there.
+    pub fn end(&self) -> u64 {
+        self.end
+    }
+
     /// Adds a record; those that follow each other in a batch make one part.
     pub(super) fn add(&mut self, record: Delivery) {
+        self.end = record.number + 1;
         if let Some(part) = self.parts.last_mut()
             && Arc::ptr_eq(&part.receipt, &record.receipt)
             && part.first + part.count == record.index
@@ -153,8 +200,8 @@ impl Future for BatchDelivery {
 }
 
 /// The delivery of record `index` of a batch.
-pub(super) fn delivery(receipt: &Arc<Receipt>, index: u32) -> Delivery {
-    Delivery { receipt: receipt.clone(), index, place: Place(None) }
+pub(super) fn delivery(receipt: &Arc<Receipt>, index: u32, number: u64) -> Delivery {
+    Delivery { receipt: receipt.clone(), index, place: Place(None), number }
 }
 
 #[cfg(test)]
@@ -164,8 +211,8 @@ mod tests {
     #[tokio::test]
     async fn every_record_of_a_batch_learns_its_own_offset() {
         let receipt = Arc::new(Receipt::new(3));
-        let first = delivery(&receipt, 0);
-        let second = tokio::join!(delivery(&receipt, 1), async { receipt.settle(Ok(40)) }).0;
+        let first = delivery(&receipt, 0, 0);
+        let second = tokio::join!(delivery(&receipt, 1, 1), async { receipt.settle(Ok(40)) }).0;
         assert_eq!(first.await.unwrap(), RecordMetadata { partition: 3, offset: 40 });
         assert_eq!(second.unwrap().offset, 41);
     }
@@ -175,7 +222,7 @@ mod tests {
         let receipt = Arc::new(Receipt::new(0));
         receipt.settle(Err(DeliveryError::Closed { maybe_stored: false }));
         receipt.settle(Ok(7));
-        assert!(matches!(delivery(&receipt, 0).await, Err(DeliveryError::Closed { maybe_stored: false })));
+        assert!(matches!(delivery(&receipt, 0, 0).await, Err(DeliveryError::Closed { maybe_stored: false })));
     }
 
     #[tokio::test]
@@ -183,7 +230,7 @@ mod tests {
         let (first, second) = (Arc::new(Receipt::new(0)), Arc::new(Receipt::new(1)));
         let mut sent = BatchDelivery::default();
         for (receipt, index) in [(&first, 8), (&first, 9), (&second, 0), (&second, 1), (&second, 2)] {
-            sent.add(delivery(receipt, index));
+            sent.add(delivery(receipt, index, 0));
         }
         second.settle(Ok(5));
         first.settle(Ok(100));

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
-use tracing::{debug, info, warn};
+use tracing::{Instrument as _, debug, debug_span, info, warn};
 
 use super::accumulator::Settlement;
 use super::error::{DeliveryError, OpenProducerError};
@@ -91,7 +91,9 @@ impl Driver {
                     None => return,
                 },
             };
-            let end = self.drive(&mut live).await;
+            let session =
+                debug_span!("session", kind = "produce", topic = self.shared.topic, broker = live.target);
+            let end = self.drive(&mut live).instrument(session).await;
             for lane in self.lanes.values_mut() {
                 lane.session_lost();
             }
@@ -179,6 +181,8 @@ impl Driver {
                         OpenProducerError::Refused { fault, .. } => {
                             DeliveryError::Refused { fault, maybe_stored: false }
                         }
+                        // Options were checked before there was a driver.
+                        OpenProducerError::Option(_) => DeliveryError::Closed { maybe_stored: false },
                     };
                     if fatal {
                         self.stop(&error);

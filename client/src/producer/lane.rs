@@ -23,9 +23,12 @@ use bytes::Bytes;
 use sealstream_protocol::batch::Batch;
 use sealstream_protocol::message::{Fault, FaultClass, FaultCode};
 use tokio::time::Instant;
+use tracing::field::{Empty, display};
+use tracing::{Span, debug_span};
 use uuid::Uuid;
 
 use super::accumulator::{Full, Settlement, Ticket};
+use super::delivery::Outcome;
 use super::error::DeliveryError;
 use crate::backoff::{Retries, RetryPolicy};
 use crate::error::{elsewhere, retry_after};
@@ -42,6 +45,18 @@ struct Flight {
     request: Option<u64>,
     /// Whether it may be stored although no answer says so.
     in_doubt: bool,
+    /// From its number to its end, for whoever traces.
+    span: Span,
+}
+
+impl Flight {
+    fn end(self, outcome: Outcome, out: &mut Vec<Settlement>) {
+        match &outcome {
+            Ok(base_offset) => self.span.record("offset", base_offset),
+            Err(error) => self.span.record("error", display(error)),
+        };
+        out.push(Settlement { ticket: self.ticket, outcome });
+    }
 }
 
 /// Where numbers stop to be of use: see the module.
@@ -120,7 +135,16 @@ impl Lane {
         let Full { ticket, mut builder } = full;
         let batch = builder.build(self.producer, self.next_sequence);
         self.next_sequence += 1;
-        self.flights.push_back(Flight { ticket, batch, request: None, in_doubt: false });
+        let span = debug_span!(
+            "produce_batch",
+            partition = self.partition,
+            records = ticket.records,
+            bytes = batch.bytes().len(),
+            sequence = batch.header().sequence,
+            offset = Empty,
+            error = Empty,
+        );
+        self.flights.push_back(Flight { ticket, batch, request: None, in_doubt: false, span });
         builder
     }
 
@@ -219,8 +243,7 @@ impl Lane {
     pub(super) fn fail(&mut self, error: &DeliveryError, out: &mut Vec<Settlement>) {
         while let Some(flight) = self.flights.pop_front() {
             let in_doubt = flight.in_doubt || flight.request.is_some();
-            let outcome = Err(error.clone().with_doubt(in_doubt));
-            out.push(Settlement { ticket: flight.ticket, outcome });
+            flight.end(Err(error.clone().with_doubt(in_doubt)), out);
         }
         self.begin_afresh();
         self.rewind = false;
@@ -310,7 +333,7 @@ impl Lane {
         {
             gap.at -= 1;
         }
-        out.push(Settlement { ticket: flight.ticket, outcome });
+        flight.end(outcome, out);
     }
 
     /// Gives what lies behind a gap new numbers, once nothing lies before it.
@@ -321,7 +344,7 @@ impl Lane {
         self.begin_afresh();
         for mut flight in std::mem::take(&mut self.flights) {
             if flight.in_doubt {
-                out.push(Settlement { ticket: flight.ticket, outcome: Err(DeliveryError::Indeterminate) });
+                flight.end(Err(DeliveryError::Indeterminate), out);
                 continue;
             }
             flight.batch = flight.batch.renumbered(self.producer, self.next_sequence);

@@ -101,6 +101,7 @@ impl Link {
                 OpenProducerError::Refused { fault, .. } => {
                     SessionError::Ended { target: connections.target(&place), fault: fault.into() }
                 }
+                OpenProducerError::Option(_) => return Err(error),
             };
             connections.pause(retries, cause).await?;
         }

@@ -14,20 +14,28 @@ mod exchange;
 mod lane;
 mod link;
 mod options;
+mod permit;
+mod plan;
 mod record;
+mod reports;
 mod shared;
+mod sink;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 pub use delivery::{BatchDelivery, Delivery};
-pub use error::{DeliveryError, OpenProducerError, SendError, TrySendError};
+pub use error::{DeliveryError, NotAcknowledged, OpenProducerError, Retry, SendError, TrySendError};
 pub use lane::MAX_UNANSWERED;
 pub use link::REFRESH;
 pub use options::{
     DEFAULT_BATCH_BYTES, DEFAULT_DELIVERY_TIMEOUT, DEFAULT_LINGER, DEFAULT_WINDOW_BATCHES,
-    DEFAULT_WINDOW_BYTES, MAX_BATCH_RECORDS, ProducerBuilder,
+    DEFAULT_WINDOW_BYTES, MAX_BATCH_RECORDS, MAX_WINDOW_BATCHES, ProducerBuilder,
 };
-pub use record::{Record, RecordMetadata, StoredRange};
+pub use permit::SendPermit;
+pub use record::{OwnedRecord, Record, RecordMetadata, StoredRange};
+pub use reports::{DeliveryReport, DeliveryReports};
+pub use sink::{RecordSink, SinkError};
 
 use shared::Shared;
 
@@ -105,11 +113,63 @@ impl Producer {
         self.handle.shared.send_all(records).await
     }
 
-    /// Sends what is waiting to be sent and waits until everything sent before is stored or has failed. Returns the
-    /// first failure since the last call, also of records whose [`Delivery`] was dropped.
+    /// Waits for room for a record of so many bytes, as [`Record::size`] counts them, and keeps it: back-pressure before
+    /// there is a record.
+    ///
+    /// Those who wait are served in turn. Cancellation safe: if it is dropped, nothing is kept.
+    pub async fn reserve(&self, size: usize) -> Result<SendPermit, SendError> {
+        self.handle.shared.reserve(size).await?;
+        Ok(SendPermit::new(self.handle.clone(), size))
+    }
+
+    /// Keeps room for a record of so many bytes if there is some now.
+    pub fn try_reserve(&self, size: usize) -> Result<SendPermit, TrySendError> {
+        self.handle.shared.try_reserve(size)?;
+        Ok(SendPermit::new(self.handle.clone(), size))
+    }
+
+    /// Every record with a smaller [number](Delivery::number) is settled: stored, or failed. It never falls; with
+    /// [reports](ProducerBuilder::open_with_reports) a program hears when it rises.
+    pub fn low_watermark(&self) -> u64 {
+        self.handle.shared.accumulator().low_watermark()
+    }
+
+    /// The producer as a [`Sink`](futures_sink::Sink) of records that own what they are made of.
+    pub fn sink(&self) -> RecordSink {
+        RecordSink::new(self.clone())
+    }
+
+    /// Sends what is waiting to be sent and waits until everything sent before is stored or has failed. The error says
+    /// what failed since the last call, also of records whose [`Delivery`] was dropped.
     ///
     /// Cancellation safe.
-    pub async fn flush(&self) -> Result<(), DeliveryError> {
+    pub async fn flush(&self) -> Result<(), NotAcknowledged> {
+        self.settle().await;
+        self.failures()
+    }
+
+    /// Takes no record any more, from this clone or any other, waits until everything is stored or has failed, and ends
+    /// the session cleanly. The error says what was not acknowledged and not reported by [`flush`](Self::flush).
+    ///
+    /// Takes as long as the delivery timeout at most: see [`close_within`](Self::close_within). If it is dropped, the
+    /// producer takes no record any more and goes on with those that it has for as long as there is a clone.
+    pub async fn close(self) -> Result<(), NotAcknowledged> {
+        self.handle.shared.close(DeliveryError::Closed { maybe_stored: false });
+        self.settle().await;
+        self.end().await
+    }
+
+    /// The same, but gives up what is not acknowledged after so long, and reports it. If it is dropped, as [`close`](Self::close).
+    pub async fn close_within(self, patience: Duration) -> Result<(), NotAcknowledged> {
+        self.handle.shared.close(DeliveryError::Closed { maybe_stored: false });
+        if tokio::time::timeout(patience, self.settle()).await.is_err() {
+            tracing::warn!(topic = self.topic(), ?patience, "closed before everything was acknowledged");
+        }
+        self.end().await
+    }
+
+    /// Waits until everything that was sent before is settled.
+    async fn settle(&self) {
         let shared = &self.handle.shared;
         let receipts = {
             let mut accumulator = shared.accumulator();
@@ -119,21 +179,19 @@ impl Producer {
         shared.announce();
         for receipt in receipts {
             // Its failure, if it fails, is the first or not; the accumulator knows.
-            let _ = delivery::delivery(&receipt, 0).await;
-        }
-        match shared.accumulator().take_failure() {
-            Some(error) => Err(error),
-            None => Ok(()),
+            let _ = delivery::delivery(&receipt, 0, 0).await;
         }
     }
 
-    /// Flushes, ends the session cleanly and takes no record any more, from this clone or any other.
-    pub async fn close(self) -> Result<(), DeliveryError> {
-        let flushed = self.flush().await;
+    /// Ends the tasks, which give up what they still have.
+    async fn end(&self) -> Result<(), NotAcknowledged> {
         let shared = &self.handle.shared;
-        shared.close(DeliveryError::Closed { maybe_stored: false });
         shared.stop.cancel();
         shared.routes.join().await;
-        flushed
+        self.failures()
+    }
+
+    fn failures(&self) -> Result<(), NotAcknowledged> {
+        self.handle.shared.accumulator().take_failures().map_or(Ok(()), Err)
     }
 }

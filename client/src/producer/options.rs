@@ -6,13 +6,16 @@ use std::time::Duration;
 use sealstream_protocol::batch::Codec;
 
 use super::Producer;
-use super::accumulator::{Accumulator, Plan};
+use super::accumulator::Accumulator;
 use super::driver::Driver;
 use super::error::OpenProducerError;
 use super::lane::Lane;
 use super::link::Link;
+use super::plan::Plan;
+use super::reports::{self, DeliveryReports};
 use super::shared::Shared;
 use crate::backoff::{FOR_EVER, Retries};
+use crate::bounds::{OptionError, at_least, some_time, within};
 use crate::connection::{Connections, Place};
 
 /// How long a batch waits for more records: a disk makes an acknowledgement wait 3 to 5 ms anyway.
@@ -28,6 +31,9 @@ pub const DEFAULT_WINDOW_BYTES: usize = 16 * 8 * DEFAULT_BATCH_BYTES;
 /// Batches that may be on the way: sixteen in each of 64 partitions. Bounds what many small ones cost.
 pub const DEFAULT_WINDOW_BATCHES: usize = 16 * 64;
 
+/// Batches that may be asked to be on the way: a million of them take some 300 MB beside their records.
+pub const MAX_WINDOW_BATCHES: usize = 1_000_000;
+
 /// How long a record may take from its batch's beginning to its acknowledgement: as long as operations are tried again.
 pub const DEFAULT_DELIVERY_TIMEOUT: Duration = crate::backoff::DEFAULT_RETRY_FOR;
 
@@ -35,6 +41,23 @@ pub const DEFAULT_DELIVERY_TIMEOUT: Duration = crate::backoff::DEFAULT_RETRY_FOR
 pub const MAX_BATCH_RECORDS: u32 = 2_000_000;
 
 /// Opens a [`Producer`].
+///
+/// ```no_run
+/// # async fn example(client: sealstream_client::Client) -> Result<(), Box<dyn std::error::Error>> {
+/// use std::time::Duration;
+/// use sealstream_client::Codec;
+///
+/// let producer = client
+///     .producer("measurements")
+///     .codec(Codec::Lz4)
+///     .linger(Duration::from_millis(20))
+///     .window_bytes(8 << 20)
+///     .open()
+///     .await?;
+/// # drop(producer);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 #[must_use = "a builder does nothing until it is opened"]
 pub struct ProducerBuilder {
@@ -77,8 +100,8 @@ impl ProducerBuilder {
         self
     }
 
-    /// How large a batch grows, in bytes before compression, within the broker's limits; a larger record makes a
-    /// batch of its own. [`DEFAULT_BATCH_BYTES`] by default.
+    /// How large a batch grows, at least 1 byte, before compression and within the broker's limits; a larger record makes
+    /// a batch of its own. [`DEFAULT_BATCH_BYTES`] by default.
     pub fn batch_bytes(mut self, bytes: usize) -> Self {
         self.batch_bytes = bytes;
         self
@@ -86,32 +109,59 @@ impl ProducerBuilder {
 
     /// How many records a batch takes, at least 1 and at most, and by default, [`MAX_BATCH_RECORDS`].
     pub fn batch_records(mut self, records: u32) -> Self {
-        self.batch_records = records.clamp(1, MAX_BATCH_RECORDS);
+        self.batch_records = records;
         self
     }
 
-    /// How long a record may take before it has failed; [`DEFAULT_DELIVERY_TIMEOUT`] by default.
+    /// How long a record may take before it has failed, longer than zero; [`DEFAULT_DELIVERY_TIMEOUT`] by default.
     pub fn delivery_timeout(mut self, timeout: Duration) -> Self {
         self.delivery_timeout = timeout.min(FOR_EVER);
         self
     }
 
-    /// How many bytes may be on the way, encoded, before `send` waits; a single larger record still goes, alone.
+    /// How many bytes may be on the way, encoded, at least 1, before `send` waits; a single larger record still goes, alone.
     /// [`DEFAULT_WINDOW_BYTES`] by default.
     pub fn window_bytes(mut self, bytes: usize) -> Self {
         self.window_bytes = bytes;
         self
     }
 
-    /// How many batches may be on the way before `send` waits, at least 1; [`DEFAULT_WINDOW_BATCHES`] by default.
+    /// How many batches may be on the way before `send` waits, 1 to [`MAX_WINDOW_BATCHES`]; [`DEFAULT_WINDOW_BATCHES`] by
+    /// default.
     pub fn window_batches(mut self, batches: usize) -> Self {
-        self.window_batches = batches.max(1);
+        self.window_batches = batches;
         self
     }
 
     /// Opens a session and the topic in it, trying again within the client's retry policy. What no retry can cure,
-    /// such as an unknown topic or a missing permission, is returned at once.
+    /// such as an option out of bounds, an unknown topic or a missing permission, is returned at once.
+    ///
+    /// Cancellation safe: nothing is left behind.
     pub async fn open(self) -> Result<Producer, OpenProducerError> {
+        Ok(Producer::new(self.begin().await?))
+    }
+
+    /// The same, with a report of each batch that is stored or has failed: see [`DeliveryReports`]. They must be read, or
+    /// dropped: a batch whose report was not read yet counts as being on the way, so that `send` waits once
+    /// [`window_batches`](Self::window_batches) are unread.
+    pub async fn open_with_reports(self) -> Result<(Producer, DeliveryReports), OpenProducerError> {
+        let window = self.window_batches;
+        let shared = self.begin().await?;
+        let (sender, reports) = reports::channel(window, shared.clone());
+        shared.accumulator().report_to(sender);
+        Ok((Producer::new(shared), reports))
+    }
+
+    fn check(&self) -> Result<(), OptionError> {
+        within("batch_records", self.batch_records, 1..=MAX_BATCH_RECORDS)?;
+        at_least("batch_bytes", self.batch_bytes, 1)?;
+        some_time("delivery_timeout", self.delivery_timeout)?;
+        at_least("window_bytes", self.window_bytes, 1)?;
+        within("window_batches", self.window_batches, 1..=MAX_WINDOW_BATCHES)
+    }
+
+    async fn begin(self) -> Result<Arc<Shared>, OpenProducerError> {
+        self.check()?;
         let policy = self.connections.settings.retry;
         let mut retries = Retries::new(policy);
         let (link, opened) =
@@ -135,6 +185,6 @@ impl ProducerBuilder {
         shared.routes.start(Place::Home, |inbox| {
             Driver::new(shared.clone(), Place::Home, inbox, lanes).run(Some(link))
         });
-        Ok(Producer::new(shared))
+        Ok(shared)
     }
 }

@@ -2,6 +2,10 @@
 
 use std::ops::Range;
 
+use bytes::Bytes;
+
+use crate::consumer::ConsumerRecord;
+
 /// A record to send. It borrows what it is made of: the producer encodes it straight into a batch and keeps nothing.
 ///
 /// ```
@@ -58,9 +62,15 @@ impl<'a> Record<'a> {
         self.value
     }
 
-    /// An upper bound of its size as encoded, in bytes: what it holds, 30 bytes for the lengths of itself, its
+    /// What it takes of a window at most, in bytes as encoded: what it holds, 30 bytes for the lengths of itself, its
     /// timestamp, key, value and header count, and 10 for each header's two lengths.
-    pub(super) fn size_bound(&self) -> usize {
+    ///
+    /// ```
+    /// use sealstream_client::Record;
+    ///
+    /// assert_eq!(Record::new("18.4").key("sensor-7").size(), 30 + 4 + 8);
+    /// ```
+    pub fn size(&self) -> usize {
         const FIXED: usize = 30;
         const PER_HEADER: usize = 10;
         let headers: usize =
@@ -69,7 +79,89 @@ impl<'a> Record<'a> {
     }
 }
 
+/// A record that owns what it is made of, for queues, [sinks](super::RecordSink), and what is sent on or sent again.
+///
+/// ```
+/// use sealstream_client::producer::OwnedRecord;
+///
+/// let record = OwnedRecord::new("18.4 °C").key("sensor-7").header("unit", "celsius");
+/// assert_eq!(record.headers.len(), 1);
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OwnedRecord {
+    /// All records with this key go to the same partition, in order. An empty key is a key.
+    pub key: Option<Bytes>,
+    /// The value.
+    pub value: Bytes,
+    /// The headers; names may repeat.
+    pub headers: Vec<(String, Bytes)>,
+    /// Its time, in milliseconds since the Unix epoch; `None` is when it is sent.
+    pub timestamp: Option<i64>,
+    /// The partition to send it to, whatever its key.
+    pub partition: Option<u32>,
+}
+
+impl OwnedRecord {
+    /// A record without a key or headers.
+    pub fn new(value: impl Into<Bytes>) -> Self {
+        Self { value: value.into(), ..Self::default() }
+    }
+
+    /// Gives it a key.
+    #[must_use]
+    pub fn key(mut self, key: impl Into<Bytes>) -> Self {
+        self.key = Some(key.into());
+        self
+    }
+
+    /// Adds a header.
+    #[must_use]
+    pub fn header(mut self, name: impl Into<String>, value: impl Into<Bytes>) -> Self {
+        self.headers.push((name.into(), value.into()));
+        self
+    }
+
+    /// Lends it to whoever sends it.
+    ///
+    /// ```no_run
+    /// # async fn example(producer: sealstream_client::Producer) -> Result<(), Box<dyn std::error::Error>> {
+    /// # let record = sealstream_client::producer::OwnedRecord::new("18.4");
+    /// let delivery = record.lend(|record| producer.try_send(record))?;
+    /// # drop(delivery);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn lend<T>(&self, work: impl FnOnce(Record<'_>) -> T) -> T {
+        // Allocates nothing if there are none.
+        let headers: Vec<(&str, &[u8])> =
+            self.headers.iter().map(|(name, value)| (name.as_str(), value.as_ref())).collect();
+        work(Record {
+            key: self.key.as_deref(),
+            value: &self.value,
+            headers: &headers,
+            timestamp: self.timestamp,
+            partition: self.partition,
+        })
+    }
+}
+
+/// The same record, to be sent on: its key chooses the partition anew, its time stays.
+impl From<ConsumerRecord> for OwnedRecord {
+    fn from(record: ConsumerRecord) -> Self {
+        let ConsumerRecord { timestamp, key, value, headers, .. } = record;
+        let headers = headers.map(|header| (header.name().to_owned(), header.value.clone())).collect();
+        Self { key, value, headers, timestamp: Some(timestamp), partition: None }
+    }
+}
+
 /// Where a record is stored.
+///
+/// ```
+/// use sealstream_client::RecordMetadata;
+///
+/// let stored = RecordMetadata { partition: 3, offset: 1_024 };
+/// println!("partition {} offset {}", stored.partition, stored.offset);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct RecordMetadata {
     /// The partition.
@@ -79,6 +171,16 @@ pub struct RecordMetadata {
 }
 
 /// Where consecutive records are stored.
+///
+/// ```no_run
+/// # async fn example(producer: sealstream_client::Producer) -> Result<(), Box<dyn std::error::Error>> {
+/// # use sealstream_client::Record;
+/// for range in producer.send_batch(&[Record::new("a"), Record::new("b")]).await?.await? {
+///     println!("partition {} offsets {:?}", range.partition, range.offsets);
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct StoredRange {
     /// The partition.

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::accumulator::{Accumulator, PushError, Pushed, Settlement};
+use super::accumulator::{Accumulator, PushError, Pushed, Room, Settlement};
 use super::delivery::{BatchDelivery, Delivery};
 use super::error::{DeliveryError, SendError, TrySendError};
 use super::lane::Lane;
@@ -100,11 +100,78 @@ impl Shared {
             Err(TrySendError::Refused(error)) => return Err(error),
             Err(TrySendError::WindowFull) => {}
         }
+        self.in_turn(|| self.push(record)).await
+    }
+
+    /// Reserves room if there is some and nobody stands in line before it.
+    pub(super) fn try_reserve(&self, size: usize) -> Result<(), TrySendError> {
+        if self.waiting.load(Ordering::Relaxed) > 0 {
+            return Err(TrySendError::WindowFull);
+        }
+        self.reserve_now(size)
+    }
+
+    /// Reserves room, waiting in line for it.
+    pub(super) async fn reserve(&self, size: usize) -> Result<(), SendError> {
+        match self.try_reserve(size) {
+            Ok(()) => return Ok(()),
+            Err(TrySendError::Refused(error)) => return Err(error),
+            Err(TrySendError::WindowFull) => {}
+        }
+        self.in_turn(|| self.reserve_now(size)).await
+    }
+
+    fn reserve_now(&self, size: usize) -> Result<(), TrySendError> {
+        let mut accumulator = self.accumulator();
+        match accumulator.reserve(size) {
+            Ok(()) => Ok(()),
+            Err(PushError::Refused(error)) => Err(error.into()),
+            Err(PushError::WindowFull) => {
+                self.seal_if_stuck(accumulator);
+                Err(TrySendError::WindowFull)
+            }
+        }
+    }
+
+    /// Gives reserved room back.
+    pub(super) fn release(&self, size: usize) {
+        self.accumulator().release(size);
+        self.room_again();
+    }
+
+    /// Takes a record for which room was reserved.
+    pub(super) fn send_reserved(&self, record: &Record<'_>, reserved: usize) -> Result<Delivery, SendError> {
+        let timestamp = record.timestamp.unwrap_or_else(now_ms);
+        let mut accumulator = self.accumulator();
+        accumulator.release(reserved);
+        let pushed = accumulator.push(record, timestamp, Instant::now(), Room::Reserved);
+        drop(accumulator);
+        // It may have been smaller than what was reserved.
+        self.room_again();
+        match pushed {
+            Ok(Pushed { delivery, news }) => {
+                if news {
+                    self.announce();
+                }
+                Ok(delivery)
+            }
+            Err(PushError::Refused(error)) => Err(error),
+            Err(PushError::WindowFull) => unreachable!("reserved room is not asked for"),
+        }
+    }
+
+    /// Whoever stands first in line may find room.
+    pub(super) fn room_again(&self) {
+        self.room.notify_one();
+    }
+
+    /// Tries again whenever there is room, in line with others.
+    async fn in_turn<T>(&self, mut attempt: impl FnMut() -> Result<T, TrySendError>) -> Result<T, SendError> {
         let _waiting = self.wait();
         let _turn = self.line.lock().await;
         loop {
-            match self.push(record) {
-                Ok(delivery) => return Ok(delivery),
+            match attempt() {
+                Ok(done) => return Ok(done),
                 Err(TrySendError::Refused(error)) => return Err(error),
                 Err(TrySendError::WindowFull) => self.room.notified().await,
             }
@@ -151,14 +218,14 @@ impl Shared {
         for settlement in settlements.drain(..) {
             settlement.ticket.receipt.settle(settlement.outcome);
         }
-        self.room.notify_one();
+        self.room_again();
     }
 
     /// Takes no record any more. Returns why: the first reason counts.
     pub(super) fn close(&self, reason: DeliveryError) -> DeliveryError {
         let reason = self.accumulator().close(reason);
         // One is woken, and passes its turn on when it has seen why.
-        self.room.notify_one();
+        self.room_again();
         reason
     }
 
@@ -170,7 +237,7 @@ impl Shared {
     fn push(&self, record: &Record<'_>) -> Result<Delivery, TrySendError> {
         let timestamp = record.timestamp.unwrap_or_else(now_ms);
         let mut accumulator = self.accumulator();
-        match accumulator.push(record, timestamp, Instant::now()) {
+        match accumulator.push(record, timestamp, Instant::now(), Room::Asked) {
             Ok(Pushed { delivery, news }) => {
                 drop(accumulator);
                 if news {
@@ -196,7 +263,7 @@ impl Shared {
         let mut news = false;
         let mut accumulator = self.accumulator();
         for (index, record) in records.iter().enumerate() {
-            match accumulator.push(record, record.timestamp.unwrap_or(clock), now) {
+            match accumulator.push(record, record.timestamp.unwrap_or(clock), now, Room::Asked) {
                 Ok(pushed) => {
                     news |= pushed.news;
                     all.add(pushed.delivery);

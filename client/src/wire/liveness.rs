@@ -4,10 +4,9 @@
 //! pings when it has heard nothing, or said nothing, for a third of the deadline: one ping or its answer may be late
 //! by a third and neither side is given up.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sealstream_protocol::message::hello::Ping;
-use tokio::time::Instant;
 
 /// Pings in one idle deadline: the third may be lost in a stall and the session lives.
 const PINGS_PER_DEADLINE: u32 = 3;
@@ -15,9 +14,8 @@ const PINGS_PER_DEADLINE: u32 = 3;
 /// Watches over one session.
 ///
 /// ```
-/// use std::time::Duration;
+/// use std::time::{Duration, Instant};
 /// use sealstream_client::wire::{Liveness, Pulse};
-/// use tokio::time::Instant;
 ///
 /// let start = Instant::now();
 /// let mut liveness = Liveness::new(Duration::from_secs(30), start);
@@ -35,6 +33,17 @@ pub struct Liveness {
 }
 
 /// What [`Liveness::poll`] asks for.
+///
+/// ```
+/// use std::time::{Duration, Instant};
+/// use sealstream_client::wire::{Liveness, Pulse};
+///
+/// let now = Instant::now();
+/// match Liveness::new(Duration::from_secs(30), now).poll(now) {
+///     Pulse::Quiet { until } => assert_eq!(until - now, Duration::from_secs(10)),
+///     Pulse::Ping(_) | Pulse::Gone => panic!("the session has just begun"),
+/// }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pulse {
     /// Nothing until then; poll again at that time.

@@ -31,6 +31,18 @@ use sealstream_protocol::message::DecodeError;
 use sealstream_transport::StreamError;
 
 /// Why no frame could be read or written.
+///
+/// ```
+/// use sealstream_client::wire::{FrameReader, WireError};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// // A length field, and nothing behind it.
+/// let mut reader = FrameReader::new(&[5, 0, 0, 0][..], 1 << 20);
+/// let error = reader.next().await.unwrap_err();
+/// assert!(matches!(error, WireError::EndedInFrame), "{error}");
+/// # }
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum WireError {

@@ -43,6 +43,22 @@ pub enum Advance {
 /// The buffer grows with what arrives, never with what a length field claims, and shrinks when the session falls
 /// quiet. Payloads are slices of it: they are not copied, and keep the part of the buffer alive that they were read
 /// into.
+///
+/// ```
+/// use sealstream_client::wire::FrameReader;
+/// use sealstream_protocol::message::Message;
+/// use sealstream_protocol::message::hello::Ping;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), sealstream_client::wire::WireError> {
+/// let mut frame = bytes::BytesMut::new();
+/// Message::Ping(Ping { nonce: 7 }).encode(&mut frame);
+/// let mut reader = FrameReader::new(&frame[..], 1 << 20);
+/// assert_eq!(reader.next().await?, Some(Message::Ping(Ping { nonce: 7 })));
+/// assert_eq!(reader.next().await?, None, "a clean end");
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct FrameReader<R = RecvHalf> {
     recv: R,

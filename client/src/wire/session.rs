@@ -11,6 +11,21 @@ use tokio::time::{Instant, timeout_at};
 use super::{FrameReader, FrameWriter, Liveness, WireError, fail, finish};
 
 /// A session that the broker has welcomed.
+///
+/// ```no_run
+/// # async fn example(stream: sealstream_transport::Stream) -> Result<(), Box<dyn std::error::Error>> {
+/// use std::time::Duration;
+/// use sealstream_client::wire::session;
+/// use sealstream_protocol::Limits;
+/// use sealstream_protocol::message::hello::SessionKind;
+///
+/// let hello = session::hello(SessionKind::Admin, "my program".to_owned(), Duration::from_secs(15));
+/// let session = session::open(stream, hello, Limits::MAX_FRAME, Duration::from_secs(10)).await?;
+/// println!("{} welcomes {}", session.welcome.broker, session.welcome.identity);
+/// session.finish(Duration::from_secs(3)).await?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct Session {
     /// What the broker said.
@@ -24,6 +39,22 @@ pub struct Session {
 }
 
 /// Why a session could not be opened.
+///
+/// ```no_run
+/// # async fn example(stream: sealstream_transport::Stream) -> Result<(), Box<dyn std::error::Error>> {
+/// # use std::time::Duration;
+/// use sealstream_client::wire::{OpenSessionError, session};
+/// # use sealstream_protocol::message::hello::SessionKind;
+///
+/// # let hello = session::hello(SessionKind::Admin, String::new(), Duration::from_secs(15));
+/// match session::open(stream, hello, 1 << 20, Duration::from_secs(10)).await {
+///     Ok(session) => println!("{}", session.welcome.broker),
+///     Err(OpenSessionError::Refused(fault)) => println!("the broker says: {fault}"),
+///     Err(error) => println!("{error}"),
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OpenSessionError {
@@ -103,7 +134,7 @@ pub async fn open(
 impl Session {
     /// Watches over this session from now on, by the deadline that the Welcome set.
     pub fn liveness(&self) -> Liveness {
-        Liveness::new(Duration::from_millis(u64::from(self.welcome.idle_ms)), Instant::now())
+        Liveness::new(Duration::from_millis(u64::from(self.welcome.idle_ms)), Instant::now().into_std())
     }
 
     /// Tells the broker what is wrong and closes the stream: see [`fail`].

@@ -29,6 +29,23 @@ const KEEP: usize = 4 * 1024;
 ///
 /// Feeding only queues; [`flush`](Self::flush) writes. Large payloads are not copied: they go to the transport as
 /// slices of the `Bytes` they came in. Whoever feeds bounds the queue by looking at [`pending`](Self::pending).
+///
+/// ```
+/// use sealstream_client::wire::{FrameReader, FrameWriter};
+/// use sealstream_protocol::message::Message;
+/// use sealstream_protocol::message::hello::Pong;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), sealstream_client::wire::WireError> {
+/// let (here, there) = tokio::io::duplex(1024);
+/// let mut writer = FrameWriter::new(here);
+/// writer.feed(&Message::Pong(Pong { nonce: 7 }));
+/// writer.flush().await?;
+/// let mut reader = FrameReader::new(there, 1 << 20);
+/// assert_eq!(reader.next().await?, Some(Message::Pong(Pong { nonce: 7 })));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct FrameWriter<W = SendHalf> {
     send: W,

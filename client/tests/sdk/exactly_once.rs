@@ -1,12 +1,12 @@
 //! Whatever breaks, every record is stored exactly once and in order, or its delivery says what became of it.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
-use sealstream_client::producer::Delivery;
+use sealstream_client::producer::{Delivery, DeliveryReports};
 use sealstream_client::{Client, Codec, Record, RetryPolicy};
 use sealstream_transport::memory::MemoryNetwork;
 use tokio::task::JoinSet;
@@ -50,6 +50,7 @@ async fn round(trouble: Trouble, seed: u64) -> (usize, u32) {
         })
         .build()
         .unwrap();
+    let told = Arc::new(Mutex::new(Told::default()));
     let producer = loop {
         // Opening may meet trouble as well, of a kind that the policy does not cure.
         match client
@@ -58,10 +59,13 @@ async fn round(trouble: Trouble, seed: u64) -> (usize, u32) {
             .batch_records(random.random_range(1..20))
             .window_bytes(20_000)
             .codec(if random.random_bool(0.5) { Codec::Lz4 } else { Codec::None })
-            .open()
+            .open_with_reports()
             .await
         {
-            Ok(producer) => break producer,
+            Ok((producer, reports)) => {
+                tasks.spawn(follow(reports, told.clone()));
+                break producer;
+            }
             Err(error) => assert!(error.is_retryable(), "{error}"),
         }
     };
@@ -82,7 +86,37 @@ async fn round(trouble: Trouble, seed: u64) -> (usize, u32) {
     let failed = check(&model, sent).await;
     model.behave();
     let _ = producer.close().await;
+    let told = told.lock().unwrap();
+    let Told { records, failed: told_failed, low_watermark, .. } = *told;
+    assert_eq!((records, told_failed, low_watermark), (2_000, failed, 2_000), "reports and deliveries agree");
     (failed, model.sessions())
+}
+
+/// What the reports say, all in all.
+#[derive(Debug, Default)]
+struct Told {
+    records: usize,
+    failed: usize,
+    low_watermark: u64,
+    ends: BTreeMap<u32, u64>,
+}
+
+/// Reads the reports to their end: those of a partition in the order in which its records were sent.
+async fn follow(mut reports: DeliveryReports, told: Arc<Mutex<Told>>) {
+    while let Some(report) = reports.next().await {
+        let mut told = told.lock().unwrap();
+        told.records += report.records as usize;
+        assert!(report.low_watermark >= told.low_watermark, "the low watermark fell");
+        told.low_watermark = report.low_watermark;
+        match report.outcome {
+            Ok(offsets) => {
+                let end = told.ends.entry(report.partition).or_default();
+                assert!(offsets.start >= *end, "a report overtook another");
+                *end = offsets.end;
+            }
+            Err(_) => told.failed += report.records as usize,
+        }
+    }
 }
 
 /// Compares what the deliveries say with what the broker has, and returns how many have failed.

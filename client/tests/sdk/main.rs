@@ -5,13 +5,18 @@
 #![expect(clippy::unwrap_used, reason = "what a test sets up either works or fails the test")]
 
 mod admin;
+mod cancellation;
 mod consumer;
 mod credentials;
+mod documentation;
 mod exactly_once;
 mod fake;
 mod group;
 mod hello;
+mod json;
 mod model;
+mod options;
 mod producer;
+mod spans;
 mod trust;
 mod wire;

@@ -72,6 +72,14 @@ impl BatchBuilder {
         }
     }
 
+    /// The first batch is likely to be so long before compression, in bytes: room for it is made at once. Later ones are
+    /// expected to be as long as the one before.
+    #[must_use]
+    pub fn expecting(mut self, bytes: usize) -> Self {
+        self.expected = bytes.min(self.capacity + BATCH_HEADER);
+        self
+    }
+
     /// Adds a record. The timestamp is in milliseconds since the Unix epoch; no key differs from an empty one.
     pub fn push(
         &mut self,

@@ -28,7 +28,7 @@ use bytes::Bytes;
 pub use builder::{BatchBuilder, RecordTooLarge};
 pub use error::{BatchError, Lz4Problem, RecordProblem};
 pub use header::{BATCH_HEADER, BatchHeader, Codec, MAGIC};
-pub use record::{Header, Headers, Record, Records};
+pub use record::{Header, HeaderRefs, Headers, Record, RecordRef, Records};
 
 use crate::limits::Limits;
 

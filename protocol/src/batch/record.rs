@@ -68,6 +68,48 @@ impl Iterator for Headers {
 
 impl ExactSizeIterator for Headers {}
 
+/// A record, borrowed from the batch: no reference is counted for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecordRef<'a> {
+    /// Its offset, less the first record's.
+    pub offset_delta: u32,
+    /// In milliseconds since the Unix epoch.
+    pub timestamp: i64,
+    /// A null key (`None`) differs from an empty one.
+    pub key: Option<&'a [u8]>,
+    /// May be empty.
+    pub value: &'a [u8],
+    /// Read as they are asked for.
+    pub headers: HeaderRefs<'a>,
+}
+
+/// The headers of a [`RecordRef`], in the order in which they were written.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HeaderRefs<'a> {
+    rest: &'a [u8],
+    left: usize,
+}
+
+impl<'a> Iterator for HeaderRefs<'a> {
+    type Item = (&'a str, &'a [u8]);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.left = self.left.checked_sub(1)?;
+        let mut reader = Reader::new(self.rest);
+        // Checked when the record was read: neither can fail.
+        let name = std::str::from_utf8(reader.run().ok()?).ok()?;
+        let value = reader.run().ok()?;
+        self.rest = reader.rest();
+        Some((name, value))
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (self.left, Some(self.left))
+    }
+}
+
+impl ExactSizeIterator for HeaderRefs<'_> {}
+
 /// A record where it lies.
 struct RecordView<'a> {
     timestamp_delta: i64,
@@ -162,41 +204,80 @@ impl Records {
         Self { bytes, at: 0, header, next: 0 }
     }
 
-    fn read(&mut self) -> Result<Record, BatchError> {
-        let mut reader = Reader::new(self.bytes.get(self.at..).unwrap_or_default());
-        let (view, timestamp) = next_record(&mut reader, &self.header, self.next)?;
-        if self.next + 1 == self.header.count {
-            check_end(reader.len(), &self.header, timestamp)?;
-        }
-        let headers = match view.header_count {
-            0 => Headers::default(),
-            left => Headers { rest: self.bytes.slice_ref(view.headers), left },
-        };
-        let record = Record {
-            offset_delta: self.next,
-            timestamp,
-            key: view.key.map(|key| self.bytes.slice_ref(key)),
-            value: self.bytes.slice_ref(view.value),
-            headers,
-        };
-        self.at = self.bytes.len() - reader.len();
-        self.next += 1;
-        Ok(record)
+    /// How many records were read: the offset delta of the next one.
+    pub fn next_delta(&self) -> u32 {
+        self.next
     }
+
+    /// The next record, borrowed: what [`next`](Iterator::next) gives, without a reference counted for each part of it.
+    pub fn next_ref(&mut self) -> Option<Result<RecordRef<'_>, BatchError>> {
+        let Self { bytes, at, header, next } = self;
+        advance(bytes, at, header, next)
+    }
+}
+
+/// Reads record `next`, which begins at `at`, and moves both on; after an error, to the end.
+#[inline]
+fn advance<'a>(
+    bytes: &'a [u8],
+    at: &mut usize,
+    header: &BatchHeader,
+    next: &mut u32,
+) -> Option<Result<RecordRef<'a>, BatchError>> {
+    if *next >= header.count {
+        return None;
+    }
+    match read(bytes, *at, header, *next) {
+        Ok((record, end)) => {
+            *at = end;
+            *next += 1;
+            Some(Ok(record))
+        }
+        Err(error) => {
+            *next = header.count;
+            Some(Err(error))
+        }
+    }
+}
+
+/// Reads record `index`, which begins at `at`, and says where the next one does.
+#[inline]
+fn read<'a>(
+    bytes: &'a [u8],
+    at: usize,
+    header: &BatchHeader,
+    index: u32,
+) -> Result<(RecordRef<'a>, usize), BatchError> {
+    let mut reader = Reader::new(bytes.get(at..).unwrap_or_default());
+    let (view, timestamp) = next_record(&mut reader, header, index)?;
+    if index + 1 == header.count {
+        check_end(reader.len(), header, timestamp)?;
+    }
+    let headers = HeaderRefs { rest: view.headers, left: view.header_count };
+    let record = RecordRef { offset_delta: index, timestamp, key: view.key, value: view.value, headers };
+    Ok((record, bytes.len() - reader.len()))
 }
 
 impl Iterator for Records {
     type Item = Result<Record, BatchError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if self.next >= self.header.count {
-            return None;
-        }
-        let record = self.read();
-        if record.is_err() {
-            self.next = self.header.count;
-        }
-        Some(record)
+        let Self { bytes, at, header, next } = self;
+        let record = match advance(bytes, at, header, next)? {
+            Ok(record) => record,
+            Err(error) => return Some(Err(error)),
+        };
+        let headers = match record.headers {
+            HeaderRefs { left: 0, .. } => Headers::default(),
+            HeaderRefs { rest, left } => Headers { rest: bytes.slice_ref(rest), left },
+        };
+        Some(Ok(Record {
+            offset_delta: record.offset_delta,
+            timestamp: record.timestamp,
+            key: record.key.map(|key| bytes.slice_ref(key)),
+            value: bytes.slice_ref(record.value),
+            headers,
+        }))
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {

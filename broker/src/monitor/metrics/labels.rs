@@ -2,7 +2,7 @@
 
 /// A label, what it says, and how many values it can have.
 pub(super) const LABELS: [(&str, &str); 18] = [
-    ("budget", "`produce`, `consume`, `tail_cache`: a bound in bytes over the whole broker"),
+    ("budget", "`arriving`, `produce`, `consume`, `tail_cache`: a bound in bytes over the whole broker"),
     ("cause", "why a handshake failed or a connection was turned away; a closed list of each"),
     ("certificate", "where a served certificate was loaded from; at most 64"),
     ("code", "a code of the protocol, by its name; a closed list, those that have occurred"),

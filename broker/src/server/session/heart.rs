@@ -2,18 +2,23 @@
 
 use std::future::Future;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sealstream_client::wire::{Advance, Liveness, Pulse};
 use sealstream_protocol::message::hello::Ping;
 use sealstream_protocol::message::{Fault, FaultCode, Message};
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::time::{sleep, sleep_until, timeout};
 
 use super::End;
 use super::inlet::Inlet;
 
 /// How often in an idle deadline a look is taken at what cannot be seen from outside: whether part of a frame has come.
 const LOOKS_PER_DEADLINE: u32 = 4;
+
+/// The runtime's time, which tests can bend.
+fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}
 
 /// Beats while the client is there.
 #[derive(Debug)]
@@ -25,12 +30,12 @@ pub(crate) struct Heart {
 
 impl Heart {
     pub(crate) fn new(idle: Duration) -> Self {
-        Self { liveness: Mutex::new(Liveness::new(idle, Instant::now())), idle }
+        Self { liveness: Mutex::new(Liveness::new(idle, now())), idle }
     }
 
     /// Something was written to the client.
     pub(crate) fn sent(&self) {
-        self.lock().sent(Instant::now());
+        self.lock().sent(now());
     }
 
     /// Awaits something while nothing is read by our own choice: a client that cannot be heard is not blamed for it.
@@ -71,9 +76,9 @@ impl Heart {
     /// Watches until the client is gone, and says when to ping it.
     pub(crate) async fn watch(&self, mut ping: impl FnMut(Ping)) -> Fault {
         loop {
-            let pulse = self.lock().poll(Instant::now());
+            let pulse = self.lock().poll(now());
             match pulse {
-                Pulse::Quiet { until } => sleep_until(until).await,
+                Pulse::Quiet { until } => sleep_until(until.into()).await,
                 Pulse::Ping(message) => ping(message),
                 Pulse::Gone => {
                     let text = format!(
@@ -87,7 +92,7 @@ impl Heart {
     }
 
     fn heard(&self) {
-        self.lock().heard(Instant::now());
+        self.lock().heard(now());
     }
 
     fn lock(&self) -> MutexGuard<'_, Liveness> {

@@ -2,6 +2,7 @@
 
 mod faults;
 mod reading;
+mod seeking;
 mod sessions;
 
 use bytes::{Bytes, BytesMut};

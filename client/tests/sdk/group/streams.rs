@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use sealstream_client::group::{GroupError, GroupEvent, JoinError};
 use sealstream_client::{Position, RetryPolicy};
+use sealstream_protocol::message::group::Assign;
 use sealstream_protocol::message::{FaultCode, Message};
 use tokio::time::{Instant, timeout};
 use uuid::Uuid;
@@ -212,4 +213,30 @@ async fn a_group_that_cannot_be_reached_again_ends_the_records_in_bounded_time()
     assert!(error.is_final() && error.is_retryable(), "{error}");
     assert!(start.elapsed() < Duration::from_secs(15), "{:?}", start.elapsed());
     assert!(consumer.next().await.is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_member_is_a_stream_that_wakes_for_what_comes_later_and_ends_with_the_membership() {
+    use futures_util::StreamExt as _;
+
+    let mut broker = Broker::start().await;
+    let client = broker.client();
+    let (mut consumer, mut group, _) = broker.open(&client, Vec::new(), |builder| builder).await;
+    let play = async {
+        // The stream is being waited for by now.
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let assign = Assign { assignments: vec![assignment(0, 5, Some((10, 3)))], more: None };
+        group.say(Message::Assign(assign)).await;
+        let (mut peer, asked) = broker.subscribe(10).await;
+        data(&mut peer, asked.subscription, entry(10, 4, 3)).await;
+        (group, peer)
+    };
+    let taking = consumer.by_ref().take(3).map(|record| record.unwrap().offset).collect::<Vec<_>>();
+    let (offsets, (mut group, _peer)) = tokio::join!(taking, play);
+    assert_eq!(offsets, [10, 11, 12]);
+    // Asking for the next one has said that those before are done.
+    assert_eq!(offset(&mut consumer).await, 13);
+    let (closed, committed) = tokio::join!(consumer.close(), super::let_leave(&mut group));
+    closed.unwrap();
+    assert_eq!(committed.last().unwrap().offset, 13, "what was in hand is not done");
 }

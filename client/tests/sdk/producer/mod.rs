@@ -1,9 +1,13 @@
 //! Producers against brokers that lie, stall and die. What survives any mixture of troubles is tested by the model of
 //! a broker in [`crate::exactly_once`].
 
+mod closing;
 mod faults;
+mod reports;
 mod sending;
 mod sessions;
+mod sink;
+mod window;
 
 use sealstream_client::producer::ProducerBuilder;
 use sealstream_client::{Client, Producer};

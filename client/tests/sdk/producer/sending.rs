@@ -247,7 +247,8 @@ async fn flush_sends_at_once_waits_for_all_and_reports_a_failure_once() {
     };
     let (flushed, ()) = tokio::join!(producer.flush(), play);
     let error = flushed.unwrap_err();
-    assert!(matches!(error, DeliveryError::Refused { maybe_stored: false, .. }), "{error}");
+    assert!(matches!(error.first, DeliveryError::Refused { maybe_stored: false, .. }), "{error}");
+    assert_eq!((error.records, error.maybe_stored, error.from), (1, 0, 1), "the second record, and it alone");
     assert!(error.to_string().contains("not yours"));
     producer.flush().await.expect("reported already");
 }
