@@ -19,6 +19,7 @@ mod logging;
 mod output;
 mod produce;
 mod progress;
+mod remedy;
 mod serve;
 mod signals;
 mod status;

@@ -32,6 +32,10 @@ use crate::tls::{ServedTls, material};
 /// after a machine was asleep.
 const RENEWAL_CHECK: Duration = Duration::from_hours(1);
 
+/// What a person is told who asks for this port with curl or a browser.
+const HTTP_ANSWER: &str = "This port speaks Sealstream, sealed by TLS 1.3 (ALPN sealstream/1), and not HTTP. \
+    Ask it with the command line, such as `sealstream health --url tls://HOST:PORT`, or with a client library.";
+
 /// Runs a broker until a signal stops it.
 pub(super) fn serve(args: &Serve) -> Result<(), Failure> {
     let source = Configuration {
@@ -220,6 +224,7 @@ impl Transports {
         options.deadlines.handshake = config.limits.handshake.0;
         options.quic.gso = config.quic.gso;
         options.admission = admission;
+        options.http_answer = Some(HTTP_ANSWER.to_owned());
         options.observers = Observers::new([Arc::new(HandshakeLog::new()) as Arc<dyn HandshakeObserver>]);
         Self {
             tcp: TcpTransport::new(tls.clone(), options.clone()),

@@ -8,6 +8,7 @@ mod consume_group;
 mod groups;
 mod harness;
 mod log;
+mod mistakes;
 mod openssl;
 mod quotas;
 mod reconnect;
