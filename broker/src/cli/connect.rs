@@ -59,7 +59,8 @@ fn client(connection: &Connection, retry_for: Duration) -> Result<Client, Failur
     Ok(builder.build()?)
 }
 
-fn ca(connection: &Connection, endpoint: &Endpoint) -> Option<PathBuf> {
+/// The CA to trust, if it is not the public roots.
+pub(super) fn ca(connection: &Connection, endpoint: &Endpoint) -> Option<PathBuf> {
     if connection.ca.is_some() {
         return connection.ca.clone();
     }

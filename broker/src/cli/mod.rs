@@ -14,6 +14,7 @@ mod failure;
 mod group;
 mod health;
 mod lines;
+mod link;
 mod log;
 mod logging;
 mod output;

@@ -16,7 +16,7 @@ use clap::error::ErrorKind;
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 
 pub use self::auth::{AuthCheck, AuthCommand};
-pub use self::bench::{Bench, BenchCommand};
+pub use self::bench::{Bench, BenchCommand, BenchConnect, BenchLatency};
 pub use self::group::{GroupCommand, GroupDelete, GroupDescribe, GroupList, GroupSeek};
 pub use self::log::{LogCommand, LogDump, LogSnapshot, LogVerify};
 pub use self::records::{Compression, Consume, Format, From, Produce};
@@ -173,7 +173,7 @@ impl Command {
             Self::Token(command) => command.connection().json,
             Self::Auth(AuthCommand::Check(args)) => args.connection.json,
             Self::Log(command) => command.wants_json(),
-            Self::Bench(BenchCommand::Produce(args) | BenchCommand::Consume(args)) => args.connection.json,
+            Self::Bench(command) => command.connection().json,
         }
     }
 }
