@@ -1,15 +1,20 @@
 //! A connection to one endpoint that is looked at closely: how it was made, whom it shows, what the broker answers. What other commands
 //! do with a broker, they do by the client library.
 
+use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use sealstream_client::wire::{Session, session};
-use sealstream_protocol::message::hello::{Hello, Secret, SessionKind};
+use sealstream_client::SessionError;
+use sealstream_client::wire::{Session, WireError, session};
+use sealstream_protocol::message::Message;
+use sealstream_protocol::message::hello::{Hello, Ping, Pong, Secret, SessionKind, Welcome};
 use sealstream_protocol::{ALPN, DEFAULT_PORT, Limits};
 use sealstream_transport::tls::{IdentitySource, Material, Profile, Receiver, Store, TrustSource};
 use sealstream_transport::{
-    Connector, Endpoint, Outbound, Peer, Scheme, Server, TransportKind, TransportOptions,
+    Connector, Endpoint, Expectation, Outbound, Peer, Scheme, Server, TransportKind, TransportOptions,
 };
+use tokio::time::timeout;
 
 use super::Failure;
 use super::args::Connection;
@@ -20,6 +25,9 @@ const HELLO_DEADLINE: Duration = sealstream_client::options::DEFAULT_HELLO_TIMEO
 
 /// How long the clean end of a session may take, likewise.
 const CLOSE_DEADLINE: Duration = sealstream_client::options::DEFAULT_CLOSE_TIMEOUT;
+
+/// The idle deadline that is asked for, likewise.
+const IDLE: Duration = sealstream_client::options::DEFAULT_IDLE;
 
 /// A way to one endpoint, with a memory of TLS sessions of its own.
 #[derive(Debug)]
@@ -35,13 +43,27 @@ pub(super) struct Link {
 pub(super) struct Greeted {
     /// From nothing to the end of the handshake.
     pub(super) connecting: Duration,
+    /// From Hello to Welcome.
+    pub(super) answering: Duration,
     pub(super) peer: Peer,
+    pub(super) welcome: Welcome,
+    /// To what it was asked, in order.
+    pub(super) answers: Vec<Message>,
 }
 
 impl Link {
     /// A way to `endpoint` by what the flags say of trust, certificate and token. Reads the files that they name.
     pub(super) fn new(connection: &Connection, endpoint: &Endpoint) -> Result<Self, Failure> {
         let roots = ca(connection, endpoint).map_or(TrustSource::PublicRoots, TrustSource::File);
+        Self::with(connection, endpoint, roots)
+    }
+
+    /// The same, but for whom to trust: the CA in this file.
+    pub(super) fn trusting(connection: &Connection, endpoint: &Endpoint, ca: &Path) -> Result<Self, Failure> {
+        Self::with(connection, endpoint, TrustSource::File(ca.to_owned()))
+    }
+
+    fn with(connection: &Connection, endpoint: &Endpoint, roots: TrustSource) -> Result<Self, Failure> {
         let mut material = Material::new().with_roots([roots]);
         if let (Some(cert), Some(key)) = (&connection.cert, &connection.key) {
             material = material.with_client_identity(IdentitySource::files(cert, key));
@@ -52,29 +74,49 @@ impl Link {
         Ok(Self { connector, receiver, server, token: token(connection)? })
     }
 
+    /// Has the server prove that it has `name`, whatever address it is reached by.
+    pub(super) fn expecting(mut self, name: String) -> Self {
+        self.server.expectation = Expectation::Name(name);
+        self
+    }
+
     /// Connects, says Hello, awaits the Welcome, and ends all of it.
     pub(super) async fn hello(&self) -> Result<Greeted, Failure> {
+        self.hello_and_ask(Vec::new()).await
+    }
+
+    /// The same, with requests of an Admin session in between.
+    pub(super) async fn hello_and_ask(&self, requests: Vec<Message>) -> Result<Greeted, Failure> {
         let start = Instant::now();
         let outbound = self.connector.connect(&self.server).await?;
         let connecting = start.elapsed();
-        let greeted = self.greet(&*outbound).await;
+        let greeted = self.greet(&*outbound, connecting, requests).await;
         outbound.close(0).await;
-        Ok(Greeted { connecting, peer: greeted? })
+        greeted
     }
 
-    async fn greet(&self, outbound: &dyn Outbound) -> Result<Peer, Failure> {
+    async fn greet(
+        &self,
+        outbound: &dyn Outbound,
+        connecting: Duration,
+        requests: Vec<Message>,
+    ) -> Result<Greeted, Failure> {
         let stream = outbound.open().await?;
-        let hello =
-            session::hello(SessionKind::Admin, "sealstream command line".to_owned(), Duration::from_secs(15));
+        let hello = session::hello(SessionKind::Admin, "sealstream command line".to_owned(), IDLE);
         let hello = Hello { token: self.token.clone(), ..hello };
+        let asked = Instant::now();
         let opened = session::open(stream, hello, Limits::MAX_FRAME, HELLO_DEADLINE).await;
-        let opened = opened.map_err(|error| sealstream_client::SessionError::Hello {
-            target: self.server.endpoint.to_string(),
-            source: std::sync::Arc::new(error),
-        })?;
-        let peer = opened.peer.clone();
-        finish(opened).await;
-        Ok(peer)
+        let target = self.server.endpoint.to_string();
+        let mut session = opened
+            .map_err(|source| SessionError::Hello { target: target.clone(), source: Arc::new(source) })?;
+        let answering = asked.elapsed();
+        let answers = timeout(HELLO_DEADLINE, ask(&mut session, requests))
+            .await
+            .map_err(|_| SessionError::Silent { target: target.clone(), after: HELLO_DEADLINE })?
+            .map_err(|source| SessionError::Broken { target, source: Arc::new(source) })?;
+        let (peer, welcome) = (session.peer.clone(), session.welcome.clone());
+        finish(session).await;
+        Ok(Greeted { connecting, answering, peer, welcome, answers })
     }
 
     /// Has the next handshake be a full one.
@@ -94,6 +136,23 @@ impl Link {
     pub(super) async fn drained(&self) {
         self.connector.drained().await;
     }
+}
+
+/// Asks one after the other, as the protocol has it. A broker that ends the session early has answered the rest with nothing.
+async fn ask(session: &mut Session, requests: Vec<Message>) -> Result<Vec<Message>, WireError> {
+    let mut answers = Vec::with_capacity(requests.len());
+    for request in requests {
+        session.writer.feed(&request);
+        session.writer.flush().await?;
+        loop {
+            match session.reader.next().await? {
+                Some(Message::Ping(Ping { nonce })) => session.writer.feed(&Message::Pong(Pong { nonce })),
+                Some(answer) => break answers.push(answer),
+                None => return Ok(answers),
+            }
+        }
+    }
+    Ok(answers)
 }
 
 /// A session that has served its purpose: whether the broker hears the goodbye changes nothing.

@@ -10,6 +10,7 @@ mod config;
 mod connect;
 mod consume;
 mod descriptors;
+mod doctor;
 mod failure;
 mod group;
 mod health;
@@ -50,6 +51,7 @@ pub fn run(cli: &Cli) -> ExitCode {
         Command::Token(command) => token::run(command),
         Command::Auth(AuthCommand::Check(args)) => auth::check(args),
         Command::Log(command) => log::run(command),
+        Command::Doctor(args) => doctor::run(args),
         Command::Bench(command) => bench::run(command),
     };
     match outcome {

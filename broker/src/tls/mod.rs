@@ -11,6 +11,7 @@ use sealstream_transport::BoxFuture;
 use sealstream_transport::tls::{Receiver, Reloader, Sourced, Store, Trigger};
 
 pub use material::material;
+pub(crate) use status::names;
 
 use crate::server::TlsControl;
 

@@ -6,6 +6,7 @@ mod access;
 mod bad_input;
 mod bench;
 mod consume_group;
+mod doctor;
 mod groups;
 mod harness;
 mod log;

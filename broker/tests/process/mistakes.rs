@@ -16,15 +16,15 @@ use sealstream_transport::tls;
 use crate::harness::{Broker, House, Process, feed};
 
 /// A CA in `ca.pem`, and what it issues.
-struct Authority(Issuer<'static, KeyPair>);
+pub(crate) struct Authority(Issuer<'static, KeyPair>);
 
-struct Issued {
-    certificate: rcgen::Certificate,
-    key: KeyPair,
+pub(crate) struct Issued {
+    pub(crate) certificate: rcgen::Certificate,
+    pub(crate) key: KeyPair,
 }
 
 impl Authority {
-    fn new(house: &House) -> Self {
+    pub(crate) fn new(house: &House) -> Self {
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let key = KeyPair::generate().unwrap();
@@ -33,7 +33,7 @@ impl Authority {
     }
 
     /// A certificate for `name`, valid from and to so many seconds after now.
-    fn issue(&self, name: &str, from: i64, to: i64) -> Issued {
+    pub(crate) fn issue(&self, name: &str, from: i64, to: i64) -> Issued {
         let now = SystemTime::now();
         let at = |seconds: i64| {
             let distance = Duration::from_secs(seconds.unsigned_abs());
@@ -77,7 +77,7 @@ fn listen_tls(issued: &Issued, alpn: &[&[u8]]) -> u16 {
 }
 
 /// A port that nothing listens on.
-fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()
 }
 
@@ -230,7 +230,7 @@ fn a_clock_that_is_off_is_suspected_and_both_times_are_told() {
 }
 
 /// A broker that serves a certificate for `name`.
-fn serve_as(house: &House, authority: &Authority, name: &str, more: &str) -> Broker {
+pub(crate) fn serve_as(house: &House, authority: &Authority, name: &str, more: &str) -> Broker {
     let issued = authority.issue(name, -60, 3600);
     house.write("server.pem", issued.certificate.pem());
     house.write("server.key", issued.key.serialize_pem());
