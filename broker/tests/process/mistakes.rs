@@ -342,6 +342,13 @@ fn a_full_disk_says_to_the_producer_and_in_the_log_what_makes_room() {
     assert_says(&error, &["no space left on the broker's disk", "free some", "retention", "log.reserve"]);
     let line = broker.process.wait_for("cannot append");
     assert_says(&line, &["free some", "retention", "reserve"]);
+    let found = house.run(["doctor", "--config", "s.toml"]);
+    let found = String::from_utf8(found.stdout).unwrap();
+    assert_says(
+        &found,
+        &["it is full, and producers are refused", "is on tmpfs: it is gone when the machine restarts"],
+    );
+    assert!(!found.contains("fallocate"), "{found}");
     broker.stop();
     drop(mounted);
 }

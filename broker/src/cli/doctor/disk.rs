@@ -11,6 +11,9 @@ const CHECK: &str = "disk";
 /// Room besides the reserve, below which a disk is nearly full: 1 GiB are four segments, and twenty seconds of 50 MB/s.
 const LITTLE: u64 = 1 << 30;
 
+/// Room besides the reserve, below which a disk is full: segments grow by up to 64 MiB at a time, and by less where there is less.
+const FULL: u64 = 16 << 20;
+
 /// Files that can still be made, below which that is little: a partition has a handful, of a hundred partitions a thousand.
 const FEW_FILES: u64 = 1000;
 
@@ -77,7 +80,12 @@ fn room(facts: &DiskFacts) -> Finding {
             Some("free some space, delete topics, shorten retention, or lower log.reserve"),
         );
     }
-    if free.saturating_sub(missing) < LITTLE {
+    let left = free.saturating_sub(missing);
+    if left < FULL {
+        let text = format!("{text}: it is full, and producers are refused, or are about to be");
+        return Finding::fail(CHECK, text, Some("free some space, delete topics, or shorten retention"));
+    }
+    if left < LITTLE {
         return Finding::warn(
             CHECK,
             text,
@@ -194,6 +202,8 @@ mod tests {
         );
         let (level, text) = worst(|facts| (facts.free, facts.reserve_held) = (63 << 20, 64 << 20));
         assert!(level == Level::Warn && text.contains("shorten retention"), "{text}");
+        let (level, text) = worst(|facts| (facts.free, facts.reserve_held) = (1 << 20, 64 << 20));
+        assert!(level == Level::Fail && text.contains("it is full"), "{text}");
         assert_eq!(worst(|facts| facts.files_left = Some(0)).0, Level::Fail);
         assert_eq!(worst(|facts| facts.files_left = None).0, Level::Ok);
     }
