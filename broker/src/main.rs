@@ -4,6 +4,11 @@ use std::process::ExitCode;
 
 use sealstream_broker::cli::{self, args::Cli};
 
+/// That of musl takes a lock for every call (docs/benchmarks.md, "The allocator").
+#[cfg(target_env = "musl")]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     cli::run(&Cli::parse_or_exit())
 }

@@ -14,7 +14,7 @@ use sealstream_transport::testing::proxy::UdpProxy;
 use sealstream_transport::testing::{Pattern, eventually};
 use sealstream_transport::tls::provider;
 use sealstream_transport::{
-    Endpoint, Expectation, Handshake, Listener, Scheme, Server, Transport, TransportOptions,
+    Endpoint, Expectation, Handshake, Listener, Scheme, Server, Stream, Transport, TransportOptions,
 };
 use tokio::io::AsyncWriteExt;
 use tokio::time::timeout;
@@ -29,9 +29,14 @@ async fn listen(world: &World, options: QuicOptions) -> Box<dyn Listener> {
 
 /// Sends a megabyte each way over a path that measures, and returns the largest datagram.
 async fn largest_datagram(options: QuicOptions) -> usize {
+    largest_datagram_over(options, |_| {}).await
+}
+
+async fn largest_datagram_over(options: QuicOptions, prepare: impl FnOnce(&UdpProxy)) -> usize {
     let world = World::new();
     let listener = listen(&world, options).await;
     let path = UdpProxy::new(listener.local_addr()).await.unwrap();
+    prepare(&path);
     let options = TransportOptions { quic: options, ..TransportOptions::new(ALPN, 9) };
     let client = QuicTransport::new(world.client(), options);
     let endpoint =
@@ -56,9 +61,16 @@ async fn largest_datagram(options: QuicOptions) -> usize {
 }
 
 #[tokio::test]
-async fn a_path_that_carries_more_is_found_out_and_used() {
-    let largest = largest_datagram(QuicOptions::default()).await;
-    assert!(largest > 1_500 && largest <= usize::from(MAX_MTU), "{largest}");
+async fn loopback_is_used_to_the_full() {
+    assert_eq!(largest_datagram(QuicOptions::default()).await, usize::from(MAX_MTU));
+}
+
+/// As behind a container's port that is published on loopback.
+#[tokio::test]
+async fn a_path_that_is_narrower_than_its_first_link_is_survived() {
+    let carry = largest_datagram_over(QuicOptions::default(), |path| path.narrow(1_400));
+    let largest = timeout(DEFAULT_IDLE_TIMEOUT / 2, carry).await.expect("the path is found out in time");
+    assert!(largest <= 1_400, "{largest}");
 }
 
 #[tokio::test]
@@ -82,7 +94,7 @@ async fn bytes_arrive_without_segmentation_offload() {
     assert!(largest <= usize::from(MAX_MTU), "{largest}");
 }
 
-/// A foreign client that would send early data if any ticket allowed it.
+/// A foreign client that would send early data if any ticket allowed it, and lets a stream have 8 MiB unread.
 fn eager_client(world: &World) -> quinn::Endpoint {
     let mut roots = RootCertStore::empty();
     roots.add(world.authority.certificate().clone()).unwrap();
@@ -95,7 +107,11 @@ fn eager_client(world: &World) -> quinn::Endpoint {
     tls.enable_early_data = true;
     let crypto = QuicClientConfig::try_from(tls).unwrap();
     let mut client = quinn::Endpoint::client(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).unwrap();
-    client.set_default_client_config(quinn::ClientConfig::new(Arc::new(crypto)));
+    let mut config = quinn::ClientConfig::new(Arc::new(crypto));
+    let mut transport = quinn::TransportConfig::default();
+    transport.stream_receive_window((8_u32 << 20).into());
+    config.transport_config(Arc::new(transport));
+    client.set_default_client_config(config);
     client
 }
 
@@ -140,4 +156,72 @@ async fn a_restarted_server_resets_the_connections_of_the_one_before() {
     timeout(DEFAULT_IDLE_TIMEOUT / 2, noticed)
         .await
         .expect("the connection is reset long before its idle timeout");
+}
+
+/// Writes to a client that acknowledges nothing, until there is no more room, and returns how much that was.
+async fn fill(stream: &mut Stream) -> usize {
+    let mut written = 0;
+    let chunk = vec![7; 64 * 1024];
+    while let Ok(taken) = timeout(Duration::from_millis(200), stream.send.write(&chunk)).await {
+        written += taken.unwrap();
+    }
+    written
+}
+
+#[tokio::test]
+async fn what_clients_do_not_acknowledge_is_bounded_for_each_and_in_all() {
+    const FIRST: usize = 512 * 1024;
+    let world = World::new();
+    let options = QuicOptions { send_budget: 3 * FIRST as u64, ..QuicOptions::default() };
+    let listener = listen(&world, options).await;
+    let path = UdpProxy::new(listener.local_addr()).await.unwrap();
+    // Foreign clients: ours would let a stream have 256 KiB unread.
+    let client = eager_client(&world);
+    let (mut served, mut clients) = (Vec::new(), Vec::new());
+    for _ in 0..3 {
+        let dial = client.connect(path.entrance(), "localhost").unwrap();
+        let accept = async { listener.accept().await.unwrap().handshake().await.unwrap() };
+        let (connection, inbound) = tokio::join!(dial, accept);
+        let connection = connection.unwrap();
+        let (mut send, recv) = connection.open_bi().await.unwrap();
+        send.write_all(b"hello").await.unwrap();
+        let stream = inbound.accept().await.unwrap();
+        served.push((inbound, stream));
+        clients.push((connection, send, recv));
+    }
+    path.cut();
+
+    assert_eq!(fill(&mut served[0].1).await, 4 * FIRST, "its own, and the whole budget");
+    assert_eq!(fill(&mut served[1].1).await, FIRST, "its own: the budget is spent");
+    let (_inbound, first) = served.remove(0);
+    first.send.abort(1);
+    assert_eq!(fill(&mut served[0].1).await, 3 * FIRST, "what the first had is free again");
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_read_takes_nothing_of_what_clients_share() {
+    let world = World::new();
+    let options = QuicOptions { send_budget: 512 * 1024, ..QuicOptions::default() };
+    let listener = listen(&world, options).await;
+    let client = QuicTransport::new(world.client(), TransportOptions::new(ALPN, 9));
+    let endpoint =
+        Endpoint { scheme: Scheme::Quic, host: "127.0.0.1".to_owned(), port: listener.local_addr().port() };
+    let server = Server { endpoint, expectation: Expectation::Name("localhost".to_owned()) };
+    let accept = async { listener.accept().await.unwrap().handshake().await.unwrap() };
+    let (inbound, outbound) = tokio::join!(accept, client.connect(&server));
+    let mut unread = outbound.unwrap().open().await.unwrap();
+    unread.send.write_all(b"hello").await.unwrap();
+    let mut stuck = inbound.accept().await.unwrap();
+    assert_eq!(fill(&mut stuck).await, 256 * 1024, "what a client of ours has unread");
+
+    let path = UdpProxy::new(listener.local_addr()).await.unwrap();
+    let foreign = eager_client(&world);
+    let dial = foreign.connect(path.entrance(), "localhost").unwrap();
+    let accept = async { listener.accept().await.unwrap().handshake().await.unwrap() };
+    let (connection, inbound) = tokio::join!(dial, accept);
+    let (mut send, _recv) = connection.unwrap().open_bi().await.unwrap();
+    send.write_all(b"hello").await.unwrap();
+    let mut stream = inbound.accept().await.unwrap();
+    path.cut();
+    assert_eq!(fill(&mut stream).await, 1024 * 1024, "the budget is there for it");
 }

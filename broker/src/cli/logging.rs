@@ -25,3 +25,14 @@ pub(super) fn start(default: &str, json: bool) -> Result<(), Failure> {
     }
     Ok(())
 }
+
+/// A panic becomes a line of the log, for whoever reads nothing else, with where it was: it ends its session (or the
+/// batch that was being validated), and nothing beside it.
+pub(super) fn log_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let message = panic.payload_as_str().unwrap_or("a value that is no text");
+        let place = panic.location().map(ToString::to_string);
+        let backtrace = std::backtrace::Backtrace::capture();
+        tracing::error!(message, place, %backtrace, "panicked: this is a fault of the broker, please report it");
+    }));
+}

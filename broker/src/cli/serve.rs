@@ -44,6 +44,7 @@ pub(super) fn serve(args: &Serve) -> Result<(), Failure> {
     };
     let config = source.read()?;
     logging::start("info", args.json)?;
+    logging::log_panics();
     descriptors::raise_limit(&config);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(run(source, config))
@@ -223,6 +224,8 @@ impl Transports {
         let mut options = TransportOptions::new(ALPN, DEFAULT_PORT);
         options.deadlines.handshake = config.limits.handshake.0;
         options.quic.gso = config.quic.gso;
+        options.quic.max_mtu = config.quic.max_mtu;
+        options.quic.send_budget = config.quic.send_budget.0;
         options.admission = admission;
         options.http_answer = Some(HTTP_ANSWER.to_owned());
         options.observers = Observers::new([Arc::new(HandshakeLog::new()) as Arc<dyn HandshakeObserver>]);
@@ -299,6 +302,7 @@ fn options(config: &Config, tls: Arc<ServedTls>, rules: RuleBook, quotas: Arc<Qu
         groups: config.groups.options(),
         tls: Some(tls),
         quotas,
+        panic_topic: Some(config.drill.panic_topic.clone()).filter(|name| !name.is_empty()),
         ..BrokerOptions::default()
     }
 }

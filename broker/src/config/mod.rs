@@ -18,6 +18,7 @@ use sealstream_transport::admission::{
     AdmissionLimits, DEFAULT_ADDRESS_RATE, DEFAULT_HANDSHAKES, DEFAULT_RETRY_ABOVE, DEFAULT_UNVALIDATED_RATE,
 };
 use sealstream_transport::gcra::Limit;
+use sealstream_transport::quic;
 use serde::{Deserialize, Serialize};
 
 pub use auth::{ActionName, Anonymous, Auth, AuthRule, EffectName};
@@ -71,6 +72,8 @@ pub struct Config {
     pub quotas: Quotas,
     /// QUIC.
     pub quic: Quic,
+    /// Faults on purpose.
+    pub drill: Drill,
 }
 
 /// A transport, as the configuration names it.
@@ -168,6 +171,18 @@ pub struct Limits {
 pub struct Quic {
     /// Generic segmentation offload: off for network cards and tunnels that drop its packets.
     pub gso: bool,
+    /// The largest UDP payload in bytes: lower it for paths that lose larger datagrams in silence.
+    pub max_mtu: u16,
+    /// Bytes written to clients and not acknowledged, over all connections, beyond 512 KiB that each may have.
+    pub send_budget: Size,
+}
+
+/// Faults that an operator brings about on purpose, to see what they do and what is noticed of them.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Drill {
+    /// A Produce session that opens this topic panics; without a name none does.
+    pub panic_topic: String,
 }
 
 impl Default for Config {
@@ -186,6 +201,7 @@ impl Default for Config {
             limits: Limits::default(),
             quotas: Quotas::default(),
             quic: Quic::default(),
+            drill: Drill::default(),
         }
     }
 }
@@ -234,7 +250,7 @@ impl Default for Limits {
 
 impl Default for Quic {
     fn default() -> Self {
-        Self { gso: true }
+        Self { gso: true, max_mtu: quic::MAX_MTU, send_budget: Size(quic::DEFAULT_SEND_BUDGET) }
     }
 }
 
@@ -260,6 +276,8 @@ impl Config {
         within("limits.decompressed_batch", self.limits.decompressed_batch, Size(64 << 10), batch)?;
         within("limits.session_window", self.limits.session_window, Size(64 << 10), Size::mib(1024))?;
         within("limits.in_flight", self.limits.in_flight, self.limits.frame, Size::mib(4095))?;
+        within("quic.max_mtu", self.quic.max_mtu, quic::MIN_MTU, quic::MAX_MTU)?;
+        within("quic.send_budget", self.quic.send_budget, Size(0), Size::mib(64 << 10))?;
         self.limits.check_handshakes()?;
         self.quotas.check(self.limits.frame)?;
         for (key, span) in

@@ -264,6 +264,9 @@ pub struct BrokerOptions {
     /// How much each identity and address may produce, consume and ask for; without limits by default. Closed when the broker
     /// stops.
     pub quotas: Arc<Quotas>,
+    /// A drill: a Produce session that opens this topic panics. What an operator sees of a fault of ours, and that the other
+    /// sessions do not.
+    pub panic_topic: Option<String>,
 }
 
 impl Default for BrokerOptions {
@@ -294,6 +297,7 @@ impl Default for BrokerOptions {
             connections: None,
             tls: None,
             quotas: Arc::default(),
+            panic_topic: None,
         }
     }
 }

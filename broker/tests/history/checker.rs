@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use crate::group_checker;
 use crate::record::{Action, History, Operation, Outcome, Time};
 
 /// A promise that was broken, with what shows it.
@@ -28,6 +29,29 @@ pub(crate) enum Violation {
     Hole { partition: u32, expected: u64, found: u64 },
     /// A group's committed offset was lower than one that had been committed, or seen, before.
     WentBack { partition: u32, from: u64, to: u64 },
+    /// What was promised of a group.
+    Group { group: u32, violation: GroupViolation },
+}
+
+/// A promise of a group that was broken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum GroupViolation {
+    /// A partition was two members' under one epoch.
+    TwoOwners { partition: u32, epoch: u32, first: u32, second: u32 },
+    /// Whoever came was told an older epoch than one that had been given before.
+    EpochWentBack { partition: u32, from: u32, to: u32 },
+    /// A commit was taken under an epoch although a newer one had been given before.
+    StaleCommit { partition: u32, epoch: u32, newer: u32 },
+    /// The committed offset was lower than one that had been committed, or seen, before, and nobody had moved the group.
+    WentBack { partition: u32, from: Option<u64>, to: Option<u64> },
+    /// The committed offset is one that nobody committed, or that was taken back by a seek.
+    Invented { partition: u32, offset: u64 },
+    /// A record reached no member of a group that came to the end.
+    Undelivered { partition: u32, offset: u64 },
+    /// It had been made, nobody had deleted it, and it is not there.
+    Gone,
+    /// It had been deleted, nobody has made it again, and it is there.
+    Undead,
 }
 
 /// All that is wrong with a history; nothing, if the promises were kept.
@@ -41,6 +65,7 @@ pub(crate) fn check(history: &History) -> Vec<Violation> {
         check_order(partition, log, &appends, &mut found);
     }
     check_commits(&history.operations, &mut found);
+    group_checker::check(history, &mut found);
     found
 }
 
@@ -111,10 +136,12 @@ fn check_log(history: &History, appends: &Appends, found: &mut Vec<Violation>) {
             {
                 found.push(Violation::Lost { partition, offset, value });
             }
-            Action::Read { offset, value, .. } if places.get(&value) != Some(&(partition, offset)) => {
-                found.push(Violation::Vanished { partition, offset, value });
-            }
             _ => {}
+        }
+        if let Some((_, offset, value)) = operation.action.read()
+            && places.get(&value) != Some(&(partition, offset))
+        {
+            found.push(Violation::Vanished { partition, offset, value });
         }
     }
 }
@@ -123,10 +150,8 @@ fn check_log(history: &History, appends: &Appends, found: &mut Vec<Violation>) {
 fn check_offsets(history: &History, found: &mut Vec<Violation>) {
     let mut values: HashMap<(u32, u64), u64> = HashMap::new();
     let seen = history.operations.iter().filter_map(|operation| match operation.action {
-        Action::Append { value, outcome: Outcome::At(offset) } | Action::Read { offset, value, .. } => {
-            Some((operation.partition, offset, value))
-        }
-        _ => None,
+        Action::Append { value, outcome: Outcome::At(offset) } => Some((operation.partition, offset, value)),
+        _ => operation.action.read().map(|(_, offset, value)| (operation.partition, offset, value)),
     });
     for (partition, offset, value) in seen {
         let first = *values.entry((partition, offset)).or_insert(value);
@@ -140,7 +165,7 @@ fn check_offsets(history: &History, found: &mut Vec<Violation>) {
 fn check_passes(operations: &[Operation], found: &mut Vec<Violation>) {
     let mut expected: HashMap<(u32, u32, u32), u64> = HashMap::new();
     for operation in operations {
-        let Action::Read { pass, offset, .. } = operation.action else { continue };
+        let Some((pass, offset, _)) = operation.action.read() else { continue };
         let (partition, reader) = (operation.partition, operation.client);
         if let Some(expected) = expected.insert((reader, pass, partition), offset + 1)
             && expected != offset

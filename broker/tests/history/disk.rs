@@ -46,7 +46,6 @@ async fn a_power_cut_at_any_point_costs_nothing_that_was_promised() {
 }
 
 async fn at_every_point(fault: Fault) {
-    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
     let first = number("SEALSTREAM_SEED").unwrap_or_else(|| rand::random::<u64>() >> 16);
     for seed in first..first + number("SEALSTREAM_ROUNDS").map_or(ROUNDS, |rounds| rounds.div_ceil(10)) {
         println!("SEALSTREAM_SEED={seed}");
@@ -99,8 +98,15 @@ fn hold(history: &History, fault: Fault, point: u64, seed: u64) {
 }
 
 async fn begin(machine: &SimulatedDisk) -> Result<(Arc<dyn LogEngine>, World), String> {
+    let engine = open_engine(machine, 1).await?;
+    let world = open(&*engine, SIZE).await?;
+    Ok((engine, world))
+}
+
+/// An engine of so many shards over the disk, as small in everything as it can be.
+pub(crate) async fn open_engine(machine: &SimulatedDisk, shards: u32) -> Result<Arc<dyn LogEngine>, String> {
     let options = SegmentedOptions {
-        shards: 1,
+        shards,
         segment_bytes: 8 << 10,
         index_interval: 4 << 10,
         cache_bytes: 16 << 10,
@@ -114,7 +120,10 @@ async fn begin(machine: &SimulatedDisk) -> Result<(Arc<dyn LogEngine>, World), S
     let open_engine = move || SegmentedEngine::open_on(disk, clock, "data".into(), options);
     let engine =
         tokio::task::spawn_blocking(open_engine).await.unwrap().map_err(|error| error.to_string())?;
-    let engine: Arc<dyn LogEngine> = Arc::new(engine);
-    let world = open(&*engine, SIZE).await?;
-    Ok((engine, world))
+    Ok(Arc::new(engine))
+}
+
+/// A number that the environment sets.
+pub(crate) fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok().and_then(|text| text.parse().ok())
 }

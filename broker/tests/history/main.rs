@@ -7,14 +7,16 @@
 //! ```
 //!
 //! [`checker`] knows nothing of engines and brokers: [`planted`] shows that it finds each kind of fault in the history of a
-//! run with that fault in it. [`disk`] runs clients over a disk that fails at every point in turn, [`process`] over real
-//! brokers that are killed and stopped.
+//! run with that fault in it. [`disk`] runs clients of the engine over a disk that fails at every point in turn, [`groups`] a whole
+//! broker with consumer groups over the same, [`process`] clients of real brokers that are killed and stopped.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod checker;
 mod checker_tests;
 mod disk;
+mod group_checker;
+mod groups;
 #[path = "../process/harness.rs"]
 #[expect(dead_code, reason = "the tests of the process need more of it")]
 mod harness;

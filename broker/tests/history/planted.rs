@@ -14,6 +14,7 @@ use sealstream_transport::BoxFuture;
 use tokio::sync::watch;
 
 use crate::checker::{Violation, check};
+use crate::groups::GroupBug;
 use crate::workload::{Notes, Size, open};
 
 const SIZE: Size = Size { partitions: 2, producers: 2, batches: 30, value: 16 };
@@ -23,8 +24,10 @@ const WHICH: u64 = 31;
 
 /// What is planted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Bug {
+pub(crate) enum Bug {
     None,
+    /// Something with a group, at each operation that concerns it.
+    OfGroup(GroupBug),
     /// An append is acknowledged and not carried out.
     Lose,
     /// An append is carried out twice.
@@ -98,9 +101,9 @@ async fn faults_of(bug: Bug) -> Vec<Violation> {
 }
 
 #[derive(Debug)]
-struct Planted {
-    inner: MemoryEngine,
-    bug: Bug,
+pub(crate) struct Planted {
+    pub(crate) inner: MemoryEngine,
+    pub(crate) bug: Bug,
 }
 
 impl LogEngine for Planted {
@@ -144,7 +147,7 @@ impl fmt::Debug for PlantedShard {
     }
 }
 
-type CommitFuture = BoxFuture<'static, Result<Committed, CommitError>>;
+pub(crate) type CommitFuture = BoxFuture<'static, Result<Committed, CommitError>>;
 
 impl PlantedShard {
     /// The one append that goes wrong.
@@ -176,7 +179,7 @@ impl PlantedShard {
                 inner.commit(vec![op]).await?;
                 Err(CommitError::Refused { index: 0, refusal: Refusal::ReadOnly(partition) })
             }),
-            Bug::None | Bug::SkipInRead | Bug::CommitBack => inner.commit(vec![op]),
+            Bug::None | Bug::SkipInRead | Bug::CommitBack | Bug::OfGroup(_) => inner.commit(vec![op]),
         }
     }
 }
@@ -205,6 +208,9 @@ impl Shard for PlantedShard {
     }
 
     fn commit(&self, mut ops: Vec<Op>) -> CommitFuture {
+        if let Bug::OfGroup(bug) = self.bug {
+            return bug.commit(&*self.inner, ops);
+        }
         let due = |delayed: &mut (u64, PartitionId, Op)| {
             self.inner.partition(delayed.1).unwrap().durable_end >= delayed.0
         };

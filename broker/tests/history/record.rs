@@ -1,6 +1,6 @@
 //! What is written down while clients run: each operation with the time it was begun and the time it ended.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
@@ -35,6 +35,50 @@ pub(crate) enum Action {
     Commit { offset: u64, done: bool },
     /// Asks for the committed offset.
     Committed { offset: Option<u64> },
+    /// Something with a group, by its number. What concerns the whole of it has partition 0.
+    Group(u32, GroupAction),
+}
+
+impl Action {
+    /// What a reader is given, in a group or not: its pass, the offset and the value.
+    pub(crate) fn read(&self) -> Option<(u32, u64, u64)> {
+        match *self {
+            Self::Read { pass, offset, value }
+            | Self::Group(_, GroupAction::Given { pass, offset, value, .. }) => Some((pass, offset, value)),
+            _ => None,
+        }
+    }
+}
+
+/// What is done with a group. A deleted group that is made again is another one, with another number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum GroupAction {
+    /// A member joins: there is the group from then on.
+    Joined { told: Told },
+    /// The member is told that it has the partition, and how far the group is. `complete` if the answer to a join said so,
+    /// which was begun when the join was; otherwise the news may have been under way for long.
+    Assigned { epoch: u32, committed: Option<u64>, complete: bool },
+    /// The member is given a record of a partition that it has.
+    Given { pass: u32, epoch: u32, offset: u64, value: u64 },
+    /// Commits the next offset to read.
+    Commit { epoch: u32, offset: u64, told: Told },
+    /// Asks how far the group is.
+    Asked { committed: Option<u64> },
+    /// An operator moves the group.
+    Sought { offset: u64, told: Told },
+    /// An operator deletes it.
+    Deleted { told: Told },
+    /// An operator asks whether there is such a group.
+    Listed { there: bool },
+}
+
+/// What came of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Told {
+    Done,
+    Refused,
+    /// It may have happened, or may happen until the life of the broker ends.
+    Unknown,
 }
 
 /// What the client was told of an append.
@@ -53,4 +97,8 @@ pub(crate) enum Outcome {
 pub(crate) struct History {
     pub(crate) operations: Vec<Operation>,
     pub(crate) log: BTreeMap<u32, Vec<(u64, u64)>>,
+    /// When a life of the broker was over: what was still under way then never happens any more.
+    pub(crate) deaths: Vec<Time>,
+    /// Groups that came to the end of every partition.
+    pub(crate) finished: BTreeSet<u32>,
 }

@@ -26,7 +26,7 @@ const ME: u64 = 7;
 const GROUP: &str = "readers";
 
 /// Far longer than anything takes that happens at all.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// How much there is to do.
 #[derive(Clone, Copy, Debug)]
@@ -45,7 +45,7 @@ pub(crate) struct Size {
 pub(crate) struct Notes(Arc<Mutex<Vec<Operation>>>);
 
 impl Notes {
-    fn add(&self, operation: Operation) {
+    pub(crate) fn add(&self, operation: Operation) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push(operation);
     }
 
@@ -239,7 +239,7 @@ impl Client {
 }
 
 /// One record: an offset has one value.
-fn batch(value: u64, bytes: usize, producer: Uuid, sequence: u64) -> Batch {
+pub(crate) fn batch(value: u64, bytes: usize, producer: Uuid, sequence: u64) -> Batch {
     let mut content = value.to_le_bytes().to_vec();
     content.resize(bytes, b'.');
     let mut builder = BatchBuilder::new(Codec::None);

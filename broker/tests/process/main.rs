@@ -5,8 +5,10 @@
 mod access;
 mod bad_input;
 mod bench;
+mod certificates;
 mod consume_group;
 mod doctor;
+mod drill;
 mod groups;
 mod harness;
 mod log;

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use quinn::{ClientConfig, Connecting, Endpoint, TokenMemoryCache, TokenStore, TransportConfig};
+use quinn::{ClientConfig, Connecting, Endpoint, TokenMemoryCache, TokenStore};
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
@@ -14,6 +14,7 @@ use super::gate::Initial;
 use super::keys::EndpointKeys;
 use super::link::{Link, Surroundings};
 use super::outbound::QuicOutbound;
+use super::path::Paths;
 use super::runtime::TrackedRuntime;
 use super::session::{ClientCrypto, Outcome};
 use super::socket;
@@ -39,7 +40,7 @@ pub(super) struct Dialler {
     observers: Observers,
     local_address: Option<IpAddr>,
     max_datagram: u16,
-    transport: Arc<TransportConfig>,
+    paths: Paths,
     initial: Initial,
     tokens: Arc<TokenMemoryCache>,
     sockets: Mutex<Sockets>,
@@ -58,7 +59,7 @@ impl Dialler {
         receiver: Receiver,
         profile: Profile,
         options: &TransportOptions,
-        transport: Arc<TransportConfig>,
+        paths: Paths,
         initial: Initial,
     ) -> Self {
         Self {
@@ -68,7 +69,7 @@ impl Dialler {
             observers: options.observers.clone(),
             local_address: options.local_address,
             max_datagram: options.quic.max_mtu,
-            transport,
+            paths,
             initial,
             tokens: Arc::new(TokenMemoryCache::new(TOKEN_SERVERS, TOKENS_PER_SERVER)),
             sockets: Mutex::default(),
@@ -99,7 +100,7 @@ impl Dialler {
         let crypto = ClientCrypto::new(handshake, self.initial.0, outcome.clone());
         let mut config = ClientConfig::new(Arc::new(crypto));
         let tokens: Arc<dyn TokenStore> = Arc::<TokenMemoryCache>::clone(&self.tokens);
-        config.transport_config(Arc::clone(&self.transport)).token_store(tokens);
+        config.transport_config(self.paths.towards(addr)).token_store(tokens);
         let target = format!("{} ({addr})", server.endpoint);
         let token_key = format!("{}:{}", server.endpoint.host, server.endpoint.port);
         let mut connecting = match self.dial(&config, addr, &token_key) {
@@ -135,6 +136,7 @@ impl Dialler {
             close_deadline: self.deadlines.close,
             tasks: self.tasks.clone(),
             presence: Arc::default(),
+            send_budget: None,
         };
         let link = Link::new(connection, verified, Side::Client, surroundings, &self.receiver, None);
         Ok(QuicOutbound::new(link, target, self.deadlines.open))

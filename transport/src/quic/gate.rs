@@ -1,5 +1,6 @@
 //! What every incoming handshake of a listener shares, and how one is run.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use quinn::ServerConfig;
@@ -11,6 +12,8 @@ use tokio_util::task::TaskTracker;
 use super::failure;
 use super::inbound::QuicInbound;
 use super::link::{Link, Surroundings};
+use super::path::Paths;
+use super::send_room::SendBudget;
 use super::session::{Outcome, ServerCrypto};
 use super::socket;
 use crate::admission::ConnectionPlace;
@@ -31,8 +34,9 @@ pub(super) struct Gate {
     receiver: Receiver,
     profile: Profile,
     options: TransportOptions,
-    /// Everything but the identity, which each handshake reads anew.
+    /// Everything but what each handshake reads anew: the identity, and the way to its peer.
     template: ServerConfig,
+    paths: Paths,
     initial: Initial,
     turns: Semaphore,
     /// What every connection that came through holds.
@@ -55,13 +59,18 @@ impl Gate {
         profile: Profile,
         options: TransportOptions,
         template: ServerConfig,
+        paths: Paths,
         initial: Initial,
         tasks: TaskTracker,
     ) -> Self {
         let turns = Semaphore::new(HANDSHAKES_BEGUN_AT_ONCE);
-        let surroundings =
-            Surroundings { close_deadline: options.deadlines.close, tasks, presence: Arc::default() };
-        Self { receiver, profile, options, template, initial, turns, surroundings }
+        let surroundings = Surroundings {
+            close_deadline: options.deadlines.close,
+            tasks,
+            presence: Arc::default(),
+            send_budget: Some(SendBudget::new(options.quic.send_budget)),
+        };
+        Self { receiver, profile, options, template, paths, initial, turns, surroundings }
     }
 
     /// Whom the listener lets in, and who is told whom it does not.
@@ -115,7 +124,7 @@ impl Gate {
                 }
             })?;
             probe.served_by(&handshake);
-            let config = self.config(handshake, outcome.clone());
+            let config = self.config(incoming.remote_address(), handshake, outcome.clone());
             let accept = || incoming.accept_with(config);
             self.options.admission.compute(accept).await.map_err(&failed)?
         };
@@ -128,8 +137,9 @@ impl Gate {
         Ok((QuicInbound::new(link), verified))
     }
 
-    fn config(&self, handshake: ServerHandshake, outcome: Outcome) -> Arc<ServerConfig> {
+    fn config(&self, peer: SocketAddr, handshake: ServerHandshake, outcome: Outcome) -> Arc<ServerConfig> {
         let mut config = self.template.clone();
+        config.transport_config(self.paths.towards(peer));
         config.crypto = Arc::new(ServerCrypto::new(handshake, self.initial.0, outcome));
         Arc::new(config)
     }

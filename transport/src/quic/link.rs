@@ -11,6 +11,7 @@ use tokio_util::task::TaskTracker;
 
 use super::credit::StreamPermit;
 use super::failure;
+use super::send_room::{SendBudget, SendRoom, SendStep};
 use super::socket;
 use super::stream::{QuicRecv, QuicSend};
 use crate::admission::ConnectionPlace;
@@ -40,6 +41,8 @@ pub(super) struct Link {
     peer: Peer,
     side: Side,
     surroundings: Surroundings,
+    /// Of a listener's connection: what may be written to it.
+    send_room: Option<SendRoom>,
     /// Streams that were reset here.
     resets: AtomicU64,
     /// Whether trust still covers the peer.
@@ -59,6 +62,8 @@ pub(super) struct Surroundings {
     pub(super) tasks: TaskTracker,
     /// Held as long as the connection is.
     pub(super) presence: Arc<()>,
+    /// Of a listener: what its connections share. A client has few, and each may have all.
+    pub(super) send_budget: Option<SendBudget>,
 }
 
 impl Link {
@@ -84,6 +89,7 @@ impl Link {
                 connection,
                 peer,
                 side,
+                send_room: surroundings.send_budget.clone().map(SendRoom::new),
                 surroundings,
                 resets: AtomicU64::new(0),
                 standing: receiver.standing(&grounds),
@@ -123,6 +129,18 @@ impl Link {
             recv: RecvHalf::new(QuicRecv::new(recv, Arc::clone(self), permit.clone())),
             send: SendHalf::new(QuicSend::new(send, Arc::clone(self), permit)),
             peer: self.peer.clone(),
+        }
+    }
+
+    /// A step more to write, for a stream that waits.
+    pub(super) fn take_send_step(&self) -> Option<SendStep> {
+        self.send_room.as_ref()?.take(&self.connection)
+    }
+
+    /// Takes back the steps of a stream that has ended, or that were of no use to it.
+    pub(super) fn give_back(&self, steps: &[SendStep]) {
+        if let Some(room) = &self.send_room {
+            room.give_back(&self.connection, steps);
         }
     }
 

@@ -21,7 +21,9 @@ mod listener;
 mod options;
 mod outbound;
 mod params;
+mod path;
 mod runtime;
+mod send_room;
 mod session;
 mod socket;
 mod stream;
@@ -46,7 +48,7 @@ use crate::peer::TransportKind;
 use crate::tls::{self, Profile, Receiver};
 use crate::transport::{BoxFuture, Listener, Outbound, Server, Transport};
 
-pub use options::{DEFAULT_IDLE_TIMEOUT, MAX_MTU, MIN_MTU, QuicOptions};
+pub use options::{DEFAULT_IDLE_TIMEOUT, DEFAULT_SEND_BUDGET, MAX_MTU, MIN_MTU, QuicOptions};
 pub use params::{FIRST_STREAMS, MAX_STREAMS, STREAM_WINDOW};
 
 /// QUIC, with TLS material from a [`Receiver`].
@@ -94,7 +96,6 @@ impl QuicTransport {
         let keys = EndpointKeys::of_listener(&self.receiver);
         let tasks = TaskTracker::new();
         let template = params::server_config(
-            params::server_transport(&self.options.quic),
             Arc::new(TokenKey(self.receiver.clone())),
             Arc::clone(&self.used_tokens),
             self.initial.0,
@@ -108,7 +109,8 @@ impl QuicTransport {
         let local_addr = endpoint.local_addr()?;
         let deadlines = self.options.deadlines;
         let (receiver, profile) = (self.receiver.clone(), self.profile.clone());
-        let gate = Gate::new(receiver, profile, self.options.clone(), template, self.initial, tasks);
+        let paths = params::server_transport(&self.options.quic);
+        let gate = Gate::new(receiver, profile, self.options.clone(), template, paths, self.initial, tasks);
         Ok(QuicListener::new(endpoint, local_addr, Arc::new(gate), deadlines))
     }
 }

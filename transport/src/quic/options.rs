@@ -12,25 +12,40 @@ pub const MIN_MTU: u16 = 1_200;
 /// Silence after which a connection is given up: two keep-alives of 15 s, each of which is repeated while unanswered.
 pub const DEFAULT_IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// 256 MiB: 34 connections with all that one may have.
+pub const DEFAULT_SEND_BUDGET: u64 = 256 * 1024 * 1024;
+
 /// What an operator may tune about QUIC alone; the rest is in [`TransportOptions`](crate::TransportOptions).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct QuicOptions {
     /// The UDP payload, in bytes, that a connection begins with, before it has found out what the path carries. A
     /// larger one saves the search on a network that is known; it is clamped to [`MIN_MTU`]..=[`Self::max_mtu`].
+    /// Over loopback a connection begins with [`Self::max_mtu`].
     pub initial_mtu: u16,
-    /// The largest UDP payload, in bytes, that the search for the path's MTU tries, and that is received; clamped to
-    /// [`MIN_MTU`]..=[`MAX_MTU`].
+    /// The largest UDP payload, in bytes, that is sent and received; clamped to [`MIN_MTU`]..=[`MAX_MTU`]. The search for
+    /// what the path carries tries no more than 1,452 bytes where the kernel says that the first link carries no more
+    /// than Ethernet does.
     pub max_mtu: u16,
     /// Whether several datagrams may be handed to the kernel at once (generic segmentation offload). Some network
     /// drivers and firewalls drop what it makes; without it sending costs more CPU.
     pub gso: bool,
+    /// Bytes written to clients and not acknowledged by them, over all connections of a listener, beyond the 512 KiB that
+    /// each may have by itself. Connections over long paths take up to 7.5 MiB each of it; where it is spent, they carry
+    /// 512 KiB a round trip.
+    pub send_budget: u64,
     /// Silence after which a connection is given up. The smaller value of both ends counts.
     pub idle_timeout: Duration,
 }
 
 impl Default for QuicOptions {
     fn default() -> Self {
-        Self { initial_mtu: MIN_MTU, max_mtu: MAX_MTU, gso: true, idle_timeout: DEFAULT_IDLE_TIMEOUT }
+        Self {
+            initial_mtu: MIN_MTU,
+            max_mtu: MAX_MTU,
+            gso: true,
+            send_budget: DEFAULT_SEND_BUDGET,
+            idle_timeout: DEFAULT_IDLE_TIMEOUT,
+        }
     }
 }
 

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use quinn::{IdleTimeout, MtuDiscoveryConfig, ServerConfig, TransportConfig, ValidationTokenConfig, VarInt};
+use quinn::{IdleTimeout, ServerConfig, TransportConfig, ValidationTokenConfig, VarInt};
 use rustls::quic::Suite;
 
 use super::keys::TokenKey;
 use super::options::QuicOptions;
+use super::path::Paths;
 use super::session::ServerCrypto;
 use super::tokens::{TOKEN_LIFETIME, TOKENS_PER_CONNECTION, UsedTokens};
 
@@ -28,7 +29,11 @@ pub const MAX_STREAMS: u32 = 256;
 
 /// Bytes written that the peer has not acknowledged, over all streams of a connection. They are kept to be sent again:
 /// 8 MiB carry 80 MB/s over a round trip of 100 ms.
-const SEND_WINDOW: u64 = 8 * 1024 * 1024;
+pub(super) const SEND_WINDOW: u64 = 8 * 1024 * 1024;
+
+/// The same on a fresh connection of a listener, which has many: two streams to the full, or 50 MB/s over a round trip
+/// of 10 ms. See [`SendRoom`](super::send_room::SendRoom) for more.
+pub(super) const FIRST_SEND_WINDOW: u64 = 512 * 1024;
 
 /// Connections that wait to be accepted or turned away. An accept costs 0.2 ms, so that the last of 1,024 waits 0.2 s,
 /// and its client has repeated nothing yet.
@@ -47,35 +52,38 @@ pub(super) fn receive_window(streams: u32) -> VarInt {
 }
 
 /// What a server promises: streams only from the client, and only two-way ones.
-pub(super) fn server_transport(options: &QuicOptions) -> Arc<TransportConfig> {
-    let mut config = common_transport(options);
-    config.max_concurrent_bidi_streams(FIRST_STREAMS.into()).receive_window(receive_window(FIRST_STREAMS));
-    Arc::new(config)
+pub(super) fn server_transport(options: &QuicOptions) -> Paths {
+    Paths::new(options, || {
+        let mut config = common_transport(options);
+        config
+            .max_concurrent_bidi_streams(FIRST_STREAMS.into())
+            .receive_window(receive_window(FIRST_STREAMS))
+            .send_window(FIRST_SEND_WINDOW);
+        config
+    })
 }
 
 /// What a client promises: no streams from the server, answers on those it opens, and a sign of life.
 ///
 /// The sign of life comes twice in an idle timeout, or it would come too late.
-pub(super) fn client_transport(options: &QuicOptions, keep_alive: Option<Duration>) -> Arc<TransportConfig> {
-    let mut config = common_transport(options);
-    config
-        .max_concurrent_bidi_streams(0_u32.into())
-        .receive_window(receive_window(MAX_STREAMS))
-        .keep_alive_interval(keep_alive.map(|silence| silence.min(options.idle_timeout / 2)));
-    Arc::new(config)
+pub(super) fn client_transport(options: &QuicOptions, keep_alive: Option<Duration>) -> Paths {
+    Paths::new(options, || {
+        let mut config = common_transport(options);
+        config
+            .max_concurrent_bidi_streams(0_u32.into())
+            .receive_window(receive_window(MAX_STREAMS))
+            .send_window(SEND_WINDOW)
+            .keep_alive_interval(keep_alive.map(|silence| silence.min(options.idle_timeout / 2)));
+        config
+    })
 }
 
 fn common_transport(options: &QuicOptions) -> TransportConfig {
-    let mut search = MtuDiscoveryConfig::default();
-    search.upper_bound(options.max_mtu);
     let mut config = TransportConfig::default();
     config
         .max_concurrent_uni_streams(0_u32.into())
         .stream_receive_window(STREAM_WINDOW.into())
-        .send_window(SEND_WINDOW)
         .max_idle_timeout(Some(idle_timeout(options.idle_timeout)))
-        .initial_mtu(options.initial_mtu)
-        .mtu_discovery_config(Some(search))
         .enable_segmentation_offload(options.gso)
         .datagram_receive_buffer_size(None);
     config
@@ -86,9 +94,8 @@ fn idle_timeout(after: Duration) -> IdleTimeout {
     IdleTimeout::try_from(after.max(Duration::from_millis(1))).unwrap_or_else(|_| VarInt::MAX.into())
 }
 
-/// The server's configuration, but for the identity: an endpoint needs none, and each handshake brings its own.
+/// The server's configuration, but for what each handshake brings: the identity, and what the way to its peer carries.
 pub(super) fn server_config(
-    transport: Arc<TransportConfig>,
     token_key: Arc<TokenKey>,
     used_tokens: Arc<UsedTokens>,
     initial: Suite,
@@ -97,7 +104,6 @@ pub(super) fn server_config(
     tokens.lifetime(TOKEN_LIFETIME).log(used_tokens).sent(TOKENS_PER_CONNECTION);
     let mut config = ServerConfig::new(Arc::new(ServerCrypto::unconfigured(initial)), token_key);
     config
-        .transport_config(transport)
         .validation_token_config(tokens)
         .max_incoming(MAX_INCOMING)
         .incoming_buffer_size(INCOMING_BYTES)

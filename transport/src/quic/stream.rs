@@ -14,6 +14,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::credit::StreamPermit;
 use super::link::Link;
+use super::send_room::SendStep;
 use crate::stream::{RecvBackend, SendBackend, StreamError};
 
 /// The reading half. Dropped before the end, it tells the writer to stop: quinn sends `STOP_SENDING` with code 0.
@@ -70,6 +71,8 @@ impl RecvBackend for QuicRecv {
 pub(super) struct QuicSend {
     stream: SendStream,
     end: End,
+    /// What it was lent to write ahead of the peer.
+    steps: Vec<SendStep>,
     link: Arc<Link>,
     _permit: Option<Arc<StreamPermit>>,
 }
@@ -86,14 +89,30 @@ enum End {
 
 impl QuicSend {
     pub(super) fn new(stream: SendStream, link: Arc<Link>, permit: Option<Arc<StreamPermit>>) -> Self {
-        Self { stream, end: End::Open, link, _permit: permit }
+        Self { stream, end: End::Open, steps: Vec::new(), link, _permit: permit }
     }
 
     fn poll_write(&mut self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         if buf.is_empty() {
             return Poll::Ready(Ok(0));
         }
-        Pin::new(&mut self.stream).poll_write(cx, buf).map_err(|error| write_error(&self.link, &error))
+        let mut outcome = Pin::new(&mut self.stream).poll_write(cx, buf);
+        if outcome.is_pending()
+            && let Some(step) = self.link.take_send_step()
+        {
+            outcome = Pin::new(&mut self.stream).poll_write(cx, buf);
+            match outcome {
+                Poll::Ready(_) => self.steps.push(step),
+                Poll::Pending => self.link.give_back(&[step]),
+            }
+        }
+        outcome.map_err(|error| write_error(&self.link, &error))
+    }
+}
+
+impl Drop for QuicSend {
+    fn drop(&mut self) {
+        self.link.give_back(&self.steps);
     }
 }
 

@@ -2,13 +2,16 @@
 
 use super::finding::Finding;
 use crate::cli::output::bytes;
-use crate::config::Config;
+use crate::config::{Config, TransportName};
 use crate::server::{self, CONSUME_BUDGET};
 
 const CHECK: &str = "limits";
 
 /// What the transport asks of the kernel for each UDP socket, each way (`transport/src/quic/socket.rs`).
 const UDP_BUFFER: u64 = 2 << 20;
+
+/// KiB that each QUIC connection may have sent without an acknowledgement, beside what all share (`transport/src/quic/`).
+const QUIC_FLOOR_KIB: u64 = 512;
 
 /// What was found.
 #[derive(Debug)]
@@ -28,6 +31,7 @@ pub(super) struct LimitFacts {
 pub(super) fn memory_bound(config: &Config) -> u64 {
     let count = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
     let (connections, sessions) = (count(config.limits.connections), count(config.limits.sessions));
+    let quic = config.transports.contains(&TransportName::Quic);
     let kib = |number: u64, each: u64| number.saturating_mul(each << 10);
     [
         config.limits.in_flight.0,
@@ -36,7 +40,8 @@ pub(super) fn memory_bound(config: &Config) -> u64 {
         config.limits.decompressed_batch.0.saturating_mul(4),
         kib(connections, 64),
         kib(sessions, 10 + 2 * 64),
-        kib(connections, 41),
+        kib(connections, 36),
+        if quic { kib(connections, QUIC_FLOOR_KIB).saturating_add(config.quic.send_budget.0) } else { 0 },
         kib(u64::from(server::MAX_PARTITIONS), 10),
         kib(512, 48),
         65_536 * (82 + 200),
@@ -140,12 +145,20 @@ mod tests {
     #[test]
     fn the_bound_is_the_one_that_the_page_for_operators_has() {
         let page = include_str!("../../../../docs/operations.md");
-        let told = page.split("That is ").nth(1).and_then(|rest| rest.split(" MiB").next()).unwrap();
-        let (told, bound): (f64, u64) = (told.parse().unwrap(), memory_bound(&Config::default()) >> 20);
-        // The page rounds each line.
+        let told = page
+            .split("That is ")
+            .nth(1)
+            .and_then(|rest| rest.split(" with everything at its bound").next())
+            .unwrap();
+        let told: bytesize::ByteSize = told.parse().unwrap();
+        let bound = memory_bound(&Config::default());
+        // The page rounds each line, and the sum.
         assert!(
-            (f64::from(u32::try_from(bound).unwrap()) - told).abs() < told / 50.0,
-            "{bound} MiB, and the page says {told}"
+            bound.abs_diff(told.as_u64()) < told.as_u64() / 20,
+            "{}, and the page says {told}",
+            bytes(bound)
         );
+        let tls_alone = memory_bound(&Config { transports: vec![TransportName::Tls], ..Config::default() });
+        assert!(tls_alone < bound / 3 * 2, "{}", bytes(tls_alone));
     }
 }

@@ -121,6 +121,10 @@ impl<'a> Incoming<'a> {
 
     async fn open(&mut self, open: OpenTopic) -> Result<(), Unheard> {
         let OpenTopic { handle, name, id } = open;
+        assert!(
+            self.core.options.panic_topic.as_ref() != Some(&name),
+            "a drill: {name:?} is the topic to panic at"
+        );
         let found = match self.heart.while_busy(self.allowance.request()).await {
             Ok(()) => self.topic_for(handle, &name, id),
             Err(denied) => Err(denied.into()),

@@ -31,6 +31,8 @@ struct Gate {
     back: AtomicBool,
     /// Sees every datagram that goes there.
     notice: Notice,
+    /// The length of the largest datagram that is carried: larger ones are lost without a word.
+    mtu: AtomicUsize,
     /// The length of the largest datagram that was carried.
     largest: AtomicUsize,
 }
@@ -64,6 +66,7 @@ impl UdpProxy {
             there: AtomicUsize::new(there),
             back: AtomicBool::new(back),
             notice,
+            mtu: AtomicUsize::new(DATAGRAM),
             largest: AtomicUsize::new(0),
         };
         let gate = Arc::new(gate);
@@ -87,6 +90,11 @@ impl UdpProxy {
         *self.gate.target.lock().expect("nobody panics while holding it") = target;
     }
 
+    /// Loses every datagram of more than `mtu` bytes from now on, without telling anybody.
+    pub fn narrow(&self, mtu: usize) {
+        self.gate.mtu.store(mtu, Ordering::SeqCst);
+    }
+
     /// Loses every datagram from now on.
     pub fn cut(&self) {
         self.gate.there.store(0, Ordering::SeqCst);
@@ -99,8 +107,13 @@ impl Gate {
         *self.target.lock().expect("nobody panics while holding it")
     }
 
-    fn measure(&self, length: usize) {
-        self.largest.fetch_max(length, Ordering::SeqCst);
+    /// Whether a datagram of so many bytes is carried, which is remembered of the largest.
+    fn carries(&self, length: usize) -> bool {
+        let carried = length <= self.mtu.load(Ordering::SeqCst);
+        if carried {
+            self.largest.fetch_max(length, Ordering::SeqCst);
+        }
+        carried
     }
 
     fn lets_one_there(&self) -> bool {
@@ -132,9 +145,10 @@ async fn forward(front: Arc<UdpSocket>, gate: Arc<Gate>) {
             clients.insert(way, back.clone());
             answers.spawn(answer(back, front.clone(), client, gate.clone()));
         }
-        if let Some(back) = clients.get(&way) {
+        if let Some(back) = clients.get(&way)
+            && gate.carries(length)
+        {
             (gate.notice)(&datagram[..length]);
-            gate.measure(length);
             // A datagram that cannot be sent is a datagram lost.
             let _ = back.send(&datagram[..length]).await;
         }
@@ -151,8 +165,7 @@ async fn answer(back: Arc<UdpSocket>, front: Arc<UdpSocket>, client: SocketAddr,
     let mut datagram = vec![0; DATAGRAM];
     loop {
         let Ok(length) = back.recv(&mut datagram).await else { continue };
-        if gate.back.load(Ordering::SeqCst) {
-            gate.measure(length);
+        if gate.back.load(Ordering::SeqCst) && gate.carries(length) {
             let _ = front.send_to(&datagram[..length], client).await;
         }
     }
