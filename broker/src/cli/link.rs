@@ -18,7 +18,7 @@ use tokio::time::timeout;
 
 use super::Failure;
 use super::args::Connection;
-use super::connect::ca;
+use super::connect::{ca, token_of_environment};
 
 /// How long a broker may take to answer Hello, as the client library has it.
 const HELLO_DEADLINE: Duration = sealstream_client::options::DEFAULT_HELLO_TIMEOUT;
@@ -165,7 +165,7 @@ async fn finish(session: Session) {
 /// The token that the flags name.
 fn token(connection: &Connection) -> Result<Option<Secret>, Failure> {
     let Some(file) = &connection.token_file else {
-        return Ok(std::env::var("SEALSTREAM_TOKEN").ok().filter(|token| !token.is_empty()).map(Secret));
+        return Ok(token_of_environment(connection).map(Secret));
     };
     let text = std::fs::read_to_string(file)
         .map_err(|error| Failure::new(format!("cannot read the token file {}: {error}", file.display())))?;

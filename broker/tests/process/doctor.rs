@@ -211,6 +211,11 @@ fn who_is_not_let_in_and_who_may_do_nothing_is_told() {
         "[[auth.rule]]\nidentity = \"anonymous\"\nactions = [\"consume\"]\ntopics = [\"public.*\"]\neffect = \"allow\"\n",
     );
     let broker = house.serve_with("narrow.toml");
+    let token = house.write("me.token", "slt1_nonsense");
+    std::fs::set_permissions(&token, std::fs::Permissions::from_mode(0o644)).unwrap();
+    Told::by(&house, &["--url", &broker.tls(), "--token-file", "me.token"])
+        .has("warn", "keys", &["everybody on this machine can read me.token", "chmod 0600 me.token"])
+        .has("fail", "reach", &["the token is refused"]);
     let told = Told::by(&house, &["--url", &broker.tls()]);
     told.has("ok", "reach", &["anonymous may do nothing that holds for all topics", "auth check anonymous"]);
     broker.stop();

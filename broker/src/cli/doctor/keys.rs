@@ -22,6 +22,10 @@ pub(in crate::cli) struct KeyFacts {
     pub(super) to_be_made: bool,
     /// Files that hold secrets, with their modes.
     pub(super) secrets: Vec<(PathBuf, u32)>,
+    /// Revocation lists of clients' CAs: whose, and when the next one is due, in seconds since the Unix epoch.
+    pub(super) lists: Vec<(String, Option<i64>)>,
+    /// Whether nobody gets in whom a list covers that is past its time.
+    pub(super) lists_enforced: bool,
     /// The name that clients use, and whether a certificate has it.
     pub(super) asked_for: Option<(String, bool)>,
 }
@@ -37,6 +41,8 @@ pub(in crate::cli) struct Served {
     pub(super) not_after: i64,
     /// The broker renews it while it runs.
     pub(super) renewed: bool,
+    /// When the next OCSP response is due, where one is stapled to it.
+    pub(super) staple_until: Option<i64>,
 }
 
 /// `now` is in seconds since the Unix epoch.
@@ -52,6 +58,10 @@ pub(super) fn judge(facts: &KeyFacts, now: i64) -> Vec<Finding> {
         findings.push(Finding::ok(CHECK, text));
     }
     findings.extend(facts.certificates.iter().map(|served| certificate(served, now)));
+    findings.extend(facts.certificates.iter().filter_map(|served| staple(served, now)));
+    findings.extend(
+        facts.lists.iter().filter_map(|(issuer, next)| list(issuer, *next, facts.lists_enforced, now)),
+    );
     if let Some((name, false)) = &facts.asked_for {
         let text = format!("no certificate is for {name}, which clients ask for");
         let remedy = "have one issued with this name (tls.cert, tls.identity), or use in --url a name that a certificate has";
@@ -62,7 +72,7 @@ pub(super) fn judge(facts: &KeyFacts, now: i64) -> Vec<Finding> {
 }
 
 fn certificate(served: &Served, now: i64) -> Finding {
-    let Served { file, names, not_before, not_after, renewed } = served;
+    let Served { file, names, not_before, not_after, renewed, .. } = served;
     let (names, until) = (names.join(", "), date(*not_after));
     let left = not_after.saturating_sub(now);
     if left < 0 && *renewed {
@@ -76,7 +86,8 @@ fn certificate(served: &Served, now: i64) -> Finding {
         let text = format!("{file} begins on {}; the clock here says {}", date(*not_before), date(now));
         return Finding::fail(CHECK, text, Some("set the clock, or wait"));
     }
-    let text = format!("{file} is for {names}, and good until {until}, for {}", time_left(left));
+    let whom = if names.is_empty() { String::new() } else { format!("for {names}, and ") };
+    let text = format!("{file} is {whom}good until {until}, for {}", time_left(left));
     let life = not_after.saturating_sub(*not_before);
     if !renewed && left < SOON.min(life / 3) {
         let remedy =
@@ -84,6 +95,29 @@ fn certificate(served: &Served, now: i64) -> Finding {
         return Finding::warn(CHECK, text, remedy);
     }
     Finding::ok(CHECK, text)
+}
+
+fn staple(served: &Served, now: i64) -> Option<Finding> {
+    let until = served.staple_until.filter(|until| *until < now)?;
+    let text = format!("the staple of {} ended on {}, and is not served any more", served.file, date(until));
+    Some(Finding::warn(
+        CHECK,
+        text,
+        "fetch the next OCSP response (tls.staple), and have that done by itself",
+    ))
+}
+
+/// A revocation list whose successor is overdue.
+fn list(issuer: &str, next: Option<i64>, enforced: bool, now: i64) -> Option<Finding> {
+    let next = next.filter(|next| *next < now)?;
+    let text = format!("the revocation list of {issuer} should have been replaced on {}", date(next));
+    let remedy = "fetch the next one (tls.client_crl), and have that done by itself";
+    Some(if enforced {
+        let text = format!("{text}: no client of it gets in (tls.crl_expired)");
+        Finding::fail(CHECK, text, Some(remedy))
+    } else {
+        Finding::warn(CHECK, format!("{text}: what was revoked since is let in"), remedy)
+    })
 }
 
 fn secret(file: &std::path::Path, mode: u32) -> Option<Finding> {
@@ -112,12 +146,15 @@ mod tests {
             not_before: NOW - 30 * DAY,
             not_after: NOW + 60 * DAY,
             renewed: false,
+            staple_until: Some(NOW + DAY),
         };
         KeyFacts {
             loaded: Ok(()),
             certificates: vec![served],
             to_be_made: false,
             secrets: vec![("server.key".into(), 0o100_600), ("tickets.secret".into(), 0o100_640)],
+            lists: vec![("CN=clients".into(), Some(NOW + DAY)), ("CN=others".into(), None)],
+            lists_enforced: false,
             asked_for: Some(("a.example".into(), true)),
         }
     }
@@ -178,6 +215,20 @@ mod tests {
                 "{found:?}"
             );
         }
+    }
+
+    #[test]
+    fn lists_and_staples_past_their_time_are_told_and_fail_where_nobody_gets_in() {
+        let old = |facts: &mut KeyFacts| facts.lists[0].1 = Some(NOW - DAY);
+        let found = levels(old);
+        assert!(found[1].0 == Level::Warn && found[1].1.contains("CN=clients"), "{found:?}");
+        let found = levels(|facts| {
+            old(facts);
+            facts.lists_enforced = true;
+        });
+        assert!(found[1].0 == Level::Fail && found[1].1.contains("tls.crl_expired"), "{found:?}");
+        let found = levels(|facts| facts.certificates[0].staple_until = Some(NOW - 1));
+        assert!(found[1].0 == Level::Warn && found[1].1.contains("staple of server.pem"), "{found:?}");
     }
 
     #[test]

@@ -57,6 +57,7 @@ pub(super) fn run(args: &Doctor) -> Result<(), Failure> {
             }
         }
     }
+    findings.extend(keys::judge(&gather::files::of_client(&args.connection), unix_now()));
     findings.extend(clock::judge(&gather::machine::clock(data_dir.as_deref()), unix_now()));
     if let Some(target) = target {
         let facts = runtime.block_on(gather::reach::dial(&args.connection, &target));
