@@ -133,6 +133,22 @@ mod tests {
     }
 
     #[test]
+    fn whatever_else_may_listen_there_the_port_is_doubted() {
+        let after = std::time::Duration::from_secs(10);
+        for source in [
+            HandshakeError::TimedOut { after },
+            HandshakeError::Alpn { detail: String::new() },
+            HandshakeError::Protocol { detail: String::new() },
+            HandshakeError::Disconnected { detail: String::new() },
+        ] {
+            let error = ConnectError::Handshake { target: String::new(), source };
+            assert_eq!(of(&error), Some(SOMETHING_ELSE), "{error}");
+        }
+        let silent = |target: &str| ConnectError::TimedOut { target: target.into(), after };
+        assert_eq!((of(&silent("tls://a:1")), of(&silent("quic://a:1"))), (Some(NO_ANSWER), None));
+    }
+
+    #[test]
     fn the_remedy_is_found_however_deep_the_cause_lies() {
         let gave_up = SessionError::GaveUp {
             attempts: 2,

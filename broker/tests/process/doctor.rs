@@ -211,6 +211,10 @@ fn who_is_not_let_in_and_who_may_do_nothing_is_told() {
         "[[auth.rule]]\nidentity = \"anonymous\"\nactions = [\"consume\"]\ntopics = [\"public.*\"]\neffect = \"allow\"\n",
     );
     let broker = house.serve_with("narrow.toml");
+    let url = format!("auto://localhost:{}", broker.port);
+    let told = Told::by(&house, &["--url", &url, "--cert", "nowhere.pem", "--key", "me.key"]);
+    told.has("fail", "reach", &["cannot read the certificate file nowhere.pem"]);
+    assert_eq!(told.findings.iter().filter(|(_, check, _)| check == "reach").count(), 1, "{}", told.shown());
     let token = house.write("me.token", "slt1_nonsense");
     std::fs::set_permissions(&token, std::fs::Permissions::from_mode(0o644)).unwrap();
     Told::by(&house, &["--url", &broker.tls(), "--token-file", "me.token"])

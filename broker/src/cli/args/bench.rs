@@ -68,11 +68,11 @@ pub struct Bench {
 /// `bench latency`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Makes a topic of its own, of one partition, and deletes it in the end. An open loop: batches are sent when they are due,
-whatever became of those before, and each time counts from when its batch was due. So a broker that stands still for a second
+    after_help = "Makes a topic of its own, of one partition, and deletes it in the end. An open loop: batches are sent when they are due, \
+whatever became of those before, and each time counts from when its batch was due. So a broker that stands still for a second \
 shows it, also in what could not be sent meanwhile. A second of warm-up is not counted.
 
-`acknowledged` is until the broker's answer, `received` until a consumer in this process has the record, `sent late` until the
+`acknowledged` is until the broker's answer, `received` until a consumer in this process has the record, `sent late` until the \
 client had taken it: where that one is large, this machine or the producer's window was the bottleneck.
 
 Examples:
@@ -103,7 +103,7 @@ pub struct BenchLatency {
 /// `bench connect`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Each connection is made, says Hello, and is closed again; the times are those of connecting alone. A tls:// URL measures
+    after_help = "Each connection is made, says Hello, and is closed again; the times are those of connecting alone. A tls:// URL measures \
 TLS over TCP, a quic:// URL measures QUIC, and an auto:// URL both. `resumed` is how many were really resumed.
 
 A broker takes 1,000 handshakes a second from one address unless told otherwise (limits.address_rate): for more, raise it.

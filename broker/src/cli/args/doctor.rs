@@ -7,10 +7,10 @@ use super::{ConfigSource, Connection};
 /// `doctor`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "On a broker's machine it checks configuration, keys, ports, disk, clock and limits as `serve` would find them, then whether
+    after_help = "On a broker's machine it checks configuration, keys, ports, disk, clock and limits as `serve` would find them, then whether \
 the broker answers over both transports. With --url alone it looks from a client's side: clock and reachability.
 
-Each line is ok, warn or fail, with its remedy. Exit code 1 means that something failed. Nothing is changed: a probe file is
+Each line is ok, warn or fail, with its remedy. Exit code 1 means that something failed. Nothing is changed: a probe file is \
 written into the data directory, synced and removed; and the broker's log tells of a connection that was only looked at.
 
 Examples:

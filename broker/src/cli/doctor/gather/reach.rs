@@ -76,29 +76,43 @@ fn without_wildcard(name: &str) -> String {
 }
 
 pub(in crate::cli::doctor) async fn dial(connection: &Connection, target: &Target) -> ReachFacts {
+    let asked_for = target.endpoint.scheme;
     let (mut ways, mut rights) = (Vec::new(), None);
     for scheme in &target.ways {
         let endpoint = Endpoint { scheme: *scheme, ..target.endpoint.clone() };
-        let outcome = match meet(connection, target, &endpoint).await {
+        let url = endpoint.to_string();
+        let link = match link(connection, target, &endpoint) {
+            Ok(link) => link,
+            // A file of ours: it is the same on every way.
+            Err(failure) => {
+                let way = Way { scheme: asked_for, url, outcome: Err(failure.to_string()) };
+                return ReachFacts { asked_for, ways: vec![way], rights: None };
+            }
+        };
+        let outcome = match meet(connection, &endpoint, &link).await {
             Ok(greeted) => {
                 rights = rights.or_else(|| rights_of(&greeted.welcome.identity, &greeted.answers));
                 Ok(described(greeted))
             }
             Err(failure) => Err(failure.to_string()),
         };
-        ways.push(Way { scheme: *scheme, url: endpoint.to_string(), outcome });
+        ways.push(Way { scheme: *scheme, url, outcome });
     }
-    ReachFacts { asked_for: target.endpoint.scheme, ways, rights }
+    ReachFacts { asked_for, ways, rights }
 }
 
-async fn meet(connection: &Connection, target: &Target, endpoint: &Endpoint) -> Result<Greeted, Failure> {
-    let mut link = match &target.ca {
+fn link(connection: &Connection, target: &Target, endpoint: &Endpoint) -> Result<Link, Failure> {
+    let link = match &target.ca {
         Some(ca) if connection.ca.is_none() => Link::trusting(connection, endpoint, ca)?,
         _ => Link::new(connection, endpoint)?,
     };
-    if let Some(name) = &target.name {
-        link = link.expecting(name.clone());
-    }
+    Ok(match &target.name {
+        Some(name) => link.expecting(name.clone()),
+        None => link,
+    })
+}
+
+async fn meet(connection: &Connection, endpoint: &Endpoint, link: &Link) -> Result<Greeted, Failure> {
     let patience = connection.timeout.map_or(PATIENCE, |span| span.0);
     let met = timeout(patience, link.hello_and_ask(questions())).await;
     // Before the process ends, or the broker hears nothing of the end.
