@@ -95,17 +95,24 @@ pub fn ca_path(data_dir: &Path) -> PathBuf {
     data_dir.join("dev-ca").join("ca.pem")
 }
 
+/// Where the certificate for localhost and its key are found, once they were made.
+pub(crate) fn leaf_paths(data_dir: &Path) -> [PathBuf; 2] {
+    let dir = data_dir.join("dev-ca");
+    [dir.join("localhost.pem"), dir.join("localhost.key")]
+}
+
+/// Where the key of the development CA is found, once it was made.
+pub(crate) fn ca_key_path(data_dir: &Path) -> PathBuf {
+    data_dir.join("dev-ca").join("ca.key")
+}
+
 /// Makes whatever is missing, expired or about to expire at `now`. The caller holds the data directory's lock.
 pub fn ensure(data_dir: &Path, now: SystemTime) -> Result<DevCertificate, DevCaError> {
     let dir = data_dir.join("dev-ca");
     let create = |source| DevCaError::Io { action: "create", path: dir.clone(), source };
     fs::create_dir_all(&dir).map_err(create)?;
-    let files = Files {
-        ca: ca_path(data_dir),
-        ca_key: dir.join("ca.key"),
-        leaf: dir.join("localhost.pem"),
-        leaf_key: dir.join("localhost.key"),
-    };
+    let [leaf, leaf_key] = leaf_paths(data_dir);
+    let files = Files { ca: ca_path(data_dir), ca_key: ca_key_path(data_dir), leaf, leaf_key };
     let mut made = Made::Nothing;
     if expiry(&files.ca)?.is_none_or(|end| end < now + LEAF_VALIDITY) || !files.ca_key.exists() {
         files.make_authority(now)?;

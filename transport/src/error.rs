@@ -144,7 +144,7 @@ pub enum ConnectError {
         source: io::Error,
     },
     /// The deadline for reaching the endpoint passed.
-    #[error("connecting to {target} took longer than {after:?}")]
+    #[error("connecting to {target} took longer than {after:?}{}", silence(.target))]
     TimedOut {
         /// The endpoint.
         target: String,
@@ -159,9 +159,35 @@ pub enum ConnectError {
         /// Why.
         source: HandshakeError,
     },
+    /// Neither of the two roads of `auto://` leads there.
+    #[error("{tls}; and over QUIC {}", briefly(.quic))]
+    NeitherWay {
+        /// Why not over QUIC.
+        quic: Box<ConnectError>,
+        /// Why not over TCP.
+        tls: Box<ConnectError>,
+    },
     /// The local configuration cannot be used.
     #[error("{0}")]
     Configuration(String),
+}
+
+/// The remedy where nothing was heard over UDP. Silence is all there is to go by: a port that nobody listens on is silent too where
+/// the network drops what would say so.
+fn silence(target: &str) -> &'static str {
+    if target.starts_with("quic://") {
+        ": UDP may be blocked on the way, or nothing listens on that UDP port; auto:// falls back to TCP, and tls:// uses TCP alone"
+    } else {
+        ""
+    }
+}
+
+/// Without the remedy: the other road was tried.
+fn briefly(quic: &ConnectError) -> String {
+    match quic {
+        ConnectError::TimedOut { after, .. } => format!("nothing was heard for {after:?}"),
+        other => other.to_string(),
+    }
 }
 
 impl ConnectError {
@@ -170,7 +196,10 @@ impl ConnectError {
         match self {
             Self::Handshake { source, .. } => source.is_permanent(),
             Self::Configuration(_) => true,
-            Self::Resolve { .. } | Self::Unreachable { .. } | Self::TimedOut { .. } => false,
+            Self::Resolve { .. }
+            | Self::Unreachable { .. }
+            | Self::TimedOut { .. }
+            | Self::NeitherWay { .. } => false,
         }
     }
 }

@@ -94,6 +94,10 @@ pub struct TransportOptions {
     /// Writes the secrets of every session to the file that the environment variable `SSLKEYLOGFILE` names, so that a
     /// packet capture can be decrypted. Whoever reads that file reads the traffic: off by default.
     pub key_log: bool,
+    /// What a peer is answered that sends a plaintext HTTP request to a listener on TCP: a person with curl, a browser, a probe. One
+    /// response with status 400 and this text, a sentence or two, and the connection is closed; it counts as a failed handshake. `None`,
+    /// the default, closes it with the alert of TLS that no such client understands.
+    pub http_answer: Option<String>,
     /// What concerns QUIC alone.
     pub quic: QuicOptions,
 }
@@ -112,6 +116,7 @@ impl TransportOptions {
             admission: Admission::default(),
             observers: Observers::default(),
             key_log: false,
+            http_answer: None,
             quic: QuicOptions::default(),
         }
     }

@@ -162,7 +162,10 @@ fn connections_come_from_the_address_that_the_options_name() {
             drop(outbound);
             let elsewhere = Connector::new(&trusting, &from(Ipv6Addr::LOCALHOST.into()));
             let refused = elsewhere.connect(&server).await.unwrap_err();
-            assert!(matches!(refused, ConnectError::Unreachable { .. }), "{scheme}: {refused:?}");
+            assert!(
+                matches!(refused, ConnectError::Unreachable { .. } | ConnectError::NeitherWay { .. }),
+                "{scheme}: {refused:?}"
+            );
         }
     });
 }

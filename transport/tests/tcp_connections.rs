@@ -247,3 +247,46 @@ fn a_further_stream_outlives_the_first_and_dies_with_its_outbound_s_close() {
         outbound.open().await.unwrap_err();
     });
 }
+
+/// What a peer gets that sends `request` before any TLS, and how the listener sees it.
+async fn answer_to(world: &World, request: &[u8]) -> (Vec<u8>, HandshakeError) {
+    let mut socket = TcpStream::connect(world.listener.local_addr()).await.unwrap();
+    socket.write_all(request).await.unwrap();
+    let mut answer = Vec::new();
+    let (read, inbound) = tokio::join!(socket.read_to_end(&mut answer), world.inbound());
+    read.unwrap();
+    (answer, inbound.unwrap_err())
+}
+
+#[test]
+fn who_speaks_http_is_answered_in_http_and_tls_goes_on_beside_it() {
+    run("plaintext", async {
+        let http_answer = Some("here listens test/1".to_owned());
+        let options = TransportOptions { http_answer, ..TransportOptions::new("test/1", 9) };
+        let world = World::with(options, "127.0.0.1:0", ClientAuth::None, |_, material| material).await;
+        // With a body that nobody reads: an RST would destroy the answer.
+        let long = [b"POST /x HTTP/1.1\r\n\r\n".as_slice(), &vec![b'x'; 100_000]].concat();
+        for request in [b"GET / HTTP/1.1\r\nHost: a\r\n\r\n".as_slice(), &long] {
+            let (answer, refusal) = answer_to(&world, request).await;
+            let answer = String::from_utf8(answer).unwrap();
+            assert!(
+                answer.starts_with("HTTP/1.1 400 ") && answer.ends_with("\r\n\r\nhere listens test/1\n"),
+                "{answer}"
+            );
+            assert!(matches!(refusal, HandshakeError::Protocol { .. }), "{refusal}");
+            assert!(refusal.to_string().contains("plaintext HTTP"), "{refusal}");
+        }
+        let (answer, _) = answer_to(&world, b"SSH-2.0-OpenSSH_9.9\r\n").await;
+        assert!(!answer.starts_with(b"HTTP"), "{answer:?}");
+        world.connect().await;
+    });
+}
+
+#[test]
+fn who_speaks_http_is_answered_in_tls_unless_the_program_has_an_answer() {
+    run("no plaintext", async {
+        let (answer, refusal) = answer_to(&World::new().await, b"GET / HTTP/1.1\r\n\r\n").await;
+        assert_eq!(answer.first(), Some(&21), "an alert");
+        assert!(matches!(refusal, HandshakeError::Protocol { .. }), "{refusal}");
+    });
+}

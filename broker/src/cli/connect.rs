@@ -53,13 +53,19 @@ fn client(connection: &Connection, retry_for: Duration) -> Result<Client, Failur
     }
     if let Some(file) = &connection.token_file {
         builder = builder.token_file(file);
-    } else if let Some(token) = std::env::var("SEALSTREAM_TOKEN").ok().filter(|token| !token.is_empty()) {
+    } else if let Some(token) = token_of_environment(connection) {
         builder = builder.token(token);
     }
     Ok(builder.build()?)
 }
 
-fn ca(connection: &Connection, endpoint: &Endpoint) -> Option<PathBuf> {
+/// The token that the environment holds, where no file is named.
+pub(super) fn token_of_environment(_connection: &Connection) -> Option<String> {
+    std::env::var("SEALSTREAM_TOKEN").ok().filter(|token| !token.is_empty())
+}
+
+/// The CA to trust, if it is not the public roots.
+pub(super) fn ca(connection: &Connection, endpoint: &Endpoint) -> Option<PathBuf> {
     if connection.ca.is_some() {
         return connection.ca.clone();
     }

@@ -21,9 +21,7 @@ pub(super) fn raise_limit(config: &Config) {
         tracing::debug!(%error, "the limit of open files stays as it is");
     }
     let Some(allowed) = getrlimit(Resource::Nofile).current else { return };
-    let connections = u64::try_from(config.limits.connections).unwrap_or(u64::MAX);
-    let segments = SegmentedOptions::default().open_segments as u64 + SYNCING * u64::from(config.log.shards);
-    let wanted = connections.saturating_add(OTHERS + segments);
+    let wanted = wanted(config);
     if allowed < wanted {
         tracing::warn!(
             allowed,
@@ -32,4 +30,16 @@ pub(super) fn raise_limit(config: &Config) {
              of a systemd unit), or lower limits.connections"
         );
     }
+}
+
+/// How many files a broker of this configuration may have open at most.
+pub(super) fn wanted(config: &Config) -> u64 {
+    let connections = u64::try_from(config.limits.connections).unwrap_or(u64::MAX);
+    let segments = SegmentedOptions::default().open_segments as u64 + SYNCING * u64::from(config.log.shards);
+    connections.saturating_add(OTHERS + segments)
+}
+
+/// How many files this process could have open once it has raised its limit; `None` is no limit.
+pub(super) fn allowed() -> Option<u64> {
+    getrlimit(Resource::Nofile).maximum
 }

@@ -5,6 +5,8 @@ use std::fmt;
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 
+use super::remedy;
+
 /// Why a command failed.
 #[derive(Debug)]
 pub enum Failure {
@@ -51,8 +53,8 @@ impl fmt::Display for Failure {
     }
 }
 
-/// The error and its causes, each once: many an error's message already ends in its cause's.
-impl<E: Error> From<E> for Failure {
+/// The error and its causes, each once: many an error's message already ends in its cause's. Then the remedy, where there is one.
+impl<E: Error + 'static> From<E> for Failure {
     fn from(error: E) -> Self {
         let mut message = error.to_string();
         let mut source = error.source();
@@ -62,6 +64,9 @@ impl<E: Error> From<E> for Failure {
                 message = format!("{message}: {text}");
             }
             source = cause.source();
+        }
+        if let Some(remedy) = remedy::of(&error) {
+            message = format!("{message}: {remedy}");
         }
         Self::Message(message)
     }

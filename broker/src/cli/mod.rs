@@ -10,15 +10,18 @@ mod config;
 mod connect;
 mod consume;
 mod descriptors;
+mod doctor;
 mod failure;
 mod group;
 mod health;
 mod lines;
+mod link;
 mod log;
 mod logging;
 mod output;
 mod produce;
 mod progress;
+mod remedy;
 mod serve;
 mod signals;
 mod status;
@@ -48,6 +51,7 @@ pub fn run(cli: &Cli) -> ExitCode {
         Command::Token(command) => token::run(command),
         Command::Auth(AuthCommand::Check(args)) => auth::check(args),
         Command::Log(command) => log::run(command),
+        Command::Doctor(args) => doctor::run(args),
         Command::Bench(command) => bench::run(command),
     };
     match outcome {

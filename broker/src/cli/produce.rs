@@ -50,6 +50,7 @@ async fn produce(
         .linger(Duration::from_millis(args.linger))
         .batch_bytes(batch_bytes)
         .codec(codec)
+        .delivery_timeout(args.connection.timeout.map_or(PATIENT, |span| span.0))
         .open()
         .await?;
     let mut progress = Progress::new(total, args.connection.json);

@@ -33,6 +33,10 @@ use crate::tls::{ServedTls, material};
 /// after a machine was asleep.
 const RENEWAL_CHECK: Duration = Duration::from_hours(1);
 
+/// What a person is told who asks for this port with curl or a browser.
+const HTTP_ANSWER: &str = "This port speaks Sealstream, sealed by TLS 1.3 (ALPN sealstream/1), and not HTTP. \
+    Ask it with the command line, such as `sealstream health --url tls://HOST:PORT`, or with a client library.";
+
 /// Runs a broker until a signal stops it.
 pub(super) fn serve(args: &Serve) -> Result<(), Failure> {
     let source = Configuration {
@@ -244,6 +248,7 @@ impl Transports {
         options.quic.max_mtu = config.quic.max_mtu;
         options.quic.send_budget = config.quic.send_budget.0;
         options.admission = admission;
+        options.http_answer = Some(HTTP_ANSWER.to_owned());
         options.observers = Observers::new([
             Arc::new(HandshakeLog::new()) as Arc<dyn HandshakeObserver>,
             Arc::new(handshakes.clone()),

@@ -48,8 +48,10 @@ impl Place<'_> {
                 Fault::new(FaultCode::Busy, text).retry_after(BUSY_RETRY)
             }
             CommitError::DiskFull => {
-                let text =
-                    format!("{name}: no space left on the broker's disk: free some, or shorten retention");
+                let text = format!(
+                    "{name}: no space left on the broker's disk: free some there, delete topics, or shorten their retention; batches are \
+                     taken again once there is room for them and for log.reserve"
+                );
                 Fault::new(FaultCode::DiskFull, text).retry_after(DISK_RETRY)
             }
             CommitError::Storage(reason) => {

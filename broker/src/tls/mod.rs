@@ -12,6 +12,7 @@ use sealstream_transport::observe::ServedMetrics;
 use sealstream_transport::tls::{Receiver, Reloader, Sourced, Store, Trigger};
 
 pub use material::material;
+pub(crate) use status::names;
 
 use crate::server::TlsControl;
 

@@ -117,7 +117,7 @@ fn kind_of_key(key: &SubjectPublicKeyInfo<'_>) -> String {
 }
 
 /// The subject alternative names, as many as are shown.
-fn names(certificate: &X509Certificate<'_>) -> Vec<String> {
+pub(crate) fn names(certificate: &X509Certificate<'_>) -> Vec<String> {
     let names = certificate.subject_alternative_name().ok().flatten();
     let names = names.map(|san| san.value.general_names.iter().filter_map(shown).collect());
     let mut names: Vec<_> = names.unwrap_or_default();

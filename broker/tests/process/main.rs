@@ -4,13 +4,16 @@
 
 mod access;
 mod bad_input;
+mod bench;
 mod certificates;
 mod consume_group;
+mod doctor;
 mod drill;
 mod examples;
 mod groups;
 mod harness;
 mod log;
+mod mistakes;
 mod monitor;
 mod openssl;
 mod quotas;

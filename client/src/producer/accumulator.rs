@@ -274,7 +274,8 @@ impl Accumulator {
     /// Takes out what has passed its deadline, all of it never sent.
     pub(super) fn expire(&mut self, partition: u32, now: Instant, out: &mut Vec<Settlement>) {
         while self.deadline(partition).is_some_and(|deadline| deadline <= now) {
-            let error = DeliveryError::TimedOut { after: self.plan.delivery_timeout, maybe_stored: false };
+            let after = self.plan.delivery_timeout;
+            let error = DeliveryError::TimedOut { after, refusal: None, maybe_stored: false };
             self.drop_first(partition, error, out);
         }
     }

@@ -138,10 +138,12 @@ pub enum DeliveryError {
         maybe_stored: bool,
     },
     /// The delivery timeout passed.
-    #[error("not delivered within {after:?}{}", doubt(*.maybe_stored))]
+    #[error("not delivered within {after:?}{}{}", refusal_of(.refusal.as_deref()), doubt(*.maybe_stored))]
     TimedOut {
         /// The delivery timeout.
         after: Duration,
+        /// Why the broker took none of the partition's batches when it last answered, if it did not.
+        refusal: Option<Box<Fault>>,
         /// Whether an attempt whose answer is missing may have stored it.
         maybe_stored: bool,
     },
@@ -288,6 +290,10 @@ impl NotAcknowledged {
         all.maybe_stored += if error.maybe_stored() { records } else { 0 };
         all.from = all.from.min(from);
     }
+}
+
+fn refusal_of(refusal: Option<&Fault>) -> String {
+    refusal.map(|fault| format!("; the broker said last: {fault}")).unwrap_or_default()
 }
 
 fn doubt(maybe_stored: bool) -> &'static str {

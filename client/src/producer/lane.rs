@@ -92,6 +92,8 @@ pub(super) struct Lane {
     /// Not before this.
     resume_at: Option<Instant>,
     retries: Retries,
+    /// Why the broker took nothing, when it last answered: what is told of batches whose time is up.
+    refusal: Option<Box<Fault>>,
     /// Where the broker says that the partition is.
     elsewhere: Option<String>,
     /// How often it was sent on since the last batch that was stored.
@@ -109,6 +111,7 @@ impl Lane {
             rewind: false,
             resume_at: None,
             retries: Retries::new(policy),
+            refusal: None,
             elsewhere: None,
             hops: 0,
         }
@@ -175,6 +178,7 @@ impl Lane {
     pub(super) fn acked(&mut self, request: u64, base_offset: u64, out: &mut Vec<Settlement>) -> Verdict {
         let Some(index) = self.find(request) else { return Verdict::Unknown };
         self.retries.succeeded();
+        self.refusal = None;
         self.hops = 0;
         self.settle(index, Ok(base_offset), out);
         Verdict::Done
@@ -230,7 +234,8 @@ impl Lane {
         while self.deadline().is_some_and(|deadline| deadline <= now) {
             let in_doubt = self.flights[0].in_doubt || self.flights[0].request.is_some();
             abandoned |= self.flights[0].request.is_some();
-            let error = DeliveryError::TimedOut { after: timeout, maybe_stored: in_doubt };
+            let refusal = self.refusal.clone();
+            let error = DeliveryError::TimedOut { after: timeout, refusal, maybe_stored: in_doubt };
             self.settle(0, Err(error), out);
             let before = self.gap.is_some_and(|gap| gap.at == 0 && gap.in_doubt);
             self.gap = Some(Gap { at: 0, in_doubt: in_doubt || before });
@@ -317,6 +322,11 @@ impl Lane {
     /// Waits before sending again, as long as the fault asks for.
     fn pause(&mut self, fault: &Fault, now: Instant) {
         self.rewind = true;
+        // Once for each bad time, so that nobody waits in silence.
+        if self.refusal.is_none() {
+            tracing::warn!(partition = self.partition, %fault, "the broker takes no batches; trying again until they have had their time");
+        }
+        self.refusal = Some(Box::new(fault.clone()));
         self.wait(retry_after(fault), now);
     }
 

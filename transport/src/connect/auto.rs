@@ -92,35 +92,40 @@ async fn with_head_start<T>(
     mut quic: impl Future<Output = Result<T, ConnectError>> + Unpin,
     tls: impl Future<Output = Result<T, ConnectError>>,
 ) -> (bool, Result<T, ConnectError>) {
-    let settled = |outcome: &Result<T, ConnectError>| match outcome {
-        Ok(_) => true,
-        Err(error) => error.is_permanent(),
-    };
-    let mut quic_running = true;
+    // Why QUIC has failed, in a way that TCP may cure.
+    let mut failed = None;
     if let Ok(outcome) = time::timeout(QUIC_HEAD_START, &mut quic).await {
-        if settled(&outcome) {
-            return (true, outcome);
+        match outcome {
+            Err(error) if !error.is_permanent() => failed = Some(error),
+            settled => return (true, settled),
         }
-        quic_running = false;
     }
     let mut tls = pin!(tls);
     loop {
         tokio::select! {
-            outcome = &mut quic, if quic_running => {
-                if settled(&outcome) {
-                    return (true, outcome);
+            outcome = &mut quic, if failed.is_none() => match outcome {
+                Err(error) if !error.is_permanent() => failed = Some(error),
+                settled => return (true, settled),
+            },
+            outcome = &mut tls => match outcome {
+                Err(error) if !error.is_permanent() => {
+                    if let Some(quic) = failed {
+                        return (false, Err(neither(quic, error)));
+                    }
+                    // TCP failed first; what QUIC will say decides.
+                    return (true, match quic.await {
+                        Err(late) if !late.is_permanent() => Err(neither(late, error)),
+                        settled => settled,
+                    });
                 }
-                quic_running = false;
-            }
-            outcome = &mut tls => {
-                if settled(&outcome) || !quic_running {
-                    return (false, outcome);
-                }
-                // TCP failed first; what QUIC will say decides.
-                return (true, quic.await);
-            }
+                settled => return (false, settled),
+            },
         }
     }
+}
+
+fn neither(quic: ConnectError, tls: ConnectError) -> ConnectError {
+    ConnectError::NeitherWay { quic: Box::new(quic), tls: Box::new(tls) }
 }
 
 #[cfg(test)]
@@ -182,8 +187,28 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn where_both_fail_the_failure_of_tcp_is_told() {
-        let (_, outcome) = run((5, Err(unreachable())), (10, Err(unreachable()))).await;
-        assert!(matches!(outcome, Err(ConnectError::Unreachable { .. })));
+    async fn where_both_fail_both_failures_are_told_whichever_came_first() {
+        for quic in [5, 1600] {
+            let silent =
+                ConnectError::TimedOut { target: "quic://a:1".into(), after: Duration::from_secs(10) };
+            let (_, outcome) = run((quic, Err(silent)), (10, Err(unreachable()))).await;
+            let told = outcome.unwrap_err();
+            assert!(!told.is_permanent());
+            let ConnectError::NeitherWay { quic, tls } = &told else { panic!("{told}") };
+            assert!(
+                matches!(**quic, ConnectError::TimedOut { .. })
+                    && matches!(**tls, ConnectError::Unreachable { .. })
+            );
+            assert!(told.to_string().contains("over QUIC nothing was heard for 10s"), "{told}");
+        }
+    }
+
+    #[test]
+    fn silence_over_quic_names_what_may_be_blocked_and_the_two_ways_round() {
+        let after = Duration::from_secs(10);
+        let told = ConnectError::TimedOut { target: "quic://a:1".into(), after }.to_string();
+        assert!(["UDP may be blocked", "auto://", "tls://"].iter().all(|part| told.contains(part)), "{told}");
+        let told = ConnectError::TimedOut { target: "tls://a:1".into(), after }.to_string();
+        assert!(!told.contains("UDP"), "{told}");
     }
 }

@@ -13,13 +13,13 @@ use tokio_rustls::{LazyConfigAcceptor, TlsStream};
 
 use super::connection::Connection;
 use super::wire::Wire;
-use super::{Shared, socket};
+use super::{Shared, plaintext, socket};
 use crate::admission::ConnectionPlace;
 use crate::error::HandshakeError;
 use crate::observe::{ClientHelloSeen, HandshakeStart, Probe};
 use crate::peer::{Peer, TransportKind};
 use crate::stream::Stream;
-use crate::tls::{self, Fallen, ServerHandshake, Side, Standing, Verified};
+use crate::tls::{self, Fallen, Side, Standing, Verified};
 use crate::transport::{BoxFuture, Inbound, Incoming};
 
 /// A fatal alert "no application protocol" in a record of its own (RFC 8446, sections 5.1 and 6; RFC 7301, section 3.2):
@@ -49,7 +49,13 @@ impl TcpIncoming {
         socket::prepare(&socket, &shared.options).map_err(|error| broken(&error))?;
         // Costs no memory, and no place among the handshakes, until the peer has said something. `readable` would not wait for
         // that: tokio takes a socket that was just accepted for readable until it has been tried.
-        socket.peek(&mut [0]).await.map_err(|error| broken(&error))?;
+        let mut begun = [0; plaintext::LOOK];
+        let seen = socket.peek(&mut begun).await.map_err(|error| broken(&error))?;
+        if let Some(answer) =
+            shared.options.http_answer.as_deref().filter(|_| plaintext::is_http(&begun[..seen]))
+        {
+            return Err(plaintext::refuse(socket, answer, &shared));
+        }
         let in_flight = place.handshake_place().await;
         // A box for what a silent peer does not need: most of this future.
         let (tls, verified) = Box::pin(establish(Wire::new(socket, probe.meter()), &shared, probe)).await?;
@@ -103,7 +109,9 @@ async fn establish(
     probe.client_hello(&ClientHelloSeen::new(hello.server_name(), offers_alpn));
     probe.served_by(&context);
     if !offers_alpn {
-        return Err(refuse_alpn(&context, start.io.into_socket(), shared));
+        let refusal = context.alpn_refusal(hello.alpn().into_iter().flatten());
+        refuse_alpn(start.io.into_socket(), shared);
+        return Err(refusal);
     }
     // The largest step of all, key exchange and signature, is computed when the future is made and not when it is polled. In a
     // storm many have given up before their turn comes: nothing is computed for them.
@@ -128,11 +136,10 @@ async fn establish(
 }
 
 /// rustls agrees to a client that offers no protocol, so it is refused before rustls answers.
-fn refuse_alpn(context: &ServerHandshake, socket: TcpStream, shared: &Shared) -> HandshakeError {
+fn refuse_alpn(socket: TcpStream, shared: &Shared) {
     // Seven bytes always fit into the buffer of a socket that nothing was written to.
     let _ = socket.try_write(&NO_APPLICATION_PROTOCOL);
     drop(shared.lingering.close(socket));
-    context.alpn_refusal()
 }
 
 /// A TLS failure was answered with an alert, which must not be lost; a broken connection was not.

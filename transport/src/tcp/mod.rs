@@ -13,6 +13,7 @@ mod inbound;
 mod lingering;
 mod listener;
 mod outbound;
+mod plaintext;
 mod socket;
 mod wire;
 

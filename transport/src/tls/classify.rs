@@ -96,14 +96,49 @@ pub(super) fn alpn_error(side: Side, alpn: &[u8]) -> HandshakeError {
     HandshakeError::Alpn { detail }
 }
 
-/// "it expired on DATE; the clock here says DATE".
-pub(super) fn expired_on(not_after: i64, now: i64) -> String {
-    format!("it expired on {}; the clock here says {}", date(not_after), date(now))
+/// The refusal of a client that offered these protocols, none of them `alpn`. What it says is told in part: its first
+/// [`MAX_OFFERED`] protocols, of each so many bytes.
+pub(super) fn alpn_refusal<'a>(alpn: &[u8], offered: impl Iterator<Item = &'a [u8]>) -> HandshakeError {
+    let shown =
+        |protocol: &[u8]| protocol[..protocol.len().min(MAX_OFFERED_BYTES)].escape_ascii().to_string();
+    let offered: Vec<_> = offered.take(MAX_OFFERED).map(shown).collect();
+    let offered = if offered.is_empty() { "none".to_owned() } else { offered.join(", ") };
+    let ours = String::from_utf8_lossy(alpn);
+    let detail =
+        format!("this server requires {ours}, which the client did not offer (it offered {offered})");
+    HandshakeError::Alpn { detail }
 }
 
-/// "it becomes valid on DATE; the clock here says DATE".
+/// What is told of a client's protocols: a web browser offers two, of eight bytes at most.
+const MAX_OFFERED: usize = 4;
+const MAX_OFFERED_BYTES: usize = 16;
+
+/// "it expired on DATE; the clock here says DATE".
+pub(super) fn expired_on(not_after: i64, now: i64) -> String {
+    let apart = now.saturating_sub(not_after);
+    let doubt = if apart <= CLOCK_MARGIN_SECS { doubt(apart) } else { String::new() };
+    format!("it expired on {}; the clock here says {}{doubt}", date(not_after), date(now))
+}
+
+/// "it becomes valid on DATE; the clock here says DATE". Nobody hands out certificates for the future: a clock is in doubt,
+/// whatever the margin.
 pub(super) fn becomes_valid_on(not_before: i64, now: i64) -> String {
-    format!("it becomes valid on {}; the clock here says {}", date(not_before), date(now))
+    let doubt = doubt(not_before.saturating_sub(now));
+    format!("it becomes valid on {}; the clock here says {}{doubt}", date(not_before), date(now))
+}
+
+/// A certificate that ended this short a time ago may be one that is renewed daily and was not, or a clock that is off: time zones
+/// that were mistaken are 14 h at most.
+const CLOCK_MARGIN_SECS: i64 = 24 * 60 * 60;
+
+fn doubt(apart: i64) -> String {
+    let (number, unit) = match apart {
+        ..120 => (apart, "s"),
+        120..7200 => (apart / 60, "min"),
+        7200..172_800 => (apart / 3600, "h"),
+        _ => (apart / 86_400, "days"),
+    };
+    format!(" ({number} {unit} apart: see first whether the clock is right)")
 }
 
 fn date(seconds: i64) -> String {
@@ -202,4 +237,36 @@ fn meaning(alert: AlertDescription) -> String {
         _ => return name(alert),
     };
     format!("{}: {told}", name(alert))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DAY: i64 = 86_400;
+
+    #[test]
+    fn dates_that_are_missed_by_little_put_the_clock_in_doubt_and_both_times_are_told() {
+        let told = expired_on(1_000_000_000, 1_000_000_000 + 180);
+        for part in ["Sep  9 01:46:40 2001", "Sep  9 01:49:40 2001", "3 min apart", "clock is right"] {
+            assert!(told.contains(part), "{told}");
+        }
+        let told = expired_on(1_000_000_000, 1_000_000_000 + 2 * DAY);
+        assert!(!told.contains("apart"), "{told}");
+        let told = becomes_valid_on(1_000_000_000 + 400 * DAY, 1_000_000_000);
+        assert!(told.contains("400 days apart"), "{told}");
+    }
+
+    #[test]
+    fn of_what_a_client_offers_no_more_is_told_than_a_line_holds() {
+        let (long, odd) = ([b'a'; 255], b"\n\x1b[31m");
+        let offered = [b"h2".as_slice(), odd, &long, b"http/1.1", b"fifth"];
+        let told = alpn_refusal(b"test/1", offered.into_iter()).to_string();
+        assert!(
+            told.contains("requires test/1")
+                && told.contains("h2, \\n\\x1b[31m, aaaaaaaaaaaaaaaa, http/1.1)"),
+            "{told}"
+        );
+        assert!(alpn_refusal(b"test/1", std::iter::empty()).to_string().contains("it offered none"));
+    }
 }

@@ -50,9 +50,9 @@ impl ServerHandshake {
         offered.any(|protocol| protocol == self.alpn)
     }
 
-    /// The refusal of a client that offers no protocol of ours.
-    pub fn alpn_refusal(&self) -> HandshakeError {
-        classify::alpn_error(Side::Server, &self.alpn)
+    /// The refusal of a client that offers these protocols, none of them ours.
+    pub fn alpn_refusal<'a>(&self, offered: impl Iterator<Item = &'a [u8]>) -> HandshakeError {
+        classify::alpn_refusal(&self.alpn, offered)
     }
 
     /// Judges a finished handshake: the protocol must be agreed on, and a client certificate that a ticket vouches for

@@ -1,10 +1,12 @@
 //! `bench`.
 
+use std::num::{NonZeroU16, NonZeroU32};
+
 use bytesize::ByteSize;
 use clap::{Args, Subcommand};
 
 use super::Connection;
-use crate::config::DurabilityName;
+use crate::config::{DurabilityName, Span};
 
 /// `bench`.
 #[derive(Debug, Subcommand)]
@@ -13,6 +15,21 @@ pub enum BenchCommand {
     Produce(Bench),
     /// Measure how fast records are read
     Consume(Bench),
+    /// Measure how long records take to be acknowledged and to reach a consumer, at a given rate
+    Latency(BenchLatency),
+    /// Measure how many connections can be made in a second, by full and by resumed handshakes, and how long each takes
+    Connect(BenchConnect),
+}
+
+impl BenchCommand {
+    /// The broker that the command is for.
+    pub fn connection(&self) -> &Connection {
+        match self {
+            Self::Produce(args) | Self::Consume(args) => &args.connection,
+            Self::Latency(args) => &args.connection,
+            Self::Connect(args) => &args.connection,
+        }
+    }
 }
 
 /// `bench produce` and `bench consume`.
@@ -43,6 +60,65 @@ pub struct Bench {
     /// Do not measure the yardstick
     #[arg(long)]
     pub no_baseline: bool,
+    /// The broker.
+    #[command(flatten)]
+    pub connection: Connection,
+}
+
+/// `bench latency`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Makes a topic of its own, of one partition, and deletes it in the end. An open loop: batches are sent when they are due, \
+whatever became of those before, and each time counts from when its batch was due. So a broker that stands still for a second \
+shows it, also in what could not be sent meanwhile. A second of warm-up is not counted.
+
+`acknowledged` is until the broker's answer, `received` until a consumer in this process has the record, `sent late` until the \
+client had taken it: where that one is large, this machine or the producer's window was the bottleneck.
+
+Examples:
+  sealstream bench latency --rate 5000 --size 256B --duration 30s
+  sealstream bench latency --rate 100000 --batch 100 --durability memory --json | jq .acknowledged"
+)]
+pub struct BenchLatency {
+    /// Records a second
+    #[arg(long, value_name = "N", default_value_t = 1000.0)]
+    pub rate: f64,
+    /// Bytes of each record's value, at least 8
+    #[arg(long, value_name = "SIZE", default_value = "1KiB")]
+    pub size: ByteSize,
+    /// Records that are sent together
+    #[arg(long, value_name = "N", default_value = "1")]
+    pub batch: NonZeroU32,
+    /// How long to send
+    #[arg(long, value_name = "TIME", default_value = "10s")]
+    pub duration: Span,
+    /// Durability of the topic
+    #[arg(long, value_name = "KIND", default_value = "disk")]
+    pub durability: DurabilityName,
+    /// The broker.
+    #[command(flatten)]
+    pub connection: Connection,
+}
+
+/// `bench connect`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Each connection is made, says Hello, and is closed again; the times are those of connecting alone. A tls:// URL measures \
+TLS over TCP, a quic:// URL measures QUIC, and an auto:// URL both. `resumed` is how many were really resumed.
+
+A broker takes 1,000 handshakes a second from one address unless told otherwise (limits.address_rate): for more, raise it.
+
+Examples:
+  sealstream bench connect --url auto://localhost
+  sealstream bench connect --connections 10000 --parallel 32 --json | jq '.runs[] | {transport, asked_for, per_second}'"
+)]
+pub struct BenchConnect {
+    /// Connections of each kind
+    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u64).range(1..))]
+    pub connections: u64,
+    /// How many are made at a time
+    #[arg(long, value_name = "N", default_value = "8")]
+    pub parallel: NonZeroU16,
     /// The broker.
     #[command(flatten)]
     pub connection: Connection,

@@ -2,6 +2,7 @@
 
 mod auth;
 mod bench;
+mod doctor;
 mod group;
 mod log;
 mod records;
@@ -18,7 +19,8 @@ use clap::parser::ValueSource;
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 pub use self::auth::{AuthCheck, AuthCommand};
-pub use self::bench::{Bench, BenchCommand};
+pub use self::bench::{Bench, BenchCommand, BenchConnect, BenchLatency};
+pub use self::doctor::Doctor;
 pub use self::group::{GroupCommand, GroupDelete, GroupDescribe, GroupList, GroupSeek};
 pub use self::log::{LogCommand, LogDump, LogSnapshot, LogVerify};
 pub use self::records::{Compression, Consume, Format, From, Produce};
@@ -82,6 +84,8 @@ pub enum Command {
     /// Check, show and copy data directories on this machine
     #[command(subcommand)]
     Log(LogCommand),
+    /// Look for what keeps a broker from serving or a client from being served, and say the remedy
+    Doctor(Doctor),
     /// Load a broker and measure it
     #[command(subcommand)]
     Bench(BenchCommand),
@@ -199,7 +203,8 @@ impl Command {
             Self::Token(command) => command.connection().json,
             Self::Auth(AuthCommand::Check(args)) => args.connection.json,
             Self::Log(command) => command.wants_json(),
-            Self::Bench(BenchCommand::Produce(args) | BenchCommand::Consume(args)) => args.connection.json,
+            Self::Doctor(args) => args.connection.json,
+            Self::Bench(command) => command.connection().json,
         }
     }
 }

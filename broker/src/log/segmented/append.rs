@@ -15,6 +15,7 @@ use super::options::bounded_segment;
 use super::partition::{LivePartition, commit_error};
 use super::parts::{Active, Capture, Dirty, MAX_ALLOCATION, MIN_ALLOCATION, Run, Staged, StagedEntry};
 use super::recovery::SegmentInfo;
+use super::reserve::is_full;
 use super::segment::{BINDING, SEGMENT_HEADER, segment_header};
 use super::shared::{locked, writing};
 use crate::log::engine::Durability;
@@ -48,7 +49,16 @@ impl LivePartition {
                     }
                 }
                 Err(error) => {
-                    tracing::warn!(partition = %self.shared.id, %error, "cannot append");
+                    let partition = self.shared.id;
+                    if is_full(&error) {
+                        tracing::warn!(
+                            %partition, %error,
+                            "cannot append: free some space on the disk, delete topics or shorten their retention, and leave room for \
+                             log.reserve"
+                        );
+                    } else {
+                        tracing::warn!(%partition, %error, "cannot append");
+                    }
                     self.refuse(staged, &error);
                     break;
                 }

@@ -66,7 +66,8 @@ impl Reserve {
             Err(error) if is_full(&error) => {
                 tracing::warn!(
                     bytes,
-                    "no room for the reserve of the disk: no batch is taken until there is"
+                    "no room for the reserve of the disk (log.reserve): no batch is taken until there is; free some space there, delete topics, or \
+                     shorten their retention"
                 );
                 reserve.in_use.store(true, Ordering::Release);
             }
@@ -148,7 +149,8 @@ impl Reserve {
                 state.released += 1;
                 tracing::error!(
                     bytes = self.bytes,
-                    "the disk that holds the log is full: deletions and commits go on with the room kept for them, no batch is taken"
+                    "the disk that holds the log is full: deletions and commits go on with the room kept for them (log.reserve), no batch is taken; \
+                     free some space there, delete topics, or shorten their retention"
                 );
                 true
             }

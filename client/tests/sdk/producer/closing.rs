@@ -66,8 +66,8 @@ fn an_error_says_whether_sending_again_is_safe() {
     let after = Duration::from_secs(1);
     let busy = || Fault::new(FaultCode::Busy, "later");
     let cases = [
-        (DeliveryError::TimedOut { after, maybe_stored: false }, Retry::Safe),
-        (DeliveryError::TimedOut { after, maybe_stored: true }, Retry::MayDuplicate),
+        (DeliveryError::TimedOut { after, maybe_stored: false, refusal: None }, Retry::Safe),
+        (DeliveryError::TimedOut { after, maybe_stored: true, refusal: None }, Retry::MayDuplicate),
         (DeliveryError::Indeterminate, Retry::MayDuplicate),
         (DeliveryError::Refused { fault: busy(), maybe_stored: false }, Retry::Safe),
         (

@@ -191,7 +191,7 @@ async fn establish(wire: Wire, shared: &Shared) -> Result<(ServerStream<Wire>, V
     let context = shared.tls.current().server_handshake(&shared.profile).ok_or_else(lost)?;
     // rustls lets a client pass that offers no protocol; one that offers others it refuses with an alert.
     if start.client_hello().alpn().is_none() {
-        return Err(context.alpn_refusal());
+        return Err(context.alpn_refusal(std::iter::empty()));
     }
     let tls = start.into_stream(context.config()).into_fallible().await.map_err(|(error, wire)| {
         wire.finish();

@@ -6,26 +6,20 @@ use sealstream_client::{Client, Record};
 use serde_json::json;
 use uuid::Uuid;
 
-use super::args::{Bench, BenchCommand};
-use super::connect::{PATIENT, with_client};
-use super::progress::{Progress, Total};
-use super::serve::durability;
-use super::{Failure, baseline, output};
+use crate::cli::args::Bench;
+use crate::cli::connect::{PATIENT, with_client};
+use crate::cli::progress::{Progress, Total};
+use crate::cli::serve::durability;
+use crate::cli::{Failure, baseline, output};
 
-/// Carries out a bench command.
-pub(super) fn run(command: &BenchCommand) -> Result<(), Failure> {
-    match command {
-        BenchCommand::Produce(args) => {
-            with_client(&args.connection, PATIENT, |client| bench(client, args, Side::Produce))
-        }
-        BenchCommand::Consume(args) => {
-            with_client(&args.connection, PATIENT, |client| bench(client, args, Side::Consume))
-        }
-    }
+/// Measures one side.
+pub(super) fn run(args: &Bench, side: Side) -> Result<(), Failure> {
+    with_client(&args.connection, PATIENT, |client| bench(client, args, side))
 }
 
+/// What is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Side {
+pub(super) enum Side {
     Produce,
     Consume,
 }
