@@ -69,7 +69,7 @@ fn readiness(args: &Health) -> Result<(), Failure> {
 fn configured(args: &Health) -> Result<SocketAddr, Failure> {
     let source = ConfigSource { config: args.config.clone(), data_dir: None };
     let config = config::resolve(&source, None)?.config;
-    let addresses = config.monitor.listen.addresses(config.listen.first()).map_err(Failure::Message)?;
+    let addresses = config.monitor.listen.addresses(&config.listen).map_err(Failure::Message)?;
     let found = addresses.into_iter().find(|addr| addr.ip().is_loopback() && addr.port() != 0);
     found.ok_or_else(|| {
         Failure::new(format!(

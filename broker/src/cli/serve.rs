@@ -106,7 +106,7 @@ async fn monitor(
     handshakes: HandshakeMetrics,
 ) -> Result<Monitor, Failure> {
     let viewers = config.monitor.viewers().map_err(Failure::Message)?;
-    let listen = config.monitor.listen.addresses(config.listen.first()).map_err(Failure::Message)?;
+    let listen = config.monitor.listen.addresses(&config.listen).map_err(Failure::Message)?;
     let watched = Watched::new(Arc::clone(tls), handshakes, config.data_dir.clone(), viewers);
     let monitor = Monitor::start(watched, &listen).await?;
     for url in monitor.urls() {

@@ -307,7 +307,7 @@ impl Config {
                 "listening on {addr} needs tls.cert and tls.key: the development certificate is for localhost only"
             ));
         }
-        let monitor = self.monitor.listen.addresses(self.listen.first())?;
+        let monitor = self.monitor.listen.addresses(&self.listen)?;
         if let (None, Some(addr)) = (&self.tls.cert, monitor.iter().find(|a| !a.ip().is_loopback())) {
             return Err(format!(
                 "monitor.listen on {addr} needs tls.cert and tls.key: away from loopback it speaks HTTPS, and the development \

@@ -26,7 +26,8 @@ pub struct Monitor {
 /// Where the monitor listens: `auto`, `off`, or addresses.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum MonitorListen {
-    /// On 127.0.0.1, at the port after that of the broker's first address: 7421. At a free one where that is free to choose.
+    /// On 127.0.0.1, at the next port after that of the broker's first address which it does not listen on itself: 7421. At a free one where
+    /// that is free to choose.
     #[default]
     Auto,
     /// Nowhere.
@@ -36,22 +37,22 @@ pub enum MonitorListen {
 }
 
 impl MonitorListen {
-    /// The addresses, for a broker whose first address is `broker`.
-    pub fn addresses(&self, broker: Option<&SocketAddr>) -> Result<Vec<SocketAddr>, String> {
+    /// The addresses, for a broker that listens on `broker`.
+    pub fn addresses(&self, broker: &[SocketAddr]) -> Result<Vec<SocketAddr>, String> {
         match self {
             Self::Off => Ok(Vec::new()),
             Self::At(addresses) => Ok(addresses.clone()),
             Self::Auto => {
-                let port = match broker.map_or(sealstream_protocol::DEFAULT_PORT, SocketAddr::port) {
-                    0 => 0,
-                    u16::MAX => {
-                        return Err(format!(
-                            "there is no port after {} for the monitor: set monitor.listen to an address, or to \"off\"",
-                            u16::MAX
-                        ));
-                    }
-                    port => port + 1,
+                let first = broker.first().map_or(sealstream_protocol::DEFAULT_PORT, SocketAddr::port);
+                let taken = |port: &u16| broker.iter().any(|addr| addr.port() == *port);
+                let port = if first == 0 {
+                    Some(0)
+                } else {
+                    (first..=u16::MAX).find(|port| *port > first && !taken(port))
                 };
+                let port = port.ok_or_else(|| {
+                    format!("there is no port after {first} for the monitor: set monitor.listen to an address, or to \"off\"")
+                })?;
                 Ok(vec![SocketAddr::from((Ipv4Addr::LOCALHOST, port))])
             }
         }
@@ -66,7 +67,7 @@ impl Monitor {
     }
 
     pub(super) fn check(&self, listen: &[SocketAddr]) -> Result<(), String> {
-        let addresses = self.listen.addresses(listen.first())?;
+        let addresses = self.listen.addresses(listen)?;
         if addresses.len() > MAX_ADDRESSES {
             return Err(format!(
                 "monitor.listen names {} addresses: at most {MAX_ADDRESSES}",
@@ -174,10 +175,14 @@ mod tests {
 
     #[test]
     fn beside_the_broker_is_the_next_port_on_loopback_and_a_free_one_where_that_is_free() {
-        let beside = |broker: &str| MonitorListen::Auto.addresses(Some(&broker.parse().unwrap()));
+        let beside = |broker: &str| {
+            let broker: Vec<_> = broker.split(' ').map(|addr| addr.parse().unwrap()).collect();
+            MonitorListen::Auto.addresses(&broker)
+        };
         for (broker, monitor) in [
             ("127.0.0.1:7420", "127.0.0.1:7421"),
             ("0.0.0.0:8000", "127.0.0.1:8001"),
+            ("0.0.0.0:7420 127.0.0.1:7421", "127.0.0.1:7422"),
             ("[::1]:0", "127.0.0.1:0"),
         ] {
             assert_eq!(beside(broker).unwrap(), [monitor.parse().unwrap()]);
@@ -188,7 +193,8 @@ mod tests {
     #[test]
     fn an_address_of_the_broker_and_a_pattern_that_is_none_are_named() {
         let listen = ["127.0.0.1:7420".parse().unwrap(), "127.0.0.1:7421".parse().unwrap()];
-        let error = Monitor::default().check(&listen).unwrap_err();
+        let both = Monitor { listen: at(&["127.0.0.1:7421"]), ..Monitor::default() };
+        let error = both.check(&listen).unwrap_err();
         assert!(error.contains("127.0.0.1:7421") && error.contains("\"off\""), "{error}");
         let monitor = Monitor { viewers: vec!["a*b".into()], ..Monitor::default() };
         assert!(monitor.check(&[]).unwrap_err().contains("monitor.viewers"));

@@ -28,6 +28,9 @@ async fn a_failed_sync_cuts_to_what_is_durable_and_is_never_read_back() {
     let error = soon(lost.durable).await.unwrap_err();
     assert!(!error.reason.is_empty());
     assert_eq!(life.partition(id).durable_end, 10);
+    let counted = life.engine.counters().unwrap();
+    assert!(counted.sync_failures == 1 && counted.sync_failed_ago.is_some(), "{counted:?}");
+    assert!(counted.sync_times.segments.count() >= 3, "{counted:?}");
     assert_eq!((life.partition(id).epoch, life.partition(other).epoch), (before.0 + 1, before.1));
     // The sequence is awaited again, at the same offset, in the new epoch.
     let again = life.commit_durably(vec![append(id, &batch(1, 10, 2))]).await;

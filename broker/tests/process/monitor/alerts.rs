@@ -105,11 +105,8 @@ fn prometheus_takes_the_metrics_as_they_are() {
     house.run(["topic", "create", "events", "--url", &broker.tls()]).ok();
     let text = super::http::get(&broker.monitor(), "/metrics");
     // `check metrics` reads the older form, which has neither units nor an end.
-    let older: String = text
-        .lines()
-        .filter(|line| !line.starts_with("# UNIT") && *line != "# EOF")
-        .map(|line| format!("{line}\n"))
-        .collect();
+    let older: Vec<_> = text.lines().filter(|line| !line.starts_with("# UNIT") && *line != "# EOF").collect();
+    let older = older.join("\n") + "\n";
     let mut promtool = Command::new("promtool")
         .args(["check", "metrics"])
         .stdin(Stdio::piped())
