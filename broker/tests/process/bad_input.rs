@@ -49,8 +49,8 @@ fn an_unknown_key_in_the_configuration_names_the_nearest() {
 #[test]
 fn the_least_and_the_most_that_the_configuration_allows_are_served() {
     let least = "[limits]\nidle = \"1s\"\nfirst_frame = \"1ms\"\nframe = \"64KiB\"\ndecompressed_batch = \"64KiB\"\n\
-        session_window = \"64KiB\"\nin_flight = \"64KiB\"\nconnections = 1\nsessions = 1\n[topics]\npartitions = 1\n";
-    let most = "[limits]\nidle = \"24h\"\nfirst_frame = \"24h\"\nsession_window = \"1GiB\"\nin_flight = \"4095MiB\"\n\
+        session_window = \"64KiB\"\nin_flight = \"64KiB\"\narriving = \"64KiB\"\nconnections = 1\nsessions = 1\n[topics]\npartitions = 1\n";
+    let most = "[limits]\nidle = \"24h\"\nfirst_frame = \"24h\"\nsession_window = \"1GiB\"\nin_flight = \"4095MiB\"\narriving = \"4095MiB\"\n\
         connections = 1000000\nsessions = 1000000\n[topics]\npartitions = 1024\n";
     for config in [least, most] {
         let house = House::new();

@@ -343,8 +343,11 @@ pub(crate) async fn show(admin: &mut Wire) -> BrokerStatus {
 
 /// Waits until `condition` holds.
 pub(crate) async fn eventually(what: &str, mut condition: impl AsyncFnMut() -> bool) {
+    // By the real clock: one that is paused stands still while this looks again and again.
+    let start = std::time::Instant::now();
     let waiting = async {
         while !condition().await {
+            assert!(start.elapsed() < PATIENCE, "never: {what}");
             tokio::task::yield_now().await;
         }
     };

@@ -25,7 +25,7 @@ use sealstream_transport::{
 use tokio::io::AsyncWriteExt as _;
 use uuid::Uuid;
 
-use crate::harness::{PATIENCE, Wire, assert_code, batch, greeting, subscription_to};
+use crate::harness::{PATIENCE, Wire, assert_code, batch, eventually, greeting, show, subscription_to};
 
 pub(crate) const SCHEMES: [Scheme; 2] = [Scheme::Tls, Scheme::Quic];
 
@@ -319,5 +319,50 @@ async fn a_member_of_a_group_is_whoever_its_certificate_says_on_both_transports(
         }
         member.assert_silent().await;
     }
+    world.stop(&broker).await;
+}
+
+/// What comes on a QUIC stream before anybody reads it counts against its connection. A connection that opens stream after stream, and
+/// sends as much on each as it may, has what is refused thrown away: else it would soon be stuck, with 4 MiB unread.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn streams_beyond_those_that_may_say_hello_are_refused_at_once_and_hold_nothing_of_the_connection() {
+    const WAVES: usize = 8;
+    let world = World::new();
+    let options = BrokerOptions { max_greetings: 2, max_sessions: 1, ..BrokerOptions::default() };
+    let broker = world.broker(options, &MemoryStore::new(1), anywhere()).await;
+    let outbound = world.outbound(Scheme::Quic, &broker, None).await;
+    let mut session = Wire::open(outbound.open().await.unwrap(), greeting(SessionKind::Admin)).await.unwrap();
+    let mut silent = Vec::new();
+    for _ in 0..2 {
+        let mut stream = outbound.open().await.unwrap();
+        stream.send.write_all(&[40, 0]).await.unwrap(); // half a Hello
+        stream.send.flush().await.unwrap();
+        silent.push(stream);
+    }
+    eventually("both are awaited", async || show(&mut session).await.greetings.now == 2).await;
+    for _ in 0..WAVES {
+        let streams = (0..8).map(|_| async {
+            let stream = outbound.open().await.unwrap();
+            let sealstream_transport::Stream { recv, mut send, .. } = stream;
+            let mut reader = sealstream_client::wire::FrameReader::new(recv, 1 << 20);
+            let (heard, _) = tokio::join!(reader.next(), async {
+                // As much as a stream may have unread, and more.
+                send.write_all(&vec![0xaa; 300 << 10]).await?;
+                send.flush().await
+            });
+            match heard {
+                Ok(Some(Message::Error(fault))) => assert_code(&fault, FaultCode::Busy),
+                other => panic!("{other:?}"),
+            }
+        });
+        let refused = futures_util::future::join_all(streams);
+        tokio::time::timeout(PATIENCE, refused).await.expect("each is told at once");
+        assert_eq!(
+            show(&mut session).await.greetings.now,
+            2,
+            "those that came before them are still awaited"
+        );
+    }
+    drop(silent);
     world.stop(&broker).await;
 }

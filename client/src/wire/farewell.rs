@@ -53,7 +53,8 @@ where
     W: AsyncWrite + Unpin,
 {
     writer.feed(&Message::Error(fault));
-    let draining = reader.discard(DRAIN_BYTES);
+    // Its own: a reader that has drained its part goes, and QUIC keeps nothing of what comes behind that.
+    let draining = async move { reader.discard(DRAIN_BYTES).await };
     tokio::pin!(draining);
     let mut drained = false;
     let finishing = writer.finish(DRAIN_TIME);

@@ -87,10 +87,14 @@ impl<'a> Incoming<'a> {
                 // Before anything that is read: the sender is the broker's, and outlives the session.
                 Ok(()) = rules.changed() => self.follow_the_rules().await,
                 next = self.heart.next(inlet) => match next {
-                    Ok(message) => match self.frame(message).await {
-                        Ok(taken) => taken,
-                        Err(fault) => return End::Failed(fault),
-                    },
+                    Ok(message) => {
+                        // Nothing is left of the frame but what it says.
+                        drop(inlet.take_charge());
+                        match self.frame(message).await {
+                            Ok(taken) => taken,
+                            Err(fault) => return End::Failed(fault),
+                        }
+                    }
                     Err(end) => return end,
                 },
                 (key, outcome, permits) = read_on(&mut reading) => {

@@ -99,6 +99,8 @@ impl<'a> Incoming<'a> {
                 Some(committed) = self.commits.next() => self.send(Message::Committed(committed)).await?,
                 next = self.heart.next(inlet) => match next {
                     Ok(message) => {
+                        // Nothing is left of the frame but what it says.
+                        drop(inlet.take_charge());
                         if going.is_some() {
                             going = Some(Instant::now() + GOING_QUIET);
                         }
@@ -131,6 +133,7 @@ impl<'a> Incoming<'a> {
                 }
                 next = self.heart.next(inlet) => next?,
             };
+            drop(inlet.take_charge());
             match next {
                 Message::JoinGroup(join) => return Ok(Some(join)),
                 Message::Ping(ping) => self.send(Message::Pong(Pong { nonce: ping.nonce })).await?,

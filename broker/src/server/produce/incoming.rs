@@ -102,16 +102,20 @@ impl<'a> Incoming<'a> {
                 Ok(message) => message,
                 Err(end) => return end,
             };
+            let charge = inlet.take_charge();
             let taken = match message {
                 Message::Produce(produce) => {
-                    let (charge, bytes) = (inlet.take_charge(), bytes_of(&produce.batch));
+                    let bytes = bytes_of(&produce.batch);
                     let window = self.heart.while_busy(self.window.take(bytes.saturating_add(ANSWER_BYTES)));
                     match self.core.arrivals.holding(&charge, window).await {
                         Ok(share) => self.produce(produce, charge, share).await,
                         Err(fault) => return End::Failed(fault),
                     }
                 }
-                Message::OpenTopic(open) => self.open(open).await,
+                Message::OpenTopic(open) => {
+                    drop(charge);
+                    self.open(open).await
+                }
                 Message::Ping(ping) => self.answer(Message::Pong(Pong { nonce: ping.nonce })).await,
                 Message::Pong(_) => Ok(()),
                 other => return End::Failed(unexpected(&other, "Produce")),
