@@ -26,6 +26,9 @@ use server::Server;
 const RECORDS: u32 = 1_000;
 const VALUE: usize = 1_024;
 
+/// Bytes that may be under way: what the loop has unanswered in the broker's window of 8 MiB, and the batch that it fills.
+const WINDOW: usize = 8 * RECORDS as usize * (VALUE + 64);
+
 /// Batches of a run: 256 MiB.
 const BATCHES: u32 = 256;
 
@@ -113,6 +116,7 @@ async fn produce(client: &Client, topic: &str, value: &[u8], together: bool) -> 
         .batch_records(RECORDS)
         // Cut by the number of records: 64 bytes beside each value are more than it needs.
         .batch_bytes((VALUE + 64) * RECORDS as usize)
+        .window_bytes(WINDOW)
         .open()
         .await
         .expect("a producer");

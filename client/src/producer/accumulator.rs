@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use sealstream_protocol::batch::BatchBuilder;
+use sealstream_protocol::batch::{BatchBuilder, BufferPool};
 use sealstream_protocol::partition::for_key;
 use tokio::time::Instant;
 
@@ -15,7 +15,7 @@ use super::plan::Plan;
 use super::record::Record;
 use super::reports::ReportSender;
 
-/// Builders kept for their buffers: as many as batches that are filled and built at the same time.
+/// Builders and buffers kept to be used again: as many as batches that are filled and built at the same time.
 const SPARE_BUILDERS: usize = 4;
 
 /// What identifies a batch from its first record to its end.
@@ -100,6 +100,7 @@ pub(super) struct Accumulator {
     spare: Vec<BatchBuilder>,
     /// How long the last batch was.
     last_len: usize,
+    buffers: BufferPool,
     /// What has failed since it was last asked for.
     failures: Option<NotAcknowledged>,
     /// Who is told of each batch that is settled, while there is somebody.
@@ -124,6 +125,7 @@ impl Accumulator {
             sticky: first % plan.partitions,
             spare: Vec::new(),
             last_len: 0,
+            buffers: BufferPool::new(SPARE_BUILDERS),
             failures: None,
             reports: None,
             closed: None,
@@ -194,12 +196,13 @@ impl Accumulator {
         held == 0 || held < self.plan.window_batches
     }
 
-    /// Adds a record to the open batch of its partition. The timestamp is in milliseconds since the Unix epoch.
+    /// Adds a record to the open batch of its partition. The timestamp is in milliseconds since the Unix epoch; what time it
+    /// is is asked when a batch is begun.
     pub(super) fn push(
         &mut self,
         record: &Record<'_>,
         timestamp: i64,
-        now: Instant,
+        now: impl FnOnce() -> Instant,
         room: Room,
     ) -> Result<Pushed, PushError> {
         self.check(record).map_err(PushError::Refused)?;
@@ -220,7 +223,7 @@ impl Accumulator {
             if room == Room::Asked && !self.has_place() {
                 return Err(PushError::WindowFull);
             }
-            self.begin(partition, now);
+            self.begin(partition, now());
             news = true;
         }
         let open = self.open[index].as_mut().expect("begun above");
@@ -374,7 +377,9 @@ impl Accumulator {
     fn begin(&mut self, partition: u32, now: Instant) {
         let builder = self.spare.pop().unwrap_or_else(|| {
             // Grown from nothing, it would be copied each time that it doubles.
-            BatchBuilder::with_limits(self.plan.codec, &self.plan.limits).expecting(self.last_len)
+            BatchBuilder::with_limits(self.plan.codec, &self.plan.limits)
+                .expecting(self.last_len)
+                .pooled(self.buffers.clone())
         });
         let receipt = Arc::new(Receipt::new(partition));
         let first = self.next_number;
@@ -390,8 +395,10 @@ impl Accumulator {
 
     fn seal(&mut self, partition: u32) {
         let index = partition as usize;
-        if let Some(open) = self.open[index].take() {
+        if let Some(mut open) = self.open[index].take() {
             self.open_count -= 1;
+            // Here, where the records were written a moment ago, and not in the task that sends them.
+            open.full.builder.seal();
             self.last_len = open.full.builder.encoded_len();
             self.full[index].push_back(open.full);
             if partition == self.sticky {

@@ -25,8 +25,9 @@ pub const DEFAULT_LINGER: Duration = Duration::from_millis(5);
 /// acknowledgement cost.
 pub const DEFAULT_BATCH_BYTES: usize = 256 * 1024;
 
-/// Bytes that may be on the way: sixteen unanswered batches of the default size in each of eight partitions.
-pub const DEFAULT_WINDOW_BYTES: usize = 16 * 8 * DEFAULT_BATCH_BYTES;
+/// Bytes that may be on the way, 16 MiB: twice what a broker takes of a session before it has answered, so that as much is
+/// filled while that is under way. More would only be memory that no cache holds.
+pub const DEFAULT_WINDOW_BYTES: usize = 64 * DEFAULT_BATCH_BYTES;
 
 /// Batches that may be on the way: sixteen in each of 64 partitions. Bounds what many small ones cost.
 pub const DEFAULT_WINDOW_BATCHES: usize = 16 * 64;

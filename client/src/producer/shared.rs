@@ -144,7 +144,7 @@ impl Shared {
         let timestamp = record.timestamp.unwrap_or_else(now_ms);
         let mut accumulator = self.accumulator();
         accumulator.release(reserved);
-        let pushed = accumulator.push(record, timestamp, Instant::now(), Room::Reserved);
+        let pushed = accumulator.push(record, timestamp, Instant::now, Room::Reserved);
         drop(accumulator);
         // It may have been smaller than what was reserved.
         self.room_again();
@@ -237,7 +237,7 @@ impl Shared {
     fn push(&self, record: &Record<'_>) -> Result<Delivery, TrySendError> {
         let timestamp = record.timestamp.unwrap_or_else(now_ms);
         let mut accumulator = self.accumulator();
-        match accumulator.push(record, timestamp, Instant::now(), Room::Asked) {
+        match accumulator.push(record, timestamp, Instant::now, Room::Asked) {
             Ok(Pushed { delivery, news }) => {
                 drop(accumulator);
                 if news {
@@ -263,7 +263,7 @@ impl Shared {
         let mut news = false;
         let mut accumulator = self.accumulator();
         for (index, record) in records.iter().enumerate() {
-            match accumulator.push(record, record.timestamp.unwrap_or(clock), now, Room::Asked) {
+            match accumulator.push(record, record.timestamp.unwrap_or(clock), || now, Room::Asked) {
                 Ok(pushed) => {
                     news |= pushed.news;
                     all.add(pushed.delivery);

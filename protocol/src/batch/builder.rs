@@ -4,6 +4,7 @@ use bytes::{BufMut, Bytes};
 use uuid::Uuid;
 
 use super::header::{BATCH_HEADER, BatchHeader, Codec};
+use super::pool::BufferPool;
 use super::{Batch, lz4};
 use crate::limits::Limits;
 use crate::wire::{put_varint, varint_len, zigzag};
@@ -45,6 +46,10 @@ pub struct BatchBuilder {
     buffer: Vec<u8>,
     /// How long the last batch was before compression: the next one is likely to be as long.
     expected: usize,
+    /// Where buffers come from and go to.
+    pool: Option<BufferPool>,
+    /// The CRC of the records, once the batch is sealed.
+    records_crc: Option<u32>,
     count: u32,
     first_timestamp: i64,
     last_timestamp: i64,
@@ -66,6 +71,8 @@ impl BatchBuilder {
             capacity,
             buffer: Vec::new(),
             expected: 0,
+            pool: None,
+            records_crc: None,
             count: 0,
             first_timestamp: 0,
             last_timestamp: 0,
@@ -78,6 +85,21 @@ impl BatchBuilder {
     pub fn expecting(mut self, bytes: usize) -> Self {
         self.expected = bytes.min(self.capacity + BATCH_HEADER);
         self
+    }
+
+    /// Takes buffers from this pool, to which they return when their batches are gone.
+    #[must_use]
+    pub fn pooled(mut self, pool: BufferPool) -> Self {
+        self.pool = Some(pool);
+        self
+    }
+
+    /// Does now what can be done before the batch's number is known: the CRC of records that are not to be compressed, while
+    /// they are in the cache of whoever has written them. Records that are pushed later undo it.
+    pub fn seal(&mut self) {
+        if self.codec == Codec::None && !self.is_empty() {
+            self.records_crc = Some(crc32c::crc32c(&self.buffer[BATCH_HEADER..]));
+        }
     }
 
     /// Adds a record. The timestamp is in milliseconds since the Unix epoch; no key differs from an empty one.
@@ -97,10 +119,10 @@ impl BatchBuilder {
             return Err(RecordTooLarge { size, room, capacity: self.capacity });
         }
         if self.is_empty() {
-            self.buffer.reserve_exact(self.expected.max(BATCH_HEADER + size));
-            self.buffer.resize(BATCH_HEADER, 0);
+            self.begin(size);
             self.first_timestamp = timestamp_ms;
         }
+        self.records_crc = None;
         self.buffer.reserve(size);
         let out = &mut self.buffer;
         put_varint(out, body as u64);
@@ -121,6 +143,19 @@ impl BatchBuilder {
         self.last_timestamp = timestamp_ms;
         self.count += 1;
         Ok(())
+    }
+
+    /// Makes room for a batch whose first record has so many bytes.
+    fn begin(&mut self, size: usize) {
+        if self.buffer.capacity() == 0
+            && let Some(buffer) = self.pool.as_ref().and_then(BufferPool::take)
+        {
+            self.buffer = buffer;
+        }
+        // A sixteenth more than the last one: a batch that is a little longer would otherwise be copied to grow.
+        let expected = self.expected + self.expected / 16;
+        self.buffer.reserve_exact(expected.max(BATCH_HEADER + size));
+        self.buffer.resize(BATCH_HEADER, 0);
     }
 
     /// How many records were pushed since the last batch.
@@ -155,6 +190,7 @@ impl BatchBuilder {
         assert!(!self.is_empty(), "a batch holds at least one record");
         assert!(!producer_id.is_nil(), "a producer id is not nil");
         self.expected = self.buffer.len();
+        let records_crc = self.records_crc.take();
         let (codec, mut bytes) = self.take_bytes();
         let mut header = BatchHeader {
             length: u32::try_from(bytes.len()).expect("the capacity is far below 4 GiB"),
@@ -168,9 +204,33 @@ impl BatchBuilder {
             sequence,
         };
         bytes[..BATCH_HEADER].copy_from_slice(&header.encode());
-        header.seal(&mut bytes);
+        match records_crc {
+            Some(records_crc) => header.seal_with(&mut bytes, records_crc),
+            None => header.seal(&mut bytes),
+        }
         self.count = 0;
-        Batch { bytes: Bytes::from(trim(bytes)), header }
+        Batch { bytes: self.own(bytes), header }
+    }
+
+    /// The bytes, in a buffer that is not much larger than they are.
+    fn own(&mut self, mut bytes: Vec<u8>) -> Bytes {
+        let oversized = bytes.capacity() - bytes.len() > bytes.len() / 8;
+        match &self.pool {
+            Some(pool) if !oversized => pool.lend(bytes),
+            Some(_) if self.buffer.capacity() == 0 => {
+                // A few bytes of a large buffer, which serves again.
+                let exact = Bytes::copy_from_slice(&bytes);
+                bytes.clear();
+                self.buffer = bytes;
+                exact
+            }
+            _ => {
+                if oversized {
+                    bytes.shrink_to_fit();
+                }
+                Bytes::from(bytes)
+            }
+        }
     }
 
     /// The records behind room for the header, compressed if that makes them smaller; the buffer is empty after.
@@ -186,14 +246,6 @@ impl BatchBuilder {
         }
         (Codec::None, std::mem::take(&mut self.buffer))
     }
-}
-
-/// Gives back what a batch would hold on to for as long as it lives.
-fn trim(mut bytes: Vec<u8>) -> Vec<u8> {
-    if bytes.capacity() - bytes.len() > bytes.len() / 8 {
-        bytes.shrink_to_fit();
-    }
-    bytes
 }
 
 /// How long a record is after its length field; saturates far beyond any capacity.

@@ -121,6 +121,13 @@ impl BatchHeader {
         head[8..].copy_from_slice(&self.crc.to_le_bytes());
     }
 
+    /// The same, where the CRC of what follows the header is known.
+    pub(super) fn seal_with(&mut self, batch: &mut [u8], records_crc: u32) {
+        let head = crc32c::crc32c(&batch[CRC_FROM..BATCH_HEADER]);
+        self.crc = crc32c::crc32c_combine(head, records_crc, batch.len() - BATCH_HEADER);
+        batch[8..CRC_FROM].copy_from_slice(&self.crc.to_le_bytes());
+    }
+
     /// The header as it stands in the batch.
     pub(super) fn encode(&self) -> [u8; BATCH_HEADER] {
         let mut bytes = [0; BATCH_HEADER];

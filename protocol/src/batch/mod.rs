@@ -19,6 +19,7 @@ mod builder;
 mod error;
 mod header;
 mod lz4;
+mod pool;
 mod record;
 
 use std::fmt;
@@ -28,6 +29,7 @@ use bytes::Bytes;
 pub use builder::{BatchBuilder, RecordTooLarge};
 pub use error::{BatchError, Lz4Problem, RecordProblem};
 pub use header::{BATCH_HEADER, BatchHeader, Codec, MAGIC};
+pub use pool::BufferPool;
 pub use record::{Header, HeaderRefs, Headers, Record, RecordRef, Records};
 
 use crate::limits::Limits;

@@ -6,7 +6,9 @@ mod lz4;
 use bytes::Bytes;
 use proptest::prelude::*;
 use sealstream_protocol::Limits;
-use sealstream_protocol::batch::{BATCH_HEADER, Batch, BatchBuilder, BatchError, Codec, RecordProblem};
+use sealstream_protocol::batch::{
+    BATCH_HEADER, Batch, BatchBuilder, BatchError, BufferPool, Codec, RecordProblem,
+};
 use uuid::Uuid;
 
 const PRODUCER: Uuid = Uuid::from_u128(0x0011_2233_4455_6677_8899_aabb_ccdd_eeff);
@@ -36,11 +38,15 @@ fn codec() -> impl Strategy<Value = Codec> {
 
 fn build(codec: Codec, records: &[Plain]) -> Batch {
     let mut builder = BatchBuilder::new(codec);
+    push(&mut builder, records);
+    builder.build(PRODUCER, 9)
+}
+
+fn push(builder: &mut BatchBuilder, records: &[Plain]) {
     for record in records {
         let headers: Vec<_> = record.headers.iter().map(|(name, value)| (&name[..], &value[..])).collect();
         builder.push(record.timestamp, record.key.as_deref(), &record.value, &headers).unwrap();
     }
-    builder.build(PRODUCER, 9)
 }
 
 fn read(batch: &Batch) -> Vec<Plain> {
@@ -150,6 +156,60 @@ proptest! {
             bytes[bit / 8] ^= 1 << (bit % 8);
             prop_assert!(validate(&bytes).is_err(), "bit {}", bit);
         }
+    }
+}
+
+proptest! {
+    #[test]
+    fn a_batch_is_the_same_whether_it_was_sealed_before_or_its_buffer_used_before(
+        codec in codec(),
+        all in proptest::collection::vec(proptest::collection::vec(plain(), 1..12), 1..8),
+        seals in proptest::collection::vec(any::<bool>(), 8),
+    ) {
+        let pool = BufferPool::new(2);
+        let mut builder = BatchBuilder::new(codec).expecting(700).pooled(pool.clone());
+        let mut kept = Vec::new();
+        for (index, records) in all.iter().enumerate() {
+            push(&mut builder, &records[..1]);
+            if seals[index] {
+                // Too early: the records that follow undo it.
+                builder.seal();
+            }
+            push(&mut builder, &records[1..]);
+            if seals[index] {
+                builder.seal();
+            }
+            let batch = builder.build(PRODUCER, 9);
+            let plain = build(codec, records);
+            prop_assert_eq!(batch.bytes(), plain.bytes());
+            prop_assert!(validate(batch.bytes()).is_ok());
+            if index % 2 == 0 {
+                kept.push(batch);
+            }
+        }
+        for (batch, records) in kept.iter().zip(all.iter().step_by(2)) {
+            let plain = build(codec, records);
+            prop_assert_eq!(batch.bytes(), plain.bytes(), "while it is kept nobody writes into it");
+        }
+        drop(kept);
+        prop_assert!(pool.spare() <= 2);
+    }
+
+    #[test]
+    fn borrowed_records_are_those_that_can_be_kept(codec in codec(), records in proptest::collection::vec(plain(), 1..12)) {
+        let batch = build(codec, &records);
+        let mut borrowed = batch.records(&Limits::default()).unwrap();
+        for kept in batch.records(&Limits::default()).unwrap() {
+            let kept = kept.unwrap();
+            prop_assert_eq!(borrowed.next_delta(), kept.offset_delta);
+            let one = borrowed.next_ref().unwrap().unwrap();
+            prop_assert_eq!((one.offset_delta, one.timestamp), (kept.offset_delta, kept.timestamp));
+            prop_assert_eq!((one.key, one.value), (kept.key.as_deref(), &kept.value[..]));
+            let headers: Vec<_> = kept.headers.collect();
+            let own = headers.iter().map(|header| (header.name(), &header.value[..]));
+            prop_assert!(one.headers.eq(own));
+        }
+        prop_assert!(borrowed.next_ref().is_none());
     }
 }
 

@@ -1,0 +1,76 @@
+//! Buffers of batches that are used again: fresh memory costs a page fault every 4 KiB, a buffer that was used a moment ago
+//! may still be in a cache.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+
+/// Buffers that come back when the last reference to their batch is gone, from whatever thread. Cheap to clone; clones share
+/// the buffers.
+///
+/// ```
+/// use sealstream_protocol::batch::{BatchBuilder, BufferPool, Codec};
+///
+/// let pool = BufferPool::new(4);
+/// let mut builder = BatchBuilder::new(Codec::None).pooled(pool.clone());
+/// builder.push(0, None, b"value", &[])?;
+/// let batch = builder.build(uuid::Uuid::from_u128(7), 0);
+/// assert_eq!(pool.spare(), 0);
+/// drop(batch);
+/// assert_eq!(pool.spare(), 1);
+/// # Ok::<(), sealstream_protocol::batch::RecordTooLarge>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct BufferPool {
+    spare: Arc<Mutex<Vec<Vec<u8>>>>,
+    most: usize,
+}
+
+impl BufferPool {
+    /// Keeps so many buffers at most; those beyond are freed.
+    pub fn new(most: usize) -> Self {
+        Self { spare: Arc::default(), most }
+    }
+
+    /// How many buffers wait to be used again.
+    pub fn spare(&self) -> usize {
+        self.lock().len()
+    }
+
+    /// The buffer that came back last, empty, if there is one.
+    pub(super) fn take(&self) -> Option<Vec<u8>> {
+        self.lock().pop()
+    }
+
+    /// What is in `buffer`, which comes back once nobody refers to it.
+    pub(super) fn lend(&self, buffer: Vec<u8>) -> Bytes {
+        Bytes::from_owner(Lent { buffer, pool: self.clone() })
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Vec<u8>>> {
+        self.spare.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A buffer on its way.
+struct Lent {
+    buffer: Vec<u8>,
+    pool: BufferPool,
+}
+
+impl AsRef<[u8]> for Lent {
+    fn as_ref(&self) -> &[u8] {
+        &self.buffer
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        let mut buffer = std::mem::take(&mut self.buffer);
+        let mut spare = self.pool.lock();
+        if spare.len() < self.pool.most {
+            buffer.clear();
+            spare.push(buffer);
+        }
+    }
+}
