@@ -2,8 +2,8 @@
 
 use std::process::ExitCode;
 
-use sealstream_broker::cli::{self, args::Cli};
+use sealstream_broker::cli;
 
 fn main() -> ExitCode {
-    cli::run(&Cli::parse_or_exit())
+    cli::main()
 }

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::args::Health;
 use super::connect::with_client;
-use super::{Failure, output};
+use super::{Failure, output, style};
 
 /// `health`: one session's Hello, without a second try for longer than the flag allows.
 pub(super) fn run(args: &Health) -> Result<(), Failure> {
@@ -24,7 +24,8 @@ pub(super) fn run(args: &Health) -> Result<(), Failure> {
         }
         let (broker, cluster, identity) = (&welcome.broker, &welcome.cluster, &welcome.identity);
         output::line(format_args!(
-            "ok: broker {broker} of cluster {cluster} answered in {:.1} ms and takes us for {identity}",
+            "{} broker {broker} of cluster {cluster} answered in {:.1} ms and takes us for {identity}",
+            style::out(style::GOOD, "ok:"),
             taken.as_secs_f64() * 1e3
         ))
     })

@@ -1,10 +1,10 @@
 //! Where log lines go: stderr, as text or as JSON, filtered by `SEALSTREAM_LOG`.
 
-use std::io::{self, IsTerminal};
+use std::io;
 
 use tracing_subscriber::EnvFilter;
 
-use super::Failure;
+use super::{Failure, style};
 
 /// Starts logging. `default` holds where `SEALSTREAM_LOG` is not set.
 pub(super) fn start(default: &str, json: bool) -> Result<(), Failure> {
@@ -21,7 +21,7 @@ pub(super) fn start(default: &str, json: bool) -> Result<(), Failure> {
     if json {
         builder.json().init();
     } else {
-        builder.with_ansi(io::stderr().is_terminal()).init();
+        builder.with_ansi(style::on_stderr()).init();
     }
     Ok(())
 }

@@ -9,19 +9,24 @@ mod bench;
 mod config;
 mod connect;
 mod consume;
+mod context;
 mod descriptors;
 mod failure;
 mod group;
 mod health;
+mod interrupt;
 mod lines;
 mod log;
 mod logging;
 mod output;
+mod parse;
 mod produce;
 mod progress;
 mod serve;
+mod setup;
 mod signals;
 mod status;
+mod style;
 mod tls;
 mod token;
 mod topic;
@@ -31,8 +36,16 @@ use std::process::ExitCode;
 use args::{AuthCommand, Cli, Command, ConfigCommand, TlsCommand};
 pub use failure::Failure;
 
-/// Carries out what the command line says.
-pub fn run(cli: &Cli) -> ExitCode {
+/// Carries out what the process was called with.
+pub fn main() -> ExitCode {
+    style::choose(std::env::args_os());
+    match parse::parse() {
+        Ok(cli) => run(&cli),
+        Err(code) => code,
+    }
+}
+
+fn run(cli: &Cli) -> ExitCode {
     let outcome = match &cli.command {
         Command::Serve(args) => serve::serve(args),
         Command::Config(ConfigCommand::Check(args)) => config::check(args),
@@ -49,6 +62,9 @@ pub fn run(cli: &Cli) -> ExitCode {
         Command::Auth(AuthCommand::Check(args)) => auth::check(args),
         Command::Log(command) => log::run(command),
         Command::Bench(command) => bench::run(command),
+        Command::Context(command) => context::run(command),
+        Command::Completions(args) => setup::completions(args),
+        Command::Man(args) => setup::man(args),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -9,6 +9,9 @@ use super::output;
 /// How often the line is drawn at most, in times a second: enough for the eye, nothing for the processor.
 const HERTZ: u8 = 5;
 
+/// From so many bytes on their speed is worth telling.
+const SPEED_FROM: u64 = 1_000_000;
+
 /// Counts what went by, and shows it.
 #[derive(Debug)]
 pub(super) struct Progress {
@@ -26,7 +29,7 @@ impl Progress {
             if quiet { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr_with_hz(HERTZ) };
         let bar = ProgressBar::with_draw_target(total, target);
         let template = match total {
-            Some(_) => "{bar:30} {bytes}/{total_bytes} {bytes_per_sec} {msg} eta {eta}",
+            Some(_) => "{bytes}/{total_bytes} {bytes_per_sec} {msg} eta {eta} {wide_bar}",
             None => "{spinner} {bytes} {bytes_per_sec} {msg} {elapsed}",
         };
         bar.set_style(ProgressStyle::with_template(template).expect("the template is a constant"));
@@ -43,10 +46,27 @@ impl Progress {
         }
     }
 
+    /// What a thread needs that ends the process meanwhile.
+    pub(super) fn view(&self) -> View {
+        View(self.bar.clone())
+    }
+
     /// Clears the line and says what was counted.
     pub(super) fn finish(self) -> Total {
         self.bar.finish_and_clear();
         Total { records: self.records, bytes: self.bytes, elapsed: self.start.elapsed() }
+    }
+}
+
+/// A second look at the same progress.
+#[derive(Debug)]
+pub(super) struct View(ProgressBar);
+
+impl View {
+    /// Clears the line: how many bytes went by, for people.
+    pub(super) fn clear(self) -> String {
+        self.0.finish_and_clear();
+        output::bytes(self.0.position())
     }
 }
 
@@ -71,8 +91,9 @@ impl Total {
 impl std::fmt::Display for Total {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { records, bytes, elapsed } = self;
-        let (size, speed) = (output::bytes(*bytes), output::speed(self.bytes_per_second()));
         let noun = if *records == 1 { "record" } else { "records" };
-        write!(f, "{records} {noun}, {size} in {:.1} s ({speed})", elapsed.as_secs_f64())
+        write!(f, "{records} {noun}, {} in {:.1} s", output::bytes(*bytes), elapsed.as_secs_f64())?;
+        // Of a few bytes the speed says how long the connection took.
+        if *bytes >= SPEED_FROM { write!(f, " ({})", output::speed(self.bytes_per_second())) } else { Ok(()) }
     }
 }

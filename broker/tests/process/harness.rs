@@ -72,6 +72,7 @@ impl House {
                 command.env_remove(name);
             }
         }
+        command.env("XDG_CONFIG_HOME", self.path("config"));
         command.current_dir(self.dir.path()).args(args).stdin(Stdio::null());
         command
     }

@@ -5,13 +5,16 @@
 mod access;
 mod bad_input;
 mod consume_group;
+mod contexts;
 mod groups;
 mod harness;
+mod interrupt;
 mod log;
 mod openssl;
 mod quotas;
 mod reconnect;
 mod restart;
 mod round_trip;
+mod setup;
 mod status;
 mod tls;
