@@ -24,7 +24,7 @@ pub(super) fn run(args: &Health) -> Result<(), Failure> {
         }
         let (broker, cluster, identity) = (&welcome.broker, &welcome.cluster, &welcome.identity);
         output::line(format_args!(
-            "{} broker {broker} of cluster {cluster} answered in {:.1} ms and takes us for {identity}",
+            "{} broker {broker} of cluster {cluster} in {:.1} ms; you are {identity}",
             style::out(style::GOOD, "ok:"),
             taken.as_secs_f64() * 1e3
         ))

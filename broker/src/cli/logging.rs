@@ -4,7 +4,7 @@ use std::io;
 
 use tracing_subscriber::EnvFilter;
 
-use super::{Failure, style};
+use super::{Failure, progress, style};
 
 /// Starts logging. `default` holds where `SEALSTREAM_LOG` is not set.
 pub(super) fn start(default: &str, json: bool) -> Result<(), Failure> {
@@ -17,11 +17,24 @@ pub(super) fn start(default: &str, json: bool) -> Result<(), Failure> {
     })?;
     // A line that cannot be written (the terminal was closed) is lost: to complain of it on stderr would panic.
     let builder =
-        tracing_subscriber::fmt().log_internal_errors(false).with_env_filter(filter).with_writer(io::stderr);
+        tracing_subscriber::fmt().log_internal_errors(false).with_env_filter(filter).with_writer(|| Lines);
     if json {
         builder.json().init();
     } else {
         builder.with_ansi(style::on_stderr()).init();
     }
     Ok(())
+}
+
+/// Log lines, each in one call, beside which a line of progress steps aside.
+struct Lines;
+
+impl io::Write for Lines {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        progress::aside(|| io::stderr().write(line))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stderr().flush()
+    }
 }

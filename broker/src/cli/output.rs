@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::{Failure, style};
+use super::{Failure, progress, style};
 
 /// Writes a line to stdout.
 pub(super) fn line(text: impl std::fmt::Display) -> Result<(), Failure> {
@@ -14,7 +14,7 @@ pub(super) fn line(text: impl std::fmt::Display) -> Result<(), Failure> {
 
 /// Writes a line to stderr, for people. One that cannot be written is lost: what the command does does not hang on it.
 pub(super) fn note(text: impl std::fmt::Display) {
-    let _ = writeln!(io::stderr(), "{text}");
+    let _ = progress::aside(|| writeln!(io::stderr(), "{text}"));
 }
 
 /// Writes a JSON value and a newline to stdout.

@@ -7,8 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::FutureExt as _;
-use sealstream_client::producer::Delivery;
-use sealstream_client::{Client, Producer, Record};
+use sealstream_client::{Client, Delivery, DeliveryError, Producer, Record};
 use sealstream_protocol::Limits;
 use sealstream_protocol::batch::Codec;
 use serde_json::json;
@@ -22,6 +21,9 @@ use super::{Failure, output};
 
 /// How many records are sent between two looks at what was acknowledged.
 const LOOK: u64 = 256;
+
+/// What takes no longer needs no word while it is waited for.
+const AT_ONCE: Duration = Duration::from_millis(500);
 
 /// Writes every line of the input to a topic, and returns once all are acknowledged.
 pub(super) fn run(args: &Produce) -> Result<(), Failure> {
@@ -61,12 +63,8 @@ async fn produce(client: Client, args: &Produce, lines: Lines, total: Option<u64
     let sent = sending.send_all(&interrupt, &mut progress).await;
     let Sending { mut under_way, .. } = sending;
     under_way.settle();
-    if interrupt.is_asked() && !under_way.queue.is_empty() {
-        let waiting = under_way.queue.len();
-        output::note(format_args!("waiting for {waiting} acknowledgements; a second Ctrl-C does without"));
-    }
     // What was sent before a line could not be is stored all the same, and counted.
-    let flushed = producer.close().await;
+    let flushed = close(producer, &interrupt, under_way.queue.len()).await;
     under_way.settle();
     let total = under_way.total(progress.finish());
     let done = sent.and_then(|()| Ok(flushed?));
@@ -75,6 +73,22 @@ async fn produce(client: Client, args: &Produce, lines: Lines, total: Option<u64
     }
     report(args, total, under_way.queue.len(), interrupt.is_asked())?;
     if interrupt.is_asked() { Err(interrupt.failure()) } else { Ok(()) }
+}
+
+/// Waits for what is under way. An end that was asked, and does not come at once, says what it waits for.
+async fn close(producer: Producer, interrupt: &Interrupt, waiting: usize) -> Result<(), DeliveryError> {
+    let closing = producer.close();
+    tokio::pin!(closing);
+    let slow = async {
+        interrupt.asked().await;
+        tokio::time::sleep(AT_ONCE).await;
+    };
+    tokio::select! {
+        closed = &mut closing => return closed,
+        () = slow => {}
+    }
+    output::note(format_args!("waiting for {waiting} acknowledgements; a second Ctrl-C does without"));
+    closing.await
 }
 
 async fn open(client: &Client, args: &Produce) -> Result<Producer, Failure> {

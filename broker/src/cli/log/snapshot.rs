@@ -26,8 +26,9 @@ pub(super) fn snapshot(args: &LogSnapshot) -> Result<(), Failure> {
             "copied_bytes": made.copied, "linked_bytes": made.linked,
         }));
     }
+    output::line(format_args!("{partitions} partitions with {records} records, checked and sound"))?;
     output::line(format_args!(
-        "{partitions} partitions with {records} records: {} copied, {} shared with the original; checked, and sound",
+        "{} copied, {} shared with the original",
         output::bytes(made.copied),
         output::bytes(made.linked)
     ))?;
