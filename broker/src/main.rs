@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use sealstream_broker::cli::{self, args::Cli};
+use sealstream_broker::cli;
 
 /// That of musl takes a lock for every call (docs/benchmarks.md, "The allocator").
 #[cfg(target_env = "musl")]
@@ -10,5 +10,5 @@ use sealstream_broker::cli::{self, args::Cli};
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    cli::run(&Cli::parse_or_exit())
+    cli::main()
 }

@@ -78,8 +78,11 @@ async fn main() -> Outcome {
         }
         println!("{url}: ten sums make {total}");
         println!("{url}: whoami says {}", String::from_utf8(clerk.call("whoami", b"").await?)?);
-        println!("{url}: stop says {}", clerk.call("stop", b"").await.unwrap_err());
-        println!("{url}: sum of pears says {}", clerk.call("sum", b"pears").await.unwrap_err());
+        println!("{url}: stop says {}", clerk.call("stop", b"").await.expect_err("nobody stops it"));
+        println!(
+            "{url}: sum of pears says {}",
+            clerk.call("sum", b"pears").await.expect_err("pears are no numbers")
+        );
         let boss = Client::connect(&client(&authority, "spiffe://example.org/boss")?, &url).await?;
         println!("{url}: stop says {}", String::from_utf8(boss.call("stop", b"").await?)?);
     }

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use sealstream_transport::tls::Snapshot;
 
-use super::Failure;
 use super::args::{ConfigArgs, ConfigSource};
+use super::{Failure, output, style};
 use crate::config::{Resolved, keys, load};
 use crate::tls::material;
 
@@ -36,16 +36,12 @@ pub(super) fn check(args: &ConfigArgs) -> Result<(), Failure> {
         shared.redis.check().map_err(Failure::Message)?;
     }
     if args.json {
-        println!("{}", serde_json::json!({ "ok": true }));
-    } else {
-        let certificate = if tls.cert.is_some() {
-            "the TLS files are sound"
-        } else {
-            "a development certificate will be used"
-        };
-        println!("ok: the configuration is valid, and {certificate}");
+        return output::json(&serde_json::json!({ "ok": true }));
     }
-    Ok(())
+    let certificate =
+        if tls.cert.is_some() { "the TLS files are sound" } else { "a development certificate will be used" };
+    let ok = style::out(style::GOOD, "ok:");
+    output::line(format_args!("{ok} the configuration is valid, and {certificate}"))
 }
 
 /// Shows every key, its value and whence it came.
@@ -55,30 +51,29 @@ pub(super) fn show(args: &ConfigArgs) -> Result<(), Failure> {
     if args.json {
         let origins: BTreeMap<_, _> =
             resolved.origins.iter().map(|(key, origin)| (key, origin.to_string())).collect();
-        println!("{}", serde_json::json!({ "config": table, "origins": origins }));
-        return Ok(());
+        return output::json(&serde_json::json!({ "config": table, "origins": origins }));
     }
     let (sections, plain): (Vec<_>, Vec<_>) = table.iter().partition(|(_, value)| value.is_table());
     for (key, value) in plain {
-        show_line(&resolved, "", key, value);
+        show_line(&resolved, "", key, value)?;
     }
     for (section, values) in sections {
-        println!("\n[{section}]");
+        output::line(format_args!("\n[{section}]"))?;
         let prefix = format!("{section}.");
         for (key, value) in values.as_table().into_iter().flatten() {
-            show_line(&resolved, &prefix, key, value);
+            show_line(&resolved, &prefix, key, value)?;
         }
         let set = |key: &str| values.as_table().is_some_and(|table| table.contains_key(key));
         let names = keys().into_iter().filter_map(|key| key.strip_prefix(&prefix).map(ToOwned::to_owned));
         for key in names.filter(|key| !key.contains('.') && !set(key)) {
-            println!("# {key} is not set");
+            output::line(format_args!("# {key} is not set"))?;
         }
     }
     Ok(())
 }
 
 /// One line of TOML, so that the whole can be used as a file; the origin stands behind it as a comment.
-fn show_line(resolved: &Resolved, prefix: &str, key: &str, value: &toml::Value) {
+fn show_line(resolved: &Resolved, prefix: &str, key: &str, value: &toml::Value) -> Result<(), Failure> {
     let line = format!("{key} = {value}");
-    println!("{line:<44} # {}", resolved.origin(&format!("{prefix}{key}")));
+    output::line(format_args!("{line:<44} # {}", resolved.origin(&format!("{prefix}{key}"))))
 }

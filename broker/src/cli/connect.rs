@@ -8,6 +8,7 @@ use sealstream_protocol::DEFAULT_PORT;
 use sealstream_transport::Endpoint;
 
 use super::args::Connection;
+use super::context::chosen::TOKEN_VARIABLE;
 use super::{Failure, logging};
 use crate::devca;
 
@@ -31,11 +32,22 @@ pub(super) fn with_client<F: Future<Output = Result<(), Failure>>>(
     let timeout = connection.timeout.map_or(default, |span| span.0);
     let client = client(connection, timeout)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(async {
+    let outcome = runtime.block_on(async {
         let outcome = command(client.clone()).await;
         client.close().await;
         outcome
-    })
+    });
+    outcome.map_err(|failure| with_context(failure, connection))
+}
+
+/// Names the context that the connection came from: whoever has several asks that first.
+fn with_context(failure: Failure, connection: &Connection) -> Failure {
+    match (failure, &connection.context) {
+        (Failure::Message(message), Some(context)) if !context.name.is_empty() => {
+            Failure::new(format!("{message} (context {})", context.name))
+        }
+        (failure, _) => failure,
+    }
 }
 
 /// A client that has not connected yet.
@@ -60,8 +72,11 @@ fn client(connection: &Connection, retry_for: Duration) -> Result<Client, Failur
 }
 
 /// The token that the environment holds, where no file is named.
-pub(super) fn token_of_environment(_connection: &Connection) -> Option<String> {
-    std::env::var("SEALSTREAM_TOKEN").ok().filter(|token| !token.is_empty())
+pub(super) fn token_of_environment(connection: &Connection) -> Option<String> {
+    if connection.context.as_ref().is_some_and(|context| context.by_flag && !context.name.is_empty()) {
+        return None;
+    }
+    std::env::var(TOKEN_VARIABLE).ok().filter(|token| !token.is_empty())
 }
 
 /// The CA to trust, if it is not the public roots.

@@ -5,7 +5,8 @@ use std::fmt;
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 
-use super::remedy;
+use super::interrupt::Interrupted;
+use super::{remedy, style};
 
 /// Why a command failed.
 #[derive(Debug)]
@@ -14,6 +15,8 @@ pub enum Failure {
     Message(String),
     /// Whoever read our output has read enough (`sealstream consume … | head`): nothing to tell.
     OutputClosed,
+    /// A signal ended it. What was done so far is told already.
+    Interrupted(Interrupted),
 }
 
 impl Failure {
@@ -32,11 +35,15 @@ impl Failure {
 
     /// Says it, as one JSON object or as a sentence, and gives the exit code.
     pub(super) fn report(&self, json: bool) -> ExitCode {
-        let Self::Message(message) = self else { return ExitCode::SUCCESS };
+        let message = match self {
+            Self::Message(message) => message,
+            Self::OutputClosed => return ExitCode::SUCCESS,
+            Self::Interrupted(by) => return by.exit_code(),
+        };
         let line = if json {
             serde_json::json!({ "error": message }).to_string()
         } else {
-            format!("error: {message}")
+            format!("{} {message}", style::err(style::ERROR, "error:"))
         };
         // Where nobody reads stderr any more, the exit code says it.
         let _ = writeln!(io::stderr(), "{line}");
@@ -49,6 +56,7 @@ impl fmt::Display for Failure {
         match self {
             Self::Message(message) => f.write_str(message),
             Self::OutputClosed => f.write_str("nobody reads the output any more"),
+            Self::Interrupted(_) => f.write_str("ended by a signal"),
         }
     }
 }

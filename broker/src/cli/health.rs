@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::args::{ConfigSource, Health};
 use super::connect::with_client;
-use super::{Failure, config, output};
+use super::{Failure, config, output, style};
 
 /// 5 s for the monitor to answer, unless told otherwise: it is on this machine, and probes that hang are worse than probes that fail.
 const MONITOR_PATIENCE: Duration = Duration::from_secs(5);
@@ -37,7 +37,8 @@ fn hello(args: &Health) -> Result<(), Failure> {
         }
         let (broker, cluster, identity) = (&welcome.broker, &welcome.cluster, &welcome.identity);
         output::line(format_args!(
-            "ok: broker {broker} of cluster {cluster} answered in {:.1} ms and takes us for {identity}",
+            "{} broker {broker} of cluster {cluster} in {:.1} ms; you are {identity}",
+            style::out(style::GOOD, "ok:"),
             taken.as_secs_f64() * 1e3
         ))
     })
@@ -62,7 +63,8 @@ fn readiness(args: &Health) -> Result<(), Failure> {
     if args.connection.json {
         return output::json(&json!({ "ok": true, "monitor": addr.to_string() }));
     }
-    output::line(format_args!("ok: the broker is ready, as its monitor on {addr} says"))
+    let ok = style::out(style::GOOD, "ok:");
+    output::line(format_args!("{ok} the broker is ready, as its monitor on {addr} says"))
 }
 
 /// The address on loopback that the configuration gives the monitor.

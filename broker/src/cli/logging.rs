@@ -1,10 +1,10 @@
 //! Where log lines go: stderr, as text or as JSON, filtered by `SEALSTREAM_LOG`.
 
-use std::io::{self, IsTerminal};
+use std::io;
 
 use tracing_subscriber::EnvFilter;
 
-use super::Failure;
+use super::{Failure, progress, style};
 
 /// Starts logging. `default` holds where `SEALSTREAM_LOG` is not set.
 pub(super) fn start(default: &str, json: bool) -> Result<(), Failure> {
@@ -17,11 +17,11 @@ pub(super) fn start(default: &str, json: bool) -> Result<(), Failure> {
     })?;
     // A line that cannot be written (the terminal was closed) is lost: to complain of it on stderr would panic.
     let builder =
-        tracing_subscriber::fmt().log_internal_errors(false).with_env_filter(filter).with_writer(io::stderr);
+        tracing_subscriber::fmt().log_internal_errors(false).with_env_filter(filter).with_writer(|| Lines);
     if json {
         builder.json().init();
     } else {
-        builder.with_ansi(io::stderr().is_terminal()).init();
+        builder.with_ansi(style::on_stderr()).init();
     }
     Ok(())
 }
@@ -35,4 +35,17 @@ pub(super) fn log_panics() {
         let backtrace = std::backtrace::Backtrace::capture();
         tracing::error!(message, place, %backtrace, "panicked: this is a fault of the broker, please report it");
     }));
+}
+
+/// Log lines, each in one call, beside which a line of progress steps aside.
+struct Lines;
+
+impl io::Write for Lines {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        progress::aside(|| io::stderr().write(line))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stderr().flush()
+    }
 }

@@ -9,22 +9,27 @@ mod bench;
 mod config;
 mod connect;
 mod consume;
+mod context;
 mod descriptors;
 mod doctor;
 mod failure;
 mod group;
 mod health;
+mod interrupt;
 mod lines;
 mod link;
 mod log;
 mod logging;
 mod output;
+mod parse;
 mod produce;
 mod progress;
 mod remedy;
 mod serve;
+mod setup;
 mod signals;
 mod status;
+mod style;
 mod tls;
 mod token;
 mod topic;
@@ -33,6 +38,15 @@ use std::process::ExitCode;
 
 use args::{AuthCommand, Cli, Command, ConfigCommand, TlsCommand};
 pub use failure::Failure;
+
+/// Carries out what the process was called with.
+pub fn main() -> ExitCode {
+    style::choose(std::env::args_os());
+    match parse::parse() {
+        Ok(cli) => run(&cli),
+        Err(code) => code,
+    }
+}
 
 /// Carries out what the command line says.
 pub fn run(cli: &Cli) -> ExitCode {
@@ -53,6 +67,9 @@ pub fn run(cli: &Cli) -> ExitCode {
         Command::Log(command) => log::run(command),
         Command::Doctor(args) => doctor::run(args),
         Command::Bench(command) => bench::run(command),
+        Command::Context(command) => context::run(command),
+        Command::Completions(args) => setup::completions(args),
+        Command::Man(args) => setup::man(args),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

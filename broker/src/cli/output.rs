@@ -5,11 +5,16 @@ use std::io::{self, Write};
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::Failure;
+use super::{Failure, progress, style};
 
 /// Writes a line to stdout.
 pub(super) fn line(text: impl std::fmt::Display) -> Result<(), Failure> {
     writeln!(io::stdout(), "{text}").map_err(|error| Failure::output(&error))
+}
+
+/// Writes a line to stderr, for people. One that cannot be written is lost: what the command does does not hang on it.
+pub(super) fn note(text: impl std::fmt::Display) {
+    let _ = progress::aside(|| writeln!(io::stderr(), "{text}"));
 }
 
 /// Writes a JSON value and a newline to stdout.
@@ -25,9 +30,11 @@ pub(super) fn table(rows: &[Vec<String>]) -> Result<(), Failure> {
             *width = cell.chars().count().max(*width);
         }
     }
-    for row in rows {
+    for (number, row) in rows.iter().enumerate() {
         let cells: Vec<_> = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
-        line(cells.join("  ").trim_end())?;
+        let cells = cells.join("  ");
+        let text = cells.trim_end();
+        line(if number == 0 { style::out(style::HEADING, text) } else { text.to_owned() })?;
     }
     Ok(())
 }
@@ -42,7 +49,10 @@ pub(super) fn time(ms: i64) -> String {
     Timestamp::from_millisecond(ms).map_or_else(|_| format!("{ms} ms"), |time| time.to_string())
 }
 
-/// Bytes per second in decimal megabytes, as network and disk speeds are given.
+/// Bytes per second in decimal units, as network and disk speeds are given.
 pub(super) fn speed(bytes_per_second: f64) -> String {
+    if bytes_per_second < 1e6 {
+        return format!("{:.0} kB/s", bytes_per_second / 1e3);
+    }
     format!("{:.0} MB/s", bytes_per_second / 1e6)
 }

@@ -54,9 +54,9 @@ fn show_new(created: &TokenCreated, json: bool) -> Result<(), Failure> {
         .expires_ms
         .map_or("good until it is revoked".into(), |end| format!("good until {}", output::time(end)));
     let (name, identity) = (&token.name, &token.identity);
-    eprintln!(
+    output::note(format_args!(
         "token {name} for {identity}, {end}. It is not shown again: keep it where only its bearer reads it"
-    );
+    ));
     Ok(())
 }
 
@@ -65,7 +65,7 @@ fn list(tokens: &[Token], json: bool) -> Result<(), Failure> {
         return tokens.iter().try_for_each(|token| output::json(&as_json(token)));
     }
     if tokens.is_empty() {
-        eprintln!("no tokens: make one with `sealstream token create NAME`");
+        output::note("no tokens: make one with `sealstream token create NAME`");
         return Ok(());
     }
     let now = Timestamp::now().as_millisecond();

@@ -83,7 +83,7 @@ fn list(topics: &[Topic], json: bool) -> Result<(), Failure> {
         return topics.iter().try_for_each(|topic| output::json(&as_json(topic)));
     }
     if topics.is_empty() {
-        eprintln!("no topics: make one with `sealstream topic create NAME`");
+        output::note("no topics: make one with `sealstream topic create NAME`");
         return Ok(());
     }
     let heading = ["TOPIC", "PARTITIONS", "DURABILITY", "RETENTION", "CREATED"].map(str::to_owned).to_vec();

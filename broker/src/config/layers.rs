@@ -13,7 +13,7 @@ use super::{AuthRule, Config, EffectName, TlsIdentity};
 const PREFIX: &str = "SEALSTREAM_";
 
 /// Variables of the prefix that mean something else: the command line reads them.
-const NOT_KEYS: [&str; 7] = ["URL", "CA", "CERT", "KEY", "TOKEN", "CONFIG", "LOG"];
+const NOT_KEYS: [&str; 8] = ["URL", "CA", "CERT", "KEY", "TOKEN", "CONTEXT", "CONFIG", "LOG"];
 
 /// Lists of tables: only a file can hold them.
 const FILE_ONLY: [&str; 3] = ["tls.identity", "auth.rule", "quotas.identity"];
@@ -281,7 +281,8 @@ fn unknown(origin: Origin, key: String, schema: &BTreeMap<String, Value>) -> Con
     ConfigError::UnknownKey { origin, key, nearest }
 }
 
-fn nearest(key: &str, known: impl Iterator<Item = (String, String)>) -> Option<String> {
+/// Of known names, each with how it is shown, the one that is nearest to `key`, if any is near.
+pub(crate) fn nearest(key: &str, known: impl Iterator<Item = (String, String)>) -> Option<String> {
     known
         .map(|(name, shown)| (strsim::jaro_winkler(key, &name), shown))
         .filter(|(likeness, _)| *likeness >= NEAR)

@@ -24,6 +24,7 @@ use serde::{Deserialize, Serialize};
 
 pub use auth::{ActionName, Anonymous, Auth, AuthRule, EffectName};
 pub use groups::Groups;
+pub(crate) use layers::nearest;
 pub use layers::{ConfigError, Origin, Resolved, keys, load};
 pub use monitor::{Monitor, MonitorListen};
 pub use quotas::{AddressQuota, IdentityQuota, OnRedisLoss, Quotas, Rate, StoreName};

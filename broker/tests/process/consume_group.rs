@@ -64,7 +64,7 @@ fn a_signal_commits_what_was_written_and_leaves_the_group() {
     let url = broker.quic();
     house.run(["topic", "create", "t", "--url", &url]).ok();
     produce(&house, &url, 0..10);
-    for (signal, lines) in [("INT", 0..10), ("TERM", 10..20)] {
+    for (signal, code, lines) in [("INT", 130, 0..10), ("TERM", 143, 10..20)] {
         let mut command = house.command(["consume", "t", "--group", "g", "--follow", "--url", &url]);
         let mut process = Process::start(command.stdout(Stdio::piped()));
         let stdout = BufReader::new(process.child.stdout.take().unwrap());
@@ -73,7 +73,9 @@ fn a_signal_commits_what_was_written_and_leaves_the_group() {
         assert_eq!(written, lines.clone().collect::<Vec<_>>());
         process.signal(signal);
         let status = process.wait();
-        assert!(status.success(), "{status:?}: {}", process.said);
+        assert_eq!(status.code(), Some(code), "{}", process.said);
+        assert!(process.said.contains("interrupted: 10 records"), "{}", process.said);
+        assert!(process.said.contains("committed for g"), "{}", process.said);
         produce(&house, &url, lines.end..lines.end + 10);
     }
     // The next member has the partition at once: the one before it left.

@@ -12,8 +12,8 @@ use crate::config::ActionName;
 pub enum AuthCommand {
     /// Say whether somebody may do something, and which rule decides
     #[command(
-        after_help = "Asks the running broker, or with --config looks into a configuration file, which need not be in use
-yet. Exit code 0 means that there is an answer, whichever it is.
+        after_help = "Asks the running broker, or with --config looks into a configuration file, which need not be in use yet. Exit \
+code 0 means that there is an answer, whichever it is.
 
 Examples:
   sealstream auth check spiffe://example.org/billing produce orders.eu

@@ -35,10 +35,10 @@ impl BenchCommand {
 /// `bench produce` and `bench consume`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Makes a topic of its own and deletes it in the end. The yardstick is the same number of bytes over bare
+    after_help = "Makes a topic of its own and deletes it in the end. The yardstick is the same number of bytes over bare \
 tokio-rustls on loopback in the same process, before and after; what is printed last is the broker's share of it.
 
-Example:
+Examples:
   sealstream bench produce --bytes 1GiB --durability memory"
 )]
 pub struct Bench {

@@ -12,12 +12,14 @@ pub enum GroupCommand {
     /// Show a group's members, and how far it is behind in each partition
     Describe(GroupDescribe),
     /// Move a group to another place in a topic, in either direction
-    #[command(after_help = "Examples:
-  sealstream group seek billing orders --to beginning
-  sealstream group seek billing orders --to 2026-01-31T12:00:00Z --partition 0 --partition 3
+    #[command(
+        after_help = "Where a member has one of the partitions nothing is moved, but with --force: then the member loses it, and \
+whoever has it next starts at the new place.
 
-Where a member has one of the partitions nothing is moved, but with --force: then the member loses it, and whoever has it next
-starts at the new place.")]
+Examples:
+  sealstream group seek billing orders --to beginning
+  sealstream group seek billing orders --to 2026-01-31T12:00:00Z --partition 0"
+    )]
     Seek(GroupSeek),
     /// Forget a group and all that it has committed
     Delete(GroupDelete),

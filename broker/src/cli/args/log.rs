@@ -11,7 +11,7 @@ pub enum LogCommand {
     Verify(LogVerify),
     /// Show what lies in a data directory, entry by entry, and change nothing
     #[command(after_help = "Examples:
-  sealstream log dump ./sealstream-data --topic orders --partition 3 --from 1000 --count 5 --records
+  sealstream log dump ./sealstream-data --topic orders --count 5 --records
   sealstream log dump ./sealstream-data --json | jq 'select(.kind == \"fault\")'")]
     Dump(LogDump),
     /// Copy a data directory, also while its broker runs; whoever starts on the copy begins new log epochs

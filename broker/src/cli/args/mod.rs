@@ -2,11 +2,13 @@
 
 mod auth;
 mod bench;
+mod context;
 mod doctor;
 mod group;
 mod log;
 mod records;
 mod serve;
+mod setup;
 mod tls;
 mod token;
 mod topic;
@@ -14,17 +16,19 @@ mod topic;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use clap::error::ErrorKind;
-use clap::parser::ValueSource;
-use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 pub use self::auth::{AuthCheck, AuthCommand};
 pub use self::bench::{Bench, BenchCommand, BenchConnect, BenchLatency};
+pub use self::context::{
+    ContextAdd, ContextChoice, ContextCommand, ContextList, ContextRemove, ContextShow, ContextUse,
+};
 pub use self::doctor::Doctor;
 pub use self::group::{GroupCommand, GroupDelete, GroupDescribe, GroupList, GroupSeek};
 pub use self::log::{LogCommand, LogDump, LogSnapshot, LogVerify};
 pub use self::records::{Compression, Consume, Format, From, Produce};
 pub use self::serve::{ConfigArgs, ConfigCommand, ConfigSource, Serve};
+pub use self::setup::{Completions, Manual, Shell};
 pub use self::tls::{TlsArgs, TlsCommand};
 pub use self::token::{TokenCommand, TokenCreate, TokenList, TokenRevoke};
 pub use self::topic::{
@@ -32,22 +36,65 @@ pub use self::topic::{
 };
 use crate::config::Span;
 
-/// A message-streaming broker whose every byte on the wire is sealed: TLS 1.3 over TCP, or QUIC.
+/// A message-streaming broker; every byte on the wire is sealed by TLS 1.3 or QUIC
 #[derive(Debug, Parser)]
 #[command(name = "sealstream", version, arg_required_else_help = true, max_term_width = 110)]
-#[command(after_help = "Start a broker on this machine, and use it from a second terminal:
+// Its help fits a screen of 80 by 24: what belongs to every command, and what only packagers need, is in the long one.
+#[command(
+    disable_help_flag = true,
+    help_template = "{about}\n\n{usage-heading} {usage}\n\n{subcommands}{after-help}"
+)]
+#[command(
+    after_help = "`sealstream COMMAND --help` explains one, with examples; `sealstream help` has first steps, exit codes, environment, completions and man pages.",
+    after_long_help = "Start a broker on this machine, and use it from a second terminal:
 
   sealstream serve
   sealstream topic create greetings
   echo hello | sealstream produce greetings
   sealstream consume greetings
 
-Data goes to stdout, all else to stderr. Exit codes: 0 done, 1 failed, 2 usage.
-SEALSTREAM_LOG sets what is logged (error, warn, info, debug, or a filter such as info,sealstream_transport=debug).")]
+Data goes to stdout, all else to stderr. Exit codes: 0 done, 1 failed, 2 usage, 130 ended by Ctrl-C (143 by SIGTERM): then what was \
+done so far is done, and told. The first Ctrl-C ends a command in order, a second one at once.
+
+How to reach a broker comes from flags, the environment (SEALSTREAM_URL, SEALSTREAM_CA, SEALSTREAM_CERT, SEALSTREAM_KEY, \
+SEALSTREAM_TOKEN), or a context (`sealstream context --help`), in this order.
+
+Colours are for terminals: NO_COLOR turns them off, --color always or never decides for one command. SEALSTREAM_LOG sets what is \
+logged: error, warn, info, debug, or a filter such as info,sealstream_transport=debug.
+
+Completions for bash, zsh and fish, and man pages, come out of the binary: see `sealstream completions --help` and `sealstream man \
+--help`."
+)]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
+    /// When there are colours.
+    #[arg(
+        help = "Colours: always, never, or auto: on a terminal, unless NO_COLOR is set",
+        long,
+        global = true,
+        value_enum,
+        value_name = "WHEN",
+        default_value_t,
+        hide_possible_values = true
+    )]
+    pub color: Color,
+    /// Print help; `sealstream help COMMAND` says more of the values
+    #[arg(short, long, global = true, action = ArgAction::HelpShort)]
+    help: Option<bool>,
+}
+
+/// When there are colours.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Color {
+    /// On a terminal.
+    #[default]
+    Auto,
+    /// Everywhere.
+    Always,
+    /// Nowhere.
+    Never,
 }
 
 /// The commands.
@@ -70,9 +117,9 @@ pub enum Command {
     Group(GroupCommand),
     /// Ask a broker whether it is there and well
     Health(Health),
-    /// Show what a broker holds, in memory and on its disk, and what bounds it
+    /// Show what a broker holds, in memory and on disk, and what bounds it
     Status(Status),
-    /// Show what certificates a broker serves and whom it trusts, or have it load them anew
+    /// Show certificates and trust of a broker, or have it load them anew
     #[command(subcommand)]
     Tls(TlsCommand),
     /// Make, list and revoke the bearer tokens that clients can come with
@@ -89,12 +136,24 @@ pub enum Command {
     /// Load a broker and measure it
     #[command(subcommand)]
     Bench(BenchCommand),
+    /// Keep under names how brokers are reached, and choose one
+    #[command(subcommand)]
+    Context(ContextCommand),
+    /// Write completions for a shell
+    #[command(hide = true)]
+    Completions(Completions),
+    /// Write man pages
+    #[command(hide = true)]
+    Man(Manual),
 }
 
 /// How to reach a broker: every client command takes these.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Connection")]
 pub struct Connection {
+    /// Take what is not given here from this context, and nothing from the environment [default: the context in use]
+    #[arg(long, value_name = "NAME", env = "SEALSTREAM_CONTEXT")]
+    pub context: Option<ContextChoice>,
     /// The broker: tls://, quic:// or auto://, a host and a port
     #[arg(long, value_name = "URL", env = "SEALSTREAM_URL", default_value = "tls://localhost:7420")]
     pub url: String,
@@ -113,7 +172,7 @@ pub struct Connection {
     /// Give up after so long without the broker [default: 120s for produce, consume and bench; 10s otherwise]
     #[arg(long, value_name = "TIME")]
     pub timeout: Option<Span>,
-    /// Machine-readable output
+    /// Machine-readable output: JSON, one object a line
     #[arg(long)]
     pub json: bool,
 }
@@ -142,7 +201,7 @@ pub struct Health {
     /// Address of the monitor, on loopback [default: as the configuration says]
     #[arg(long, value_name = "ADDR", help_heading = "Monitor")]
     pub monitor: Option<SocketAddr>,
-    /// Whether the URL was given, by flag or environment, rather than being the default.
+    /// Whether the URL was given, by flag, environment or context, rather than being the default.
     #[arg(skip)]
     pub has_url: bool,
 }
@@ -160,28 +219,9 @@ pub struct Status {
     pub connection: Connection,
 }
 
-impl Cli {
-    /// What the process was called with. What cannot be understood, or does not fit together, ends it with exit code 2 and
-    /// says why.
-    pub fn parse_or_exit() -> Self {
-        let matches = Self::command().get_matches();
-        let mut cli = Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
-        if let (Command::Health(health), Some(given)) =
-            (&mut cli.command, matches.subcommand_matches("health"))
-        {
-            health.has_url =
-                given.value_source("url").is_some_and(|source| source != ValueSource::DefaultValue);
-        }
-        if let Some(fault) = cli.command.fault() {
-            Self::command().error(ErrorKind::ArgumentConflict, fault).exit();
-        }
-        cli
-    }
-}
-
 impl Command {
     /// What is wrong with arguments that are right one by one, beyond what the parser finds.
-    fn fault(&self) -> Option<String> {
+    pub(super) fn fault(&self) -> Option<String> {
         match self {
             Self::Consume(args) => args.fault(),
             _ => None,
@@ -191,7 +231,6 @@ impl Command {
     /// Whether the command was asked for machine-readable output, which errors are then too.
     pub fn wants_json(&self) -> bool {
         match self {
-            Self::Serve(_) => false,
             Self::Config(ConfigCommand::Check(args) | ConfigCommand::Show(args)) => args.json,
             Self::Topic(command) => command.connection().json,
             Self::Group(command) => command.connection().json,
@@ -205,16 +244,11 @@ impl Command {
             Self::Log(command) => command.wants_json(),
             Self::Doctor(args) => args.connection.json,
             Self::Bench(command) => command.connection().json,
+            Self::Context(command) => command.wants_json(),
+            Self::Serve(_) | Self::Completions(_) | Self::Man(_) => false,
         }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_arguments_fit_together() {
-        Cli::command().debug_assert();
-    }
-}
+mod tests;

@@ -10,7 +10,7 @@ use super::Connection;
 /// `produce`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "The newline is not part of the record; a last line without one counts; \\r is kept. Returns once every record
+    after_help = "The newline is not part of the record; a last line without one counts; \\r is kept. Returns once every record \
 is acknowledged. A broker that restarts meanwhile is waited for, and no record is stored twice.
 
 Examples:
@@ -57,9 +57,10 @@ pub enum Compression {
 #[derive(Debug, Args)]
 #[command(after_help = "Starts at the beginning and stops at the end, unless told otherwise.
 
-With --group it is a member of that group: it shares the topic's partitions with the group's other members, starts where
-the group is (at the beginning if it is nowhere yet), and commits what it has written. Ctrl-C commits and leaves; a
-second one ends it at once. A member that is killed repeats at most about what it wrote in the last second.
+With --group it is a member of that group: it shares the topic's partitions with the group's other members, \
+starts where the group is (at the beginning if it is nowhere yet), and commits what it has written. Ctrl-C \
+commits and leaves; a second one ends it at once. A member that is killed repeats at most about what it wrote \
+in the last second.
 
 Examples:
   sealstream consume logs | grep ERROR

@@ -8,16 +8,16 @@ use clap::{Args, Subcommand};
 /// `serve`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Without a configuration it listens on 127.0.0.1:7420 over TCP and UDP, keeps its log in ./sealstream-data, and
+    after_help = "Without a configuration it listens on 127.0.0.1:7420 over TCP and UDP, keeps its log in ./sealstream-data, and \
 makes a development CA and a certificate for localhost there.
 
 Examples:
   sealstream serve
   sealstream serve --data-dir /var/lib/sealstream --config /etc/sealstream.toml
-  SEALSTREAM_TLS_CERT=server.pem SEALSTREAM_TLS_KEY=server.key sealstream serve --listen 0.0.0.0:7420
+  SEALSTREAM_LISTEN=127.0.0.1:7421,[::1]:7421 sealstream serve
 
-The first SIGTERM or SIGINT stops it in order: sessions finish, the log is sealed. A second one stops it at once.
-SIGHUP loads certificates, keys and trust anew, as `sealstream tls reload` does."
+The first SIGTERM or SIGINT stops it in order: sessions finish, the log is sealed. A second one stops it at \
+once. SIGHUP loads certificates, keys and trust anew, as `sealstream tls reload` does."
 )]
 pub struct Serve {
     /// Where the configuration comes from.

@@ -10,8 +10,8 @@ use crate::config::Span;
 pub enum TokenCommand {
     /// Make a bearer token, and show it this once
     #[command(
-        after_help = "The token goes to stdout, all else to stderr. What its bearer may do, the broker's rules say: they see
-the token's identity. Two tokens of one identity let a program go over from one to the other.
+        after_help = "The token goes to stdout, all else to stderr. What its bearer may do, the broker's rules say: they see the \
+token's identity. Two tokens of one identity let a program go over from one to the other.
 
 Examples:
   sealstream token create billing --expires 90days > billing.token

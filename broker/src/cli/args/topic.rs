@@ -12,7 +12,7 @@ pub enum TopicCommand {
     /// Make a topic
     #[command(after_help = "Examples:
   sealstream topic create orders --partitions 8
-  sealstream topic create metrics --durability memory --retention 12h --if-not-exists")]
+  sealstream topic create metrics --durability memory --retention 12h")]
     Create(TopicCreate),
     /// List all topics
     List(TopicList),

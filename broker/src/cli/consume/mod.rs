@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 
 use super::args::{Consume, Format, From};
 use super::connect::{PATIENT, with_client};
+use super::interrupt::Interrupt;
 use super::progress::{Progress, Total};
 use super::{Failure, output};
 
@@ -29,14 +30,32 @@ async fn consume(client: Client, args: &Consume) -> Result<(), Failure> {
     let format = args.format.unwrap_or(if args.connection.json { Format::Json } else { Format::Raw });
     let writer = Writer { format, left: args.count.unwrap_or(u64::MAX), buffer: Vec::with_capacity(BUFFER) };
     let progress = Progress::new(None, args.connection.json || writes_to_terminal());
+    let interrupt = Interrupt::watch()?;
     let total = match &args.group {
-        Some(group) => group::consume(&client, args, group, writer, progress).await?,
-        None => consume_alone(&client, args, writer, progress).await?,
+        Some(group) => group::consume(&client, args, group, writer, progress, &interrupt).await?,
+        None => consume_alone(&client, args, writer, progress, &interrupt).await?,
     };
+    if interrupt.is_asked() {
+        report_interrupted(args, total);
+        return Err(interrupt.failure());
+    }
     if !writes_to_terminal() && io::IsTerminal::is_terminal(&io::stderr()) {
-        eprintln!("{total} from {}", args.topic);
+        output::note(format_args!("{total} from {}", args.topic));
     }
     Ok(())
+}
+
+/// Says on stderr how far it came: stdout has the records, and nothing else.
+fn report_interrupted(args: &Consume, total: Total) {
+    let Consume { topic, group, .. } = args;
+    if args.connection.json {
+        return output::note(json!({
+            "interrupted": true, "topic": topic, "group": group, "records": total.records, "bytes": total.bytes,
+            "seconds": total.elapsed.as_secs_f64(),
+        }));
+    }
+    let committed = group.as_ref().map(|group| format!(", committed for {group}")).unwrap_or_default();
+    output::note(format_args!("interrupted: {total} from {topic}{committed}"));
 }
 
 /// Reads from where it is told to, and leaves no trace.
@@ -45,6 +64,7 @@ async fn consume_alone(
     args: &Consume,
     mut writer: Writer,
     mut progress: Progress,
+    interrupt: &Interrupt,
 ) -> Result<Total, Failure> {
     let position = match args.from {
         None | Some(From::Beginning) => Position::Beginning,
@@ -59,9 +79,16 @@ async fn consume_alone(
     if !args.follow {
         builder = builder.until_end();
     }
-    let mut consumer = builder.open().await?;
+    let mut consumer = tokio::select! {
+        opened = builder.open() => opened?,
+        () = interrupt.asked() => return Ok(progress.finish()),
+    };
     while writer.left > 0 {
-        let Some(batch) = consumer.next_batch().await.transpose()? else { break };
+        let batch = tokio::select! {
+            batch = consumer.next_batch() => batch,
+            () = interrupt.asked() => break,
+        };
+        let Some(batch) = batch.transpose()? else { break };
         // Stdout may block for as long as its reader likes: the runtime's other threads read on meanwhile.
         let (records, bytes) = tokio::task::block_in_place(|| writer.write(&batch))?;
         progress.advance(records, bytes);

@@ -4,12 +4,17 @@ use serde_json::{Value, json};
 
 use super::{Failure, output};
 use crate::cli::args::LogVerify;
+use crate::cli::interrupt;
 use crate::cli::progress::Progress;
 use crate::log::segmented::{Fault, OpenLogError, PartitionReport, Report, VerifyError, verify as examine};
 
 /// Checks every byte of a data directory; damage is a failure.
 pub(super) fn verify(args: &LogVerify) -> Result<(), Failure> {
     let mut progress = Progress::new(None, args.json);
+    let view = progress.view();
+    interrupt::end_with(move || {
+        output::note(format_args!("interrupted after {}, before there was a verdict", view.clear()));
+    })?;
     let examined = examine(&args.dir, args.while_running, &mut |bytes| progress.advance(0, bytes));
     let report = match examined {
         Err(VerifyError::Open(OpenLogError::InUse { dir, lock })) => {

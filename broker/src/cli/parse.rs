@@ -1,0 +1,43 @@
+//! From what the process was called with to a command whose connection is complete.
+
+use std::process::ExitCode;
+
+use clap::error::ErrorKind;
+use clap::parser::ValueSource;
+use clap::{ArgMatches, CommandFactory as _, FromArgMatches as _};
+
+use super::args::{Cli, Command};
+use super::context::{Store, chosen::chosen};
+
+/// What the process was called with. What cannot be understood, or does not fit together, ends it with exit code 2 and says why;
+/// a context that cannot be had is a failure, reported already.
+pub(super) fn parse() -> Result<Cli, ExitCode> {
+    let matches = Cli::command().get_matches();
+    let command = leaf(&matches);
+    let filled = chosen(command, Store::of_user().as_ref()).map_err(|failure| {
+        let json = matches!(command.try_get_one::<bool>("json"), Ok(Some(true)));
+        failure.report(json)
+    })?;
+    // Once more with what the context says as the defaults: so flags and variables win over it, one by one.
+    let matches = match filled {
+        Some(chosen) => chosen.fill(Cli::command()).get_matches(),
+        None => matches,
+    };
+    let mut cli =
+        Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.format(&mut Cli::command()).exit());
+    if let Command::Health(health) = &mut cli.command {
+        let context = health.connection.context.as_ref();
+        let given =
+            leaf(&matches).value_source("url").is_some_and(|source| source != ValueSource::DefaultValue);
+        health.has_url = given || context.is_some_and(|context| !context.name.is_empty());
+    }
+    if let Some(fault) = cli.command.fault() {
+        Cli::command().error(ErrorKind::ArgumentConflict, fault).exit();
+    }
+    Ok(cli)
+}
+
+/// What was given to the command itself.
+fn leaf(matches: &ArgMatches) -> &ArgMatches {
+    matches.subcommand().map_or(matches, |(_, matches)| leaf(matches))
+}

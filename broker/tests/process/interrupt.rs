@@ -1,0 +1,111 @@
+//! Ctrl-C: what was done so far is done and told, and the exit code says that it was not all.
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::process::Stdio;
+
+use serde_json::Value;
+
+use crate::harness::{House, Process, feed};
+
+#[test]
+fn produce_tells_what_was_acknowledged_and_that_is_what_is_stored() {
+    let house = House::new();
+    let broker = house.serve();
+    let url = broker.tls();
+    house.run(["topic", "create", "t", "--url", &url]).ok();
+    for (signal, code) in [("INT", 130), ("TERM", 143)] {
+        let mut command = house.command(["produce", "t", "--linger", "1", "--json", "--url", &url]);
+        let mut process = Process::start(command.stdin(Stdio::piped()).stdout(Stdio::piped()));
+        let mut stdin = process.child.stdin.take().unwrap();
+        stdin.write_all(b"one\ntwo\nthr").unwrap();
+        // The two lines are there before the signal is: a consumer sees them.
+        house.run(["consume", "t", "--follow", "--count", "2", "--url", &url]).ok();
+        process.signal(signal);
+        assert_eq!(process.wait().code(), Some(code), "{}", process.said);
+        let mut line = String::new();
+        BufReader::new(process.child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let told: Value = serde_json::from_str(&line).unwrap();
+        assert_eq!((&told["records"], &told["interrupted"]), (&2.into(), &true.into()), "{line}");
+        drop(stdin);
+        let stored = house.run(["consume", "t", "--url", &url]).ok();
+        assert_eq!(stored, "one\ntwo\n", "the line that was not finished is not sent");
+        house.run(["topic", "delete", "t", "--yes", "--url", &url]).ok();
+        house.run(["topic", "create", "t", "--url", &url]).ok();
+    }
+    broker.stop();
+}
+
+#[test]
+fn a_second_signal_ends_produce_at_once_while_its_broker_is_away() {
+    let house = House::new();
+    let mut broker = house.serve();
+    let url = broker.tls();
+    house.run(["topic", "create", "t", "--url", &url]).ok();
+    let mut command = house.command(["produce", "t", "--linger", "1", "--url", &url]);
+    let mut process = Process::start(command.stdin(Stdio::piped()));
+    let mut stdin = process.child.stdin.take().unwrap();
+    stdin.write_all(b"one\n").unwrap();
+    house.run(["consume", "t", "--follow", "--count", "1", "--url", &url]).ok();
+    broker.process.kill();
+    process.wait_for("the producer's session is lost");
+    // More than the pipe and what is read ahead of it hold: once it is written, records are on their way, to nobody.
+    let line = [&[b'x'; 999][..], b"\n"].concat();
+    stdin.write_all(&line.repeat(4_000)).unwrap();
+    process.signal("INT");
+    process.wait_for("acknowledgements; a second Ctrl-C does without");
+    process.signal("INT");
+    assert_eq!(process.wait().code(), Some(130), "{}", process.said);
+}
+
+#[test]
+fn consume_counts_what_it_wrote() {
+    let house = House::new();
+    let broker = house.serve();
+    let url = broker.quic();
+    house.run(["topic", "create", "t", "--url", &url]).ok();
+    feed(house.command(["produce", "t", "--url", &url]), b"a\nb\nc\n".to_vec()).ok();
+    for json in [false, true] {
+        let format: &[&str] = if json { &["--json"] } else { &[] };
+        let args = [&["consume", "t", "--follow", "--url", &url], format].concat();
+        let mut process = Process::start(house.command(args).stdout(Stdio::piped()));
+        let stdout = BufReader::new(process.child.stdout.take().unwrap());
+        assert_eq!(stdout.lines().take(3).count(), 3);
+        process.signal("INT");
+        assert_eq!(process.wait().code(), Some(130), "{}", process.said);
+        let told = process.said.lines().last().unwrap();
+        if json {
+            let told: Value = serde_json::from_str(told).unwrap();
+            assert_eq!((&told["interrupted"], &told["records"]), (&true.into(), &3.into()));
+        } else {
+            assert!(told.starts_with("interrupted: 3 records, 3 B in"), "{told}");
+        }
+    }
+    broker.stop();
+}
+
+#[test]
+fn produce_that_fails_half_way_says_how_far_it_came() {
+    let house = House::new();
+    let broker = house.serve();
+    let url = broker.tls();
+    house.run(["topic", "create", "t", "--url", &url]).ok();
+    let produce = house.command(["produce", "t", "--key-separator", ",", "--url", &url]);
+    let complaint = feed(produce, b"k,one\nk,two\nnothing\n".to_vec()).failed();
+    assert!(complaint.contains("line 3 has no `,`"), "{complaint}");
+    assert!(complaint.contains("(2 records are stored)"), "{complaint}");
+    assert_eq!(house.run(["consume", "t", "--url", &url]).ok(), "one\ntwo\n");
+    broker.stop();
+}
+
+#[test]
+fn a_reader_that_has_enough_ends_every_command_without_a_complaint() {
+    let house = House::new();
+    for args in [&["config", "show"][..], &["completions", "bash"], &["help"], &["consume", "--help"]] {
+        let mut command = house.command(args.iter().copied());
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        drop(child.stdout.take());
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(String::from_utf8_lossy(&output.stderr), "", "{args:?}");
+        assert!(output.status.success(), "{args:?}: {:?}", output.status);
+    }
+}
