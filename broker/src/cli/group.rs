@@ -1,7 +1,7 @@
 //! `group list|describe|seek|delete`.
 
 use sealstream_client::Client;
-use sealstream_client::admin::{GroupDescription, GroupPartition, GroupSummary, Position};
+use sealstream_client::admin::{GroupDescription, GroupMember, GroupPartition, GroupSummary, Position};
 use serde_json::{Value, json};
 
 use super::args::{From, GroupCommand};
@@ -80,18 +80,11 @@ fn describe(description: &GroupDescription, json: bool) -> Result<(), Failure> {
     }
     output::line(format_args!("group       {}", group.name))?;
     output::line(format_args!("idle since  {}\n", idle(group)))?;
-    let heading = ["MEMBER", "IDENTITY", "ADDRESS", "CLIENT", "STATE", "TOPICS"].map(str::to_owned).to_vec();
-    let rows = members.iter().map(|member| {
-        vec![
-            member.id.to_string(),
-            member.identity.clone(),
-            dash(&member.address),
-            dash(&member.client),
-            if member.connected { "connected" } else { "within its grace" }.to_owned(),
-            names(&member.topics).join(","),
-        ]
-    });
-    output::table(&std::iter::once(heading).chain(rows).collect::<Vec<_>>())?;
+    if members.is_empty() {
+        output::line("no members")?;
+    } else {
+        describe_members(members, topics)?;
+    }
     output::line("")?;
     let heading =
         ["TOPIC", "PARTITION", "COMMITTED", "END", "LAG", "EPOCH", "OWNER"].map(str::to_owned).to_vec();
@@ -107,6 +100,22 @@ fn describe(description: &GroupDescription, json: bool) -> Result<(), Failure> {
                 || "-".to_owned(),
                 |owner| format!("{}{}", owner.member, if owner.revoking { " (being revoked)" } else { "" }),
             ),
+        ]
+    });
+    output::table(&std::iter::once(heading).chain(rows).collect::<Vec<_>>())
+}
+
+fn describe_members(members: &[GroupMember], topics: &[String]) -> Result<(), Failure> {
+    let name = |index: &u32| topics.get(*index as usize).map_or("?", String::as_str);
+    let heading = ["MEMBER", "IDENTITY", "ADDRESS", "CLIENT", "STATE", "TOPICS"].map(str::to_owned).to_vec();
+    let rows = members.iter().map(|member| {
+        vec![
+            member.id.to_string(),
+            member.identity.clone(),
+            dash(&member.address),
+            dash(&member.client),
+            if member.connected { "connected" } else { "within its grace" }.to_owned(),
+            member.topics.iter().map(name).collect::<Vec<_>>().join(","),
         ]
     });
     output::table(&std::iter::once(heading).chain(rows).collect::<Vec<_>>())

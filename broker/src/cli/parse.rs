@@ -19,7 +19,7 @@ pub(super) fn parse() -> Result<Cli, ExitCode> {
         failure.report(json)
     })?;
     // Once more with what the context says as the defaults: so flags and variables win over it, one by one.
-    let matches = match filled {
+    let matches = match &filled {
         Some(chosen) => chosen.fill(Cli::command()).get_matches(),
         None => matches,
     };

@@ -154,16 +154,18 @@ impl Sending<'_> {
             let Some(line) = line else { break };
             let number = self.lines.count();
             let record = record(&line, self.args, number)?;
+            let value = record.value_bytes().len() as u64;
             let delivery = tokio::select! {
                 biased;
                 sent = self.producer.send(record) => sent.map_err(|error| at_line(number, error))?,
                 () = interrupt.asked() => break,
             };
-            self.under_way.push(delivery, line.len() as u64);
+            self.under_way.push(delivery, value);
             if number.is_multiple_of(LOOK) {
                 self.under_way.settle();
             }
-            progress.advance(1, line.len() as u64);
+            // With its newline: the way is that of the file.
+            progress.advance(1, line.len() as u64 + 1);
         }
         Ok(())
     }
