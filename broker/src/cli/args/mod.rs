@@ -131,7 +131,7 @@ pub enum Command {
     /// Check, show and copy data directories on this machine
     #[command(subcommand)]
     Log(LogCommand),
-    /// Look for what keeps a broker from serving or a client from being served, and say the remedy
+    /// Look for what keeps a broker or client from its work, and for the remedy
     Doctor(Doctor),
     /// Load a broker and measure it
     #[command(subcommand)]
