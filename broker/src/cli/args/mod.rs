@@ -45,7 +45,7 @@ use crate::config::Span;
     help_template = "{about}\n\n{usage-heading} {usage}\n\n{subcommands}{after-help}"
 )]
 #[command(
-    after_help = "`sealstream COMMAND --help` explains one, with examples; `sealstream help` has first steps, exit codes, environment, completions and man pages.",
+    after_help = "`sealstream COMMAND --help` explains one; `sealstream help` says how to begin.",
     after_long_help = "Start a broker on this machine, and use it from a second terminal:
 
   sealstream serve
