@@ -90,7 +90,7 @@ impl Turns {
         let Some(stay) = stay else { return std::future::pending().await };
         self.budget.waited_for(stay.since() + LANE_STAY).await;
         if !stay.lasts() {
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
     }
 }
