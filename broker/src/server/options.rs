@@ -39,8 +39,7 @@ pub const PRODUCE_WINDOW: u32 = 8 << 20;
 /// 64 MiB of batches that are queued or being made durable, over all sessions: eight full windows.
 pub const PRODUCE_BUDGET: u32 = 64 << 20;
 
-/// 64 MiB of frames that are still arriving, over all sessions, beyond the first 64 KiB of each: four of the largest, and
-/// 64 of 1 MiB that are on their way at one moment.
+/// 64 MiB of frames that are still arriving, beyond the first 64 KiB of each: four of the largest, or 64 of 1 MiB.
 pub const ARRIVING_BUDGET: u32 = 64 << 20;
 
 /// 2 s: how long a batch waits for its part of the budget before its producer is told `Busy`, and a frame for room to arrive in.
@@ -52,12 +51,10 @@ pub const DATA_BYTES: u32 = 1 << 20;
 /// 2 MiB read ahead for a Consume session: one Data frame on its way out while the next is read.
 pub const CONSUME_WINDOW: u32 = 2 << 20;
 
-/// 64 MiB read ahead over all sessions: 32 full windows. A session that finds nothing left of it goes on by
-/// [`CONSUME_FLOOR`], so that stuck readers cannot starve the others.
+/// 64 MiB read ahead over all sessions: 32 full windows. Who finds nothing left of it goes on by [`CONSUME_FLOOR`].
 pub const CONSUME_BUDGET: u32 = 64 << 20;
 
-/// 64 KiB a turn without a part of the budget, one at a time: 2,048 sessions none of which is read from hold 128 MiB so. The
-/// next one is read once the transport has taken it: what a socket buffers keeps its peer busy meanwhile.
+/// 64 KiB a turn without a part of the budget, one at a time: 2,048 sessions none of which is read from hold 128 MiB so.
 pub const CONSUME_FLOOR: u32 = 64 << 10;
 
 /// 1,024 partitions a topic: a describe of them all is a frame of 35 KiB, and making them takes seconds, not minutes. At
@@ -243,11 +240,9 @@ pub struct BrokerOptions {
     pub produce_window: u32,
     /// Bytes of unanswered batches over all sessions. A batch that is larger than all of it passes alone.
     pub produce_budget: u32,
-    /// Bytes of frames that are still arriving, over all sessions, beyond the first 64 KiB of each; at least `limits.frame`. One
-    /// frame at a time may go beyond it.
+    /// Bytes of frames that are arriving, beyond the first 64 KiB of each; at least a frame, by which one may exceed it.
     pub arriving_budget: u32,
-    /// How long a batch waits for its part of `produce_budget` before it is refused with `Busy`, and a frame for its part of
-    /// `arriving_budget` before its session ends with that.
+    /// How long a batch waits for its part of `produce_budget`, and a frame for its part of `arriving_budget`, before `Busy`.
     pub produce_patience: Duration,
     /// Bytes of entries in one Data frame; a larger entry travels alone.
     pub data_bytes: u32,

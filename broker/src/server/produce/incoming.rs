@@ -116,7 +116,10 @@ impl<'a> Incoming<'a> {
                     drop(charge);
                     self.open(open).await
                 }
-                Message::Ping(ping) => self.answer(Message::Pong(Pong { nonce: ping.nonce })).await,
+                Message::Ping(ping) => {
+                    drop(charge);
+                    self.answer(Message::Pong(Pong { nonce: ping.nonce })).await
+                }
                 Message::Pong(_) => Ok(()),
                 other => return End::Failed(unexpected(&other, "Produce")),
             };
