@@ -125,7 +125,8 @@ impl Accumulator {
             sticky: first % plan.partitions,
             spare: Vec::new(),
             last_len: 0,
-            buffers: BufferPool::new(SPARE_BUILDERS),
+            // A batch ends a record beyond its size at most, unless that record is a large one.
+            buffers: BufferPool::new(SPARE_BUILDERS, plan.batch_bytes.saturating_mul(2)),
             failures: None,
             reports: None,
             closed: None,

@@ -217,7 +217,7 @@ impl BatchBuilder {
         let oversized = bytes.capacity() - bytes.len() > bytes.len() / 8;
         match &self.pool {
             Some(pool) if !oversized => pool.lend(bytes),
-            Some(_) if self.buffer.capacity() == 0 => {
+            Some(pool) if self.buffer.capacity() == 0 && pool.takes(&bytes) => {
                 // A few bytes of a large buffer, which serves again.
                 let exact = Bytes::copy_from_slice(&bytes);
                 bytes.clear();

@@ -2,6 +2,7 @@
 
 use uuid::Uuid;
 
+use super::crc;
 use super::error::BatchError;
 use crate::wire::{Flaw, Reader};
 
@@ -124,7 +125,7 @@ impl BatchHeader {
     /// The same, where the CRC of what follows the header is known.
     pub(super) fn seal_with(&mut self, batch: &mut [u8], records_crc: u32) {
         let head = crc32c::crc32c(&batch[CRC_FROM..BATCH_HEADER]);
-        self.crc = crc32c::crc32c_combine(head, records_crc, batch.len() - BATCH_HEADER);
+        self.crc = crc::combine(head, records_crc, batch.len() - BATCH_HEADER);
         batch[8..CRC_FROM].copy_from_slice(&self.crc.to_le_bytes());
     }
 

@@ -16,6 +16,7 @@
 //! varint is as short as its value allows. A record holds no offset: the broker gives the batch one when it is stored.
 
 mod builder;
+mod crc;
 mod error;
 mod header;
 mod lz4;

@@ -11,7 +11,7 @@ use bytes::Bytes;
 /// ```
 /// use sealstream_protocol::batch::{BatchBuilder, BufferPool, Codec};
 ///
-/// let pool = BufferPool::new(4);
+/// let pool = BufferPool::new(4, 1 << 20);
 /// let mut builder = BatchBuilder::new(Codec::None).pooled(pool.clone());
 /// builder.push(0, None, b"value", &[])?;
 /// let batch = builder.build(uuid::Uuid::from_u128(7), 0);
@@ -24,12 +24,18 @@ use bytes::Bytes;
 pub struct BufferPool {
     spare: Arc<Mutex<Vec<Vec<u8>>>>,
     most: usize,
+    largest: usize,
 }
 
 impl BufferPool {
-    /// Keeps so many buffers at most; those beyond are freed.
-    pub fn new(most: usize) -> Self {
-        Self { spare: Arc::default(), most }
+    /// Keeps at most so many buffers, and none with room for more than so many bytes; others are freed.
+    pub fn new(most: usize, largest: usize) -> Self {
+        Self { spare: Arc::default(), most, largest }
+    }
+
+    /// Whether a buffer is one that may be kept.
+    pub(super) fn takes(&self, buffer: &Vec<u8>) -> bool {
+        buffer.capacity() <= self.largest
     }
 
     /// How many buffers wait to be used again.
@@ -68,7 +74,7 @@ impl Drop for Lent {
     fn drop(&mut self) {
         let mut buffer = std::mem::take(&mut self.buffer);
         let mut spare = self.pool.lock();
-        if spare.len() < self.pool.most {
+        if spare.len() < self.pool.most && self.pool.takes(&buffer) {
             buffer.clear();
             spare.push(buffer);
         }

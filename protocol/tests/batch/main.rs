@@ -166,7 +166,7 @@ proptest! {
         all in proptest::collection::vec(proptest::collection::vec(plain(), 1..12), 1..8),
         seals in proptest::collection::vec(any::<bool>(), 8),
     ) {
-        let pool = BufferPool::new(2);
+        let pool = BufferPool::new(2, 4096);
         let mut builder = BatchBuilder::new(codec).expecting(700).pooled(pool.clone());
         let mut kept = Vec::new();
         for (index, records) in all.iter().enumerate() {
@@ -211,6 +211,26 @@ proptest! {
         }
         prop_assert!(borrowed.next_ref().is_none());
     }
+}
+
+#[test]
+fn a_buffer_that_is_too_large_to_keep_is_freed_and_a_small_batch_holds_no_large_buffer() {
+    let pool = BufferPool::new(2, 10_000);
+    let mut builder = BatchBuilder::new(Codec::None).pooled(pool.clone());
+    builder.push(1, None, &vec![7; 20_000], &[]).unwrap();
+    drop(builder.build(PRODUCER, 0));
+    assert_eq!(pool.spare(), 0, "20 KB for later batches of a few bytes");
+    builder.push(1, None, &[7; 5_000], &[]).unwrap();
+    drop(builder.build(PRODUCER, 1));
+    builder.push(1, None, b"small", &[]).unwrap();
+    let small = builder.build(PRODUCER, 2);
+    drop(small);
+    // Its buffer is the builder's: the small batch had bytes of its own.
+    builder.push(1, None, &[7; 5_000], &[]).unwrap();
+    let large = builder.build(PRODUCER, 3);
+    assert_eq!(pool.spare(), 0);
+    drop(large);
+    assert_eq!(pool.spare(), 1);
 }
 
 #[test]
