@@ -208,7 +208,7 @@ impl Connections {
 
     /// One attempt.
     pub(crate) async fn open_once(&self, place: &Place, kind: SessionKind) -> Result<Session, SessionError> {
-        let opened = self.session(self.endpoint(place), kind).await;
+        let opened = self.session_as_of_now(self.endpoint(place), kind).await;
         if opened.is_err() && *place == Place::Home {
             self.turn.fetch_add(1, Ordering::Relaxed);
         }
@@ -251,8 +251,24 @@ impl Connections {
         }
     }
 
+    /// A session by the credentials that there are now. What fails for good may do so because of those that there were when it
+    /// began: where they have been replaced meanwhile, it is tried once more.
+    async fn session_as_of_now(
+        &self,
+        endpoint: &Endpoint,
+        kind: SessionKind,
+    ) -> Result<Session, SessionError> {
+        let before = self.refresh_credentials().await;
+        match self.session(endpoint, kind).await {
+            Err(error) if !error.is_retryable() && self.refresh_credentials().await != before => {
+                debug!(%error, "trying once more, with the credentials that there are now");
+                self.session(endpoint, kind).await
+            }
+            opened => opened,
+        }
+    }
+
     async fn session(&self, endpoint: &Endpoint, kind: SessionKind) -> Result<Session, SessionError> {
-        self.refresh_credentials().await;
         let stream = self.stream(endpoint).await?;
         let settings = &self.settings;
         // As late as can be: it may have been replaced.
@@ -283,14 +299,15 @@ impl Connections {
         Ok(session)
     }
 
-    /// Takes trust and certificate from their files, where these have been replaced.
-    async fn refresh_credentials(&self) {
-        let Dial::ByScheme(_, Some(credentials)) = &self.dial else { return };
+    /// Takes trust and certificate from their files, where these have been replaced. Which are in use now, by their generation.
+    async fn refresh_credentials(&self) -> u64 {
+        let Dial::ByScheme(_, Some(credentials)) = &self.dial else { return 0 };
         match credentials.refresh().await {
             Refreshed::Same => {}
             Refreshed::Renewed => self.tell(|| ClientEvent::CredentialsRenewed),
             Refreshed::Refused(fault) => self.tell(|| ClientEvent::CredentialsRefused { fault }),
         }
+        credentials.generation()
     }
 
     /// A stream of the server's shared connection, which is dialled anew if it is found closed.
@@ -300,7 +317,7 @@ impl Connections {
         let failed = |source| SessionError::Open { target: endpoint.to_string(), source: Arc::new(source) };
         match outbound.open().await {
             Ok(stream) => Ok(stream),
-            Err(OpenError::Closed { .. }) if !fresh => {
+            Err(error) if !fresh && is_spent(&error) => {
                 let (outbound, _) = self.outbound(&slot, endpoint, Some(&outbound)).await?;
                 outbound.open().await.map_err(failed)
             }
@@ -367,6 +384,16 @@ impl Connections {
 
     fn servers(&self) -> std::sync::MutexGuard<'_, HashMap<Endpoint, Arc<Slot>>> {
         self.servers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whether a connection gives no stream any more, and another may: it is closed, or one of its ends no longer trusts the other, which
+/// may show another certificate by now.
+fn is_spent(error: &OpenError) -> bool {
+    match error {
+        OpenError::Closed { .. } => true,
+        OpenError::Connect(error) => error.is_permanent(),
+        _ => false,
     }
 }
 

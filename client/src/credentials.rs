@@ -14,6 +14,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use sealstream_transport::tls::{Material, MaterialError, Published, Receiver, Reloader, Store, Trigger};
@@ -41,6 +42,8 @@ pub(crate) struct Credentials {
     paths: Arc<[PathBuf]>,
     receiver: Receiver,
     reloader: Reloader,
+    /// Counts what has been loaded.
+    generation: AtomicU64,
     /// One look at a time: whoever comes meanwhile gets what the first one finds.
     seen: Mutex<Seen>,
 }
@@ -65,7 +68,13 @@ impl Credentials {
         let store = Arc::new(Store::new(&material)?);
         let receiver = store.receiver();
         let reloader = Reloader::new(store, move || Ok(material.clone()));
-        Ok(Self { paths, receiver, reloader, seen: Mutex::new(Seen { stamps, fault: None }) })
+        let generation = AtomicU64::new(0);
+        Ok(Self { paths, receiver, reloader, generation, seen: Mutex::new(Seen { stamps, fault: None }) })
+    }
+
+    /// Which of all that was loaded, one after the other, is in use.
+    pub(crate) fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
     }
 
     pub(crate) fn receiver(&self) -> &Receiver {
@@ -92,7 +101,11 @@ impl Credentials {
         match outcome {
             Ok(published) => {
                 seen.fault = None;
-                if published == Published::Unchanged { Refreshed::Same } else { Refreshed::Renewed }
+                if published == Published::Unchanged {
+                    return Refreshed::Same;
+                }
+                self.generation.fetch_add(1, Ordering::Release);
+                Refreshed::Renewed
             }
             Err(fault) => {
                 let before = seen.fault.replace((Instant::now(), fault.clone()));

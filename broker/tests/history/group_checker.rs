@@ -2,8 +2,7 @@
 //!
 //! What a group has committed is a register: commits, seeks and deletions write it, whoever asks reads it. Commits only raise it,
 //! so that a reader finds at least what was known before it asked, but for seeks and deletions, and nothing that nobody wrote. Each check is one pass
-//! over the operations of a group, those of the register one for each partition: O(n²) in the writes of one partition, of which a
-//! history has some dozens.
+//! over the operations of a group; those who ask, and what takes back, are few, so that a pass for each of them does no harm.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -134,8 +133,6 @@ struct Write {
     /// `None`: it is forgotten.
     offset: Option<u64>,
     told: Told,
-    /// Whether it takes back what is higher.
-    resets: bool,
 }
 
 /// Somebody who was told how far it is.
@@ -149,6 +146,8 @@ struct Ask {
 /// How far a group is in a partition.
 struct Register {
     writes: Vec<Write>,
+    /// Those of them that take back what is higher.
+    resets: Vec<Write>,
     asks: Vec<Ask>,
     /// Told with news that may have been under way for long: nobody knows from when it is.
     told: Vec<Ask>,
@@ -156,13 +155,16 @@ struct Register {
 
 impl Register {
     fn of(history: &History, operations: &Actions<'_>) -> Self {
-        let mut register = Self { writes: Vec::new(), asks: Vec::new(), told: Vec::new() };
+        let mut register =
+            Self { writes: Vec::new(), resets: Vec::new(), asks: Vec::new(), told: Vec::new() };
         for (Operation { begun, ended, .. }, action) in operations {
             let (begun, ended) = (*begun, *ended);
-            let mut write = |offset, told, resets| {
+            let mut write = |offset, told, resets: bool| {
                 let latest = latest(history, ended, told);
                 if told != Told::Refused {
-                    register.writes.push(Write { begun, ended, latest, offset, told, resets });
+                    let write = Write { begun, ended, latest, offset, told };
+                    register.writes.push(write);
+                    register.resets.extend(resets.then_some(write));
                 }
             };
             match *action {
@@ -203,8 +205,8 @@ impl Register {
         let written = written.filter_map(|write| Some((write.begun, write.ended, write.offset?)));
         let seen = self.asks.iter().filter_map(|seen| Some((seen.begun, seen.ended, seen.committed?)));
         let taken_back = |(begun, offset): (Time, u64)| {
-            let behind = |write: &&Write| write.resets && write.offset < Some(offset);
-            self.writes.iter().filter(behind).any(|seek| seek.latest > begun && seek.begun < ask.ended)
+            let behind = |write: &&Write| write.offset < Some(offset);
+            self.resets.iter().filter(behind).any(|seek| seek.latest > begun && seek.begun < ask.ended)
         };
         let known = written.chain(seen).filter(|(_, ended, _)| *ended < ask.begun);
         known
@@ -216,9 +218,10 @@ impl Register {
 
     /// Whether somebody may be told what a write wrote: it was begun, and no seek came certainly behind it.
     fn may_show(&self, write: &Write, ask: &Ask) -> bool {
-        let covered = self.writes.iter().any(|seek| {
-            seek.resets && seek.told == Told::Done && write.latest < seek.begun && seek.ended < ask.begun
-        });
+        let covered = self
+            .resets
+            .iter()
+            .any(|seek| seek.told == Told::Done && write.latest < seek.begun && seek.ended < ask.begun);
         write.begun < ask.ended && !covered
     }
 }

@@ -12,35 +12,30 @@
 //!
 //! `SEALSTREAM_ROUNDS` sets how often brokers are killed in both tests together, `SEALSTREAM_SEED` the moments.
 
-use std::collections::BTreeSet;
 use std::io::{BufRead as _, BufReader, BufWriter, Write as _};
 use std::path::PathBuf;
 use std::process::{ChildStdin, Command, Stdio};
-use std::sync::Arc;
 use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
-use sealstream_client::group::{GroupBatch, GroupConsumer};
-use sealstream_client::{Client, Consumer, Producer, Record, RetryPolicy};
-use tokio::sync::{Semaphore, mpsc, watch};
+use sealstream_client::{Client, RetryPolicy};
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use crate::checker::check;
+use crate::clients::{GROUP_NUMBER, PARTITIONS, UNDER_WAY, be_a_member, produce, read, value_of};
 use crate::harness::{Broker, House, Process};
-use crate::record::{Action, History, Operation, Outcome, now};
+use crate::record::{History, Operation};
 
 /// How often brokers are killed, unless `SEALSTREAM_ROUNDS` says otherwise.
 const ROUNDS: u32 = 20;
 
-/// Partitions of the topic.
-const PARTITIONS: u32 = 4;
-
 /// Producers of each process of clients.
 const PRODUCERS: u32 = 3;
 
-/// Records of a producer that are under way.
-const UNDER_WAY: usize = 64;
+/// How often each producer sends a record: some thousand a second of all of them. What matters is when, not how many.
+const EVERY: Duration = Duration::from_millis(1);
 
 /// Set in the processes of clients: URL, first client, and the file for their operations.
 const CLIENTS: &str = "SEALSTREAM_TEST_CLIENTS";
@@ -109,7 +104,6 @@ fn survive(test: &str, durability: &str) {
     let appended = history.log.values().map(Vec::len).sum::<usize>();
     println!("{rounds} kills, {appended} records, {} operations", history.operations.len());
     assert!(appended as u64 > 10 * rounds, "hardly anything was produced");
-    assert_everything_reached_the_group(&history);
     let violations = check(&history);
     assert!(
         violations.is_empty(),
@@ -130,31 +124,6 @@ fn stop_and_continue(process: &Process, random: &mut StdRng) {
     pause(random, 50..1_500);
     process.signal("CONT");
     pause(random, 0..200);
-}
-
-fn is_member(client: u32) -> bool {
-    client == LAST_MEMBER || client % CLIENTS_OF_A_PROCESS == PRODUCERS + 1
-}
-
-/// At least once: whatever is in the log was given to a member.
-fn assert_everything_reached_the_group(history: &History) {
-    let given: BTreeSet<(u32, u64)> = history
-        .operations
-        .iter()
-        .filter(|operation| is_member(operation.client))
-        .filter_map(|operation| match operation.action {
-            Action::Read { offset, .. } => Some((operation.partition, offset)),
-            _ => None,
-        })
-        .collect();
-    for (&partition, log) in &history.log {
-        for &(offset, _) in log {
-            assert!(
-                given.contains(&(partition, offset)),
-                "partition {partition}, offset {offset} reached no member"
-            );
-        }
-    }
 }
 
 /// Has a last member read what the others have left, then reads the log from its start to its end.
@@ -178,6 +147,7 @@ fn conclude(house: &House, broker: &Broker, operations: Vec<Operation>) -> Histo
             be_a_member(member, LAST_MEMBER, notes, never),
         );
         history.operations.extend(operations);
+        history.finished.insert(GROUP_NUMBER);
         let mut consumer = client.consumer("t").until_end().open().await.unwrap();
         while let Some(record) = consumer.next().await {
             let record = record.unwrap();
@@ -233,7 +203,7 @@ fn be_clients(task: &str) {
         for producer in first..first + PRODUCERS {
             let opened = client(url, "sealstream-data/dev-ca/ca.pem".into()).producer("t");
             let opened = opened.linger(Duration::from_millis(1)).batch_records(16).open().await.unwrap();
-            clients.spawn(produce(opened, producer, notes.clone(), stopped.clone()));
+            clients.spawn(produce(opened, producer, EVERY, notes.clone(), stopped.clone()));
         }
         let consumer =
             client(url, "sealstream-data/dev-ca/ca.pem".into()).consumer("t").open().await.unwrap();
@@ -271,117 +241,4 @@ fn client(url: &str, ca: PathBuf) -> Client {
         ..RetryPolicy::default()
     };
     Client::builder().url(url).ca_file(ca).retry(retry).build().unwrap()
-}
-
-/// Produces values that name the producer and count, to one partition after the other, and writes down what it is told of each.
-async fn produce(
-    producer: Producer,
-    number: u32,
-    notes: mpsc::Sender<Operation>,
-    stopped: watch::Receiver<bool>,
-) {
-    let permits = Arc::new(Semaphore::new(UNDER_WAY));
-    let mut under_way = JoinSet::new();
-    for count in 0_u32.. {
-        if *stopped.borrow() {
-            break;
-        }
-        let permit = Arc::clone(&permits).acquire_owned().await.unwrap();
-        let value = u64::from(number) << 32 | u64::from(count);
-        let partition = count % PARTITIONS;
-        let begun = now();
-        let delivery = producer.send(Record::new(&value.to_le_bytes()).partition(partition)).await.unwrap();
-        let notes = notes.clone();
-        under_way.spawn(async move {
-            let outcome = match delivery.await {
-                Ok(stored) => Outcome::At(stored.offset),
-                Err(error) if error.maybe_stored() => Outcome::Unknown,
-                Err(error) => panic!("the application was told of an error: {error}"),
-            };
-            let action = Action::Append { value, outcome };
-            let operation = Operation { client: number, begun, ended: now(), partition, action };
-            notes.send(operation).await.unwrap();
-            drop(permit);
-        });
-        while let Some(ended) = under_way.try_join_next() {
-            ended.unwrap();
-        }
-        // Some thousand records a second of all producers: what matters is when, not how many.
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
-    while let Some(ended) = under_way.join_next().await {
-        ended.unwrap();
-    }
-    producer.close().await.unwrap();
-}
-
-/// Follows the topic, and writes down what it is given.
-async fn read(
-    mut consumer: Consumer,
-    number: u32,
-    notes: mpsc::Sender<Operation>,
-    mut stopped: watch::Receiver<bool>,
-) {
-    loop {
-        let record = tokio::select! {
-            biased;
-            _ = stopped.wait_for(|stopped| *stopped) => break,
-            record = consumer.next() => record.unwrap().unwrap(),
-        };
-        let time = now();
-        let action = Action::Read { pass: 0, offset: record.offset, value: value_of(&record.value) };
-        let operation =
-            Operation { client: number, begun: time, ended: time, partition: record.partition, action };
-        notes.send(operation).await.unwrap();
-    }
-    consumer.close().await;
-}
-
-/// Reads as a member of the group, commits each batch, and writes down what it is given and told.
-async fn be_a_member(
-    mut member: GroupConsumer,
-    number: u32,
-    notes: mpsc::Sender<Operation>,
-    mut stopped: watch::Receiver<bool>,
-) {
-    // The partitions that it has, with the epochs.
-    let mut held = BTreeSet::new();
-    loop {
-        let batch = tokio::select! {
-            biased;
-            _ = stopped.wait_for(|stopped| *stopped) => break,
-            batch = member.next_batch() => match batch {
-                Some(batch) => batch.unwrap(),
-                None => break,
-            },
-        };
-        let (partition, begun) = (batch.partition, now());
-        let note = |action, ended| Operation { client: number, begun, ended, partition, action };
-        if held.insert((partition, batch.assignment)) {
-            // It begins where the group had come when the partition became its own.
-            let offset = Some(batch.first_offset());
-            notes.send(note(Action::Committed { offset }, begun)).await.unwrap();
-        }
-        for (offset, value) in records_of(&batch) {
-            let action = Action::Read { pass: batch.assignment, offset, value };
-            notes.send(note(action, begun)).await.unwrap();
-        }
-        let begun = now();
-        let committed = member.commit().await;
-        if let Err(error) = &committed {
-            assert!(error.is_lost_assignment(), "the application was told of an error: {error}");
-        }
-        let action = Action::Commit { offset: batch.next_offset(), done: committed.is_ok() };
-        notes.send(Operation { client: number, begun, ended: now(), partition, action }).await.unwrap();
-    }
-    member.close().await.unwrap();
-}
-
-fn records_of(batch: &GroupBatch) -> Vec<(u64, u64)> {
-    let records = batch.records().map(|record| record.unwrap());
-    records.map(|record| (record.offset, value_of(&record.value))).collect()
-}
-
-fn value_of(bytes: &[u8]) -> u64 {
-    u64::from_le_bytes(bytes.try_into().unwrap())
 }

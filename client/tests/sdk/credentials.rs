@@ -66,6 +66,12 @@ impl Bench {
     }
 
     /// Has the client open a session on a new connection: by which name the broker knows it.
+    async fn known_anew_as(&mut self, client: &Client) -> String {
+        client.close().await;
+        self.known_as(client).await
+    }
+
+    /// Has the client open a session: by which name the broker knows it.
     async fn known_as(&mut self, client: &Client) -> String {
         let play = async {
             let stream = self.fake.stream().await;
@@ -75,10 +81,8 @@ impl Bench {
             peer.finish().await;
             identity
         };
-        let (welcome, identity) = tokio::join!(client.hello(), play);
-        welcome.unwrap();
-        client.close().await;
-        identity
+        let hello = async { client.hello().await.unwrap() };
+        tokio::join!(hello, play).1
     }
 }
 
@@ -103,9 +107,9 @@ async fn a_certificate_that_is_replaced_is_shown_by_the_next_connection() {
         let mut bench = Bench::new(scheme).await;
         let client = bench.client();
         let mut events = client.events();
-        assert_eq!(bench.known_as(&client).await, "first", "{scheme}");
+        assert_eq!(bench.known_anew_as(&client).await, "first", "{scheme}");
         bench.issue("second");
-        assert_eq!(bench.known_as(&client).await, "second", "{scheme}");
+        assert_eq!(bench.known_anew_as(&client).await, "second", "{scheme}");
         assert!(matches!(told(&mut events).await, ClientEvent::CredentialsRenewed));
     }
 }
@@ -120,18 +124,18 @@ async fn files_at_fault_leave_the_old_certificate_in_use_and_say_so() {
         let issued = bench.clients.issue(&Leaf::new().common_name("second"));
         bench.write("me.pem", &issued.chain_pem());
         for _ in 0..2 {
-            assert_eq!(bench.known_as(&client).await, "first", "{scheme}");
+            assert_eq!(bench.known_anew_as(&client).await, "first", "{scheme}");
         }
         let ClientEvent::CredentialsRefused { fault } = told(&mut events).await else {
             panic!("a fault was due")
         };
         assert!(fault.contains("me.pem") && fault.contains("me.key"), "{fault}");
         bench.write("me.key", &issued.key_pem());
-        assert_eq!(bench.known_as(&client).await, "second", "{scheme}");
+        assert_eq!(bench.known_anew_as(&client).await, "second", "{scheme}");
         // Nothing in between: a fault is told once.
         assert!(matches!(told(&mut events).await, ClientEvent::CredentialsRenewed));
         std::fs::remove_file(bench.path("me.pem")).unwrap();
-        assert_eq!(bench.known_as(&client).await, "second", "{scheme}");
+        assert_eq!(bench.known_anew_as(&client).await, "second", "{scheme}");
         assert!(matches!(told(&mut events).await, ClientEvent::CredentialsRefused { .. }));
     }
 }
@@ -146,9 +150,24 @@ async fn a_ca_that_is_replaced_is_trusted_from_the_next_connection_on() {
         let error = client.hello().await.expect_err("nobody vouches for it yet");
         assert!(!error.is_retryable(), "{scheme}: {error}");
         bench.write("ca.pem", &next.pem());
-        assert_eq!(bench.known_as(&client).await, "first", "{scheme}");
+        assert_eq!(bench.known_anew_as(&client).await, "first", "{scheme}");
         bench.write("ca.pem", &bench.servers.pem());
         let error = client.hello().await.expect_err("nobody vouches for it any more");
         assert!(!error.is_retryable(), "{scheme}: {error}");
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_fell_with_an_old_ca_is_replaced_by_one_under_the_new() {
+    for scheme in SCHEMES {
+        let mut bench = Bench::new(scheme).await;
+        let client = bench.client();
+        let next = Authority::new("next");
+        bench.write("ca.pem", &(bench.servers.pem() + &next.pem()));
+        assert_eq!(bench.known_as(&client).await, "first", "{scheme}");
+        bench.store.publish(&serving(&next, &bench.clients)).unwrap();
+        assert_eq!(bench.known_as(&client).await, "first", "{scheme}");
+        bench.write("ca.pem", &next.pem());
+        assert_eq!(bench.known_as(&client).await, "first", "{scheme}");
     }
 }
