@@ -26,8 +26,11 @@ pub(super) struct Group {
     pub(super) name: &'static str,
 }
 
-/// How often a member beats, and looks whether it has done its part.
-const BEAT: Duration = Duration::from_millis(2);
+/// How often a member looks whether it has done its part.
+const LOOK: Duration = Duration::from_millis(2);
+
+/// How often it beats: ten times in the shortest grace.
+const BEAT: Duration = Duration::from_millis(20);
 
 /// Passes of a member in one life at the most: their numbers go on in the next.
 const PASSES: u32 = 1_000_000;
@@ -94,7 +97,7 @@ impl Member {
 
     /// Whether everything is committed, and nothing has been heard for a while.
     pub(super) fn is_quiet(&self) -> bool {
-        self.committing.is_empty() && self.heard.elapsed() > 4 * BEAT
+        self.committing.is_empty() && self.heard.elapsed() > 4 * LOOK
     }
 
     /// Comes until it is let in, and works until it has done its part; `None` if something failed on purpose before.
@@ -109,7 +112,7 @@ impl Member {
             if self.world.is_lost() {
                 return None;
             }
-            sleep(BEAT).await;
+            sleep(LOOK).await;
         }
     }
 
@@ -148,6 +151,7 @@ impl Member {
         streams: &mut Streams,
         done: &mut impl FnMut(&Self) -> bool,
     ) -> Option<()> {
+        let mut looks = tokio::time::interval(LOOK);
         let mut beats = tokio::time::interval(BEAT);
         while !done(self) {
             tokio::select! {
@@ -166,6 +170,7 @@ impl Member {
                     }
                     other => panic!("unexpected: {other:?}"),
                 },
+                _ = looks.tick() => {}
                 _ = beats.tick() => {
                     streams.group.say(Message::Heartbeat(Heartbeat { progress: self.progress() })).await?;
                 }
