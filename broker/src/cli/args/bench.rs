@@ -110,7 +110,7 @@ A broker takes 1,000 handshakes a second from one address unless told otherwise 
 
 Examples:
   sealstream bench connect --url auto://localhost
-  sealstream bench connect --connections 10000 --parallel 32 --json | jq '.runs[] | {transport, asked_for, per_second}'"
+  sealstream bench connect --parallel 32 --json | jq '.runs[].per_second'"
 )]
 pub struct BenchConnect {
     /// Connections of each kind
