@@ -77,7 +77,7 @@ client had taken it: where that one is large, this machine or the producer's win
 
 Examples:
   sealstream bench latency --rate 5000 --size 256B --duration 30s
-  sealstream bench latency --rate 100000 --batch 100 --durability memory --json | jq .acknowledged"
+  sealstream bench latency --rate 100000 --batch 100 --json | jq .acknowledged"
 )]
 pub struct BenchLatency {
     /// Records a second

@@ -180,9 +180,9 @@ pub struct Connection {
 /// `health`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "By itself it asks the monitor of the broker on this machine whether that is ready, at the address that the configuration
-gives it: 127.0.0.1:7421. With --url (or SEALSTREAM_URL) it connects there, verifies the certificate, and completes a session's
-Hello: all that a client needs.
+    after_help = "By itself it asks the monitor of the broker on this machine whether that is ready, at the address that the configuration \
+gives it: 127.0.0.1:7421. With --url (or SEALSTREAM_URL, or a context) it connects there, verifies the certificate, and completes a \
+session's Hello: all that a client needs.
 
 Exit code 0 means that it is well, 1 that it is not, and why.
 

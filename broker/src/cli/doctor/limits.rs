@@ -13,6 +13,9 @@ const UDP_BUFFER: u64 = 2 << 20;
 /// KiB that each QUIC connection may have sent without an acknowledgement, beside what all share (`transport/src/quic/`).
 const QUIC_FLOOR_KIB: u64 = 512;
 
+/// KiB that each QUIC stream may have unread.
+const QUIC_UNREAD_KIB: u64 = 256;
+
 /// What was found.
 #[derive(Debug)]
 pub(super) struct LimitFacts {
@@ -35,12 +38,15 @@ pub(super) fn memory_bound(config: &Config) -> u64 {
     let kib = |number: u64, each: u64| number.saturating_mul(each << 10);
     [
         config.limits.in_flight.0,
-        u64::from(CONSUME_BUDGET),
+        config.limits.arriving.0.saturating_add(config.limits.frame.0),
+        u64::from(CONSUME_BUDGET).saturating_add(config.limits.frame.0),
+        kib(sessions, 64),
         config.log.tail_cache.0,
         config.limits.decompressed_batch.0.saturating_mul(4),
         kib(connections, 64),
         kib(sessions, 10 + 2 * 64),
         kib(connections, 36),
+        if quic { kib(sessions.saturating_add(connections), QUIC_UNREAD_KIB) } else { 0 },
         if quic { kib(connections, QUIC_FLOOR_KIB).saturating_add(config.quic.send_budget.0) } else { 0 },
         kib(u64::from(server::MAX_PARTITIONS), 10),
         kib(512, 48),
