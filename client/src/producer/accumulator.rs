@@ -9,42 +9,15 @@ use sealstream_protocol::batch::{BatchBuilder, BufferPool};
 use sealstream_protocol::partition::for_key;
 use tokio::time::Instant;
 
-use super::delivery::{Delivery, Outcome, Receipt, delivery};
+use super::delivery::{Delivery, Receipt, delivery};
 use super::error::{DeliveryError, NotAcknowledged, SendError};
 use super::plan::Plan;
 use super::record::Record;
 use super::reports::ReportSender;
+use super::ticket::{Full, Settlement, Ticket};
 
 /// Builders and buffers kept to be used again: as many as batches that are filled and built at the same time.
 const SPARE_BUILDERS: usize = 4;
-
-/// What identifies a batch from its first record to its end.
-#[derive(Debug)]
-pub(super) struct Ticket {
-    /// The number of its first record: unique in the producer, and rising from batch to batch.
-    pub(super) first: u64,
-    pub(super) receipt: Arc<Receipt>,
-    /// How many records it has.
-    pub(super) records: u32,
-    /// What it takes of the window.
-    pub(super) bytes: usize,
-    /// When it fails if it is not settled.
-    pub(super) deadline: Instant,
-}
-
-/// How a batch ended.
-#[derive(Debug)]
-pub(super) struct Settlement {
-    pub(super) ticket: Ticket,
-    pub(super) outcome: Outcome,
-}
-
-/// A batch that is filled and not built yet: its sequence is not known before it is sent.
-#[derive(Debug)]
-pub(super) struct Full {
-    pub(super) ticket: Ticket,
-    pub(super) builder: BatchBuilder,
-}
 
 /// A batch that is being filled.
 #[derive(Debug)]

@@ -9,11 +9,11 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 use tracing::{Instrument as _, debug, debug_span, info, warn};
 
-use super::accumulator::Settlement;
 use super::error::{DeliveryError, OpenProducerError};
 use super::lane::Lane;
 use super::link::Link;
 use super::shared::Shared;
+use super::ticket::Settlement;
 use crate::backoff::{Retries, jittered};
 use crate::connection::{MAX_HOPS, Place, parse_redirect};
 use crate::error::{GoAway, SessionError};

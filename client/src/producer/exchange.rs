@@ -7,10 +7,10 @@ use sealstream_protocol::message::Message;
 use tokio::time::{Instant, sleep_until};
 use tracing::debug;
 
-use super::accumulator::Settlement;
 use super::driver::{Driver, End};
 use super::lane::{Lane, Verdict};
 use super::link::Link;
+use super::ticket::Settlement;
 use crate::connection::Place;
 use crate::error::{GoAway, SessionError};
 use crate::wire::WireError;

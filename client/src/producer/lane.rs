@@ -27,9 +27,9 @@ use tracing::field::{Empty, display};
 use tracing::{Span, debug_span};
 use uuid::Uuid;
 
-use super::accumulator::{Full, Settlement, Ticket};
 use super::delivery::Outcome;
 use super::error::DeliveryError;
+use super::ticket::{Full, Settlement, Ticket};
 use crate::backoff::{Retries, RetryPolicy};
 use crate::error::{elsewhere, retry_after};
 

@@ -20,6 +20,7 @@ mod record;
 mod reports;
 mod shared;
 mod sink;
+mod ticket;
 
 use std::sync::Arc;
 use std::time::Duration;

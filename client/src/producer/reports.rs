@@ -12,10 +12,10 @@ use std::task::{Context, Poll, ready};
 use futures_core::Stream;
 use tokio::sync::mpsc;
 
-use super::accumulator::Ticket;
 use super::delivery::Outcome;
 use super::error::DeliveryError;
 use super::shared::Shared;
+use super::ticket::Ticket;
 
 /// What became of a batch.
 ///

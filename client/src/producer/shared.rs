@@ -9,11 +9,12 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::accumulator::{Accumulator, PushError, Pushed, Room, Settlement};
+use super::accumulator::{Accumulator, PushError, Pushed, Room};
 use super::delivery::{BatchDelivery, Delivery};
 use super::error::{DeliveryError, SendError, TrySendError};
 use super::lane::Lane;
 use super::record::Record;
+use super::ticket::Settlement;
 use crate::connection::Connections;
 use crate::routes::Routes;
 
