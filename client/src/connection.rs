@@ -28,6 +28,15 @@ const MAX_SERVERS: usize = 64;
 /// changes may be under way at once.
 pub(crate) const MAX_HOPS: u32 = 5;
 
+/// Generations of credentials that one session is tried with: each has been replaced on disk while the one before was tried.
+const MAX_GENERATIONS: u32 = 5;
+
+/// How long files that are at fault when a session fails for good are waited for: a key is written a moment after its certificate.
+const REPLACED_WITHIN: Duration = Duration::from_secs(5);
+
+/// How often they are looked at meanwhile.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
+
 /// How a server is reached.
 #[derive(Debug)]
 pub(crate) enum Dial {
@@ -236,19 +245,39 @@ impl Connections {
     }
 
     /// A session by the credentials that there are now. What fails for good may do so because of those that there were when it
-    /// began: where they have been replaced meanwhile, it is tried once more.
+    /// began: where they have been replaced meanwhile, it is tried again.
     async fn session_as_of_now(
         &self,
         endpoint: &Endpoint,
         kind: SessionKind,
     ) -> Result<Session, SessionError> {
-        let before = self.refresh_credentials().await;
-        match self.session(endpoint, kind).await {
-            Err(error) if !error.is_retryable() && self.refresh_credentials().await != before => {
-                debug!(%error, "trying once more, with the credentials that there are now");
-                self.session(endpoint, kind).await
+        let mut generation = self.refresh_credentials().await;
+        for _ in 1..MAX_GENERATIONS {
+            let error = match self.session(endpoint, kind).await {
+                Err(error) if !error.is_retryable() => error,
+                opened => return opened,
+            };
+            let Some(next) = self.await_credentials_after(generation).await else { return Err(error) };
+            debug!(%error, "trying again, with the credentials that there are now");
+            generation = next;
+        }
+        self.session(endpoint, kind).await
+    }
+
+    /// The next generation of credentials, if there is one or is about to be: files at fault may be in the middle of being replaced,
+    /// and are waited for for a while.
+    async fn await_credentials_after(&self, generation: u64) -> Option<u64> {
+        let Dial::ByScheme(_, Some(credentials)) = &self.dial else { return None };
+        let until = Instant::now() + REPLACED_WITHIN;
+        loop {
+            let next = self.refresh_credentials().await;
+            if next != generation {
+                return Some(next);
             }
-            opened => opened,
+            if !credentials.is_at_fault().await || Instant::now() >= until {
+                return None;
+            }
+            sleep(LOOK_AGAIN).await;
         }
     }
 

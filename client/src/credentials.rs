@@ -77,6 +77,11 @@ impl Credentials {
         self.generation.load(Ordering::Acquire)
     }
 
+    /// Whether the files were at fault when they were looked at last.
+    pub(crate) async fn is_at_fault(&self) -> bool {
+        self.seen.lock().await.fault.is_some()
+    }
+
     pub(crate) fn receiver(&self) -> &Receiver {
         &self.receiver
     }
