@@ -7,15 +7,13 @@ use std::time::Duration;
 
 use sealstream_protocol::limits::DEFAULT_PORT;
 use sealstream_protocol::message::hello::{Hello, SessionKind};
-use sealstream_transport::{
-    ConnectError, Connector, Endpoint, Expectation, OpenError, Outbound, Server, Stream, Transport,
-};
+use sealstream_transport::{Endpoint, Expectation, Outbound, Server, Stream};
 use tokio::sync::broadcast;
 use tokio::time::{Instant, sleep};
 use tracing::{debug, warn};
 
 use crate::backoff::{Retries, RetryPolicy};
-use crate::credentials::{Credentials, Refreshed};
+use crate::dial::{Dial, is_spent};
 use crate::error::SessionError;
 use crate::event::{ClientEvent, ClientEvents, EVENTS};
 use crate::token::TokenSource;
@@ -30,30 +28,6 @@ pub(crate) const MAX_HOPS: u32 = 5;
 
 /// Generations of credentials that one session is tried with: each has been replaced on disk while the one before was tried.
 const MAX_GENERATIONS: u32 = 5;
-
-/// How long files that are at fault when a session fails for good are waited for: a key is written a moment after its certificate.
-const REPLACED_WITHIN: Duration = Duration::from_secs(5);
-
-/// How often they are looked at meanwhile.
-const LOOK_AGAIN: Duration = Duration::from_millis(100);
-
-/// How a server is reached.
-#[derive(Debug)]
-pub(crate) enum Dial {
-    /// By whatever scheme its URL names, with credentials that may come from files.
-    ByScheme(Connector, Option<Box<Credentials>>),
-    /// By this, whatever the scheme.
-    By(Arc<dyn Transport>),
-}
-
-impl Dial {
-    async fn connect(&self, server: &Server) -> Result<Box<dyn Outbound>, ConnectError> {
-        match self {
-            Self::ByScheme(connector, _) => connector.connect(server).await,
-            Self::By(transport) => transport.connect(server).await,
-        }
-    }
-}
 
 /// Where a session is to be opened.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -251,34 +225,19 @@ impl Connections {
         endpoint: &Endpoint,
         kind: SessionKind,
     ) -> Result<Session, SessionError> {
-        let mut generation = self.refresh_credentials().await;
+        let Some(credentials) = self.dial.credentials() else { return self.session(endpoint, kind).await };
+        let tell = |event| self.tell(|| event);
+        let mut current = credentials.refresh(&tell).await;
         for _ in 1..MAX_GENERATIONS {
             let error = match self.session(endpoint, kind).await {
                 Err(error) if !error.is_retryable() => error,
                 opened => return opened,
             };
-            let Some(next) = self.await_credentials_after(generation).await else { return Err(error) };
+            let Some(next) = credentials.await_after(&current, &tell).await else { return Err(error) };
             debug!(%error, "trying again, with the credentials that there are now");
-            generation = next;
+            current = next;
         }
         self.session(endpoint, kind).await
-    }
-
-    /// The next generation of credentials, if there is one or is about to be: files at fault may be in the middle of being replaced,
-    /// and are waited for for a while.
-    async fn await_credentials_after(&self, generation: u64) -> Option<u64> {
-        let Dial::ByScheme(_, Some(credentials)) = &self.dial else { return None };
-        let until = Instant::now() + REPLACED_WITHIN;
-        loop {
-            let next = self.refresh_credentials().await;
-            if next != generation {
-                return Some(next);
-            }
-            if !credentials.is_at_fault().await || Instant::now() >= until {
-                return None;
-            }
-            sleep(LOOK_AGAIN).await;
-        }
     }
 
     async fn session(&self, endpoint: &Endpoint, kind: SessionKind) -> Result<Session, SessionError> {
@@ -310,17 +269,6 @@ impl Connections {
         let welcome = &session.welcome;
         debug!(%endpoint, ?kind, broker = welcome.broker, identity = welcome.identity, "session opened");
         Ok(session)
-    }
-
-    /// Takes trust and certificate from their files, where these have been replaced. Which are in use now, by their generation.
-    async fn refresh_credentials(&self) -> u64 {
-        let Dial::ByScheme(_, Some(credentials)) = &self.dial else { return 0 };
-        match credentials.refresh().await {
-            Refreshed::Same => {}
-            Refreshed::Renewed => self.tell(|| ClientEvent::CredentialsRenewed),
-            Refreshed::Refused(fault) => self.tell(|| ClientEvent::CredentialsRefused { fault }),
-        }
-        credentials.generation()
     }
 
     /// A stream of the server's shared connection, which is dialled anew if it is found closed.
@@ -385,16 +333,6 @@ impl Connections {
 
     fn servers(&self) -> std::sync::MutexGuard<'_, HashMap<Endpoint, Arc<Slot>>> {
         self.servers.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Whether a connection gives no stream any more, and another may: it is closed, or one of its ends no longer trusts the other, which
-/// may show another certificate by now.
-fn is_spent(error: &OpenError) -> bool {
-    match error {
-        OpenError::Closed { .. } => true,
-        OpenError::Connect(error) => error.is_permanent(),
-        _ => false,
     }
 }
 

@@ -45,6 +45,7 @@ pub mod client;
 mod connection;
 pub mod consumer;
 mod credentials;
+mod dial;
 pub mod error;
 pub mod event;
 pub mod group;
