@@ -130,6 +130,21 @@ impl Client {
 
     /// What happens to the connections of this client and its clones, from now on: losses, attempts, certificates that were
     /// replaced. Nobody has to listen.
+    ///
+    /// ```no_run
+    /// # async fn example(client: sealstream_client::Client) {
+    /// use sealstream_client::ClientEvent;
+    ///
+    /// let mut events = client.events();
+    /// while let Some(event) = events.next().await {
+    ///     match event {
+    ///         ClientEvent::Retrying { error, after } => eprintln!("{error}; trying again in {after:?}"),
+    ///         ClientEvent::CredentialsRefused { fault } => eprintln!("the old certificate stays: {fault}"),
+    ///         _ => {}
+    ///     }
+    /// }
+    /// # }
+    /// ```
     pub fn events(&self) -> ClientEvents {
         self.connections.events()
     }

@@ -7,16 +7,14 @@ use std::time::Duration;
 
 use sealstream_protocol::limits::{DEFAULT_PORT, Limits};
 use sealstream_protocol::message::hello::{Hello, SessionKind};
-use sealstream_transport::{
-    ConnectError, Connector, Endpoint, Expectation, OpenError, Outbound, Server, Stream, Transport,
-};
+use sealstream_transport::{ConnectError, Endpoint, Expectation, Outbound, Server, Stream};
 use tokio::sync::broadcast;
 use tokio::time::{Instant, sleep};
 use tracing::{Instrument as _, debug, debug_span, warn};
 
 use crate::backoff::{Retries, RetryPolicy};
 use crate::bounds::{OptionError, some_time, within};
-use crate::credentials::{Credentials, Refreshed};
+use crate::dial::{Dial, is_spent};
 use crate::error::SessionError;
 use crate::event::{ClientEvent, ClientEvents, EVENTS};
 use crate::token::TokenSource;
@@ -32,23 +30,8 @@ const LEAST_FRAME: u32 = 64 << 10;
 /// changes may be under way at once.
 pub(crate) const MAX_HOPS: u32 = 5;
 
-/// How a server is reached.
-#[derive(Debug)]
-pub(crate) enum Dial {
-    /// By whatever scheme its URL names, with credentials that may come from files.
-    ByScheme(Connector, Option<Box<Credentials>>),
-    /// By this, whatever the scheme.
-    By(Arc<dyn Transport>),
-}
-
-impl Dial {
-    async fn connect(&self, server: &Server) -> Result<Box<dyn Outbound>, ConnectError> {
-        match self {
-            Self::ByScheme(connector, _) => connector.connect(server).await,
-            Self::By(transport) => transport.connect(server).await,
-        }
-    }
-}
+/// Generations of credentials that one session is tried with: each has been replaced on disk while the one before was tried.
+const MAX_GENERATIONS: u32 = 5;
 
 /// Where a session is to be opened.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -252,20 +235,25 @@ impl Connections {
     }
 
     /// A session by the credentials that there are now. What fails for good may do so because of those that there were when it
-    /// began: where they have been replaced meanwhile, it is tried once more.
+    /// began: where they have been replaced meanwhile, it is tried again.
     async fn session_as_of_now(
         &self,
         endpoint: &Endpoint,
         kind: SessionKind,
     ) -> Result<Session, SessionError> {
-        let before = self.refresh_credentials().await;
-        match self.session(endpoint, kind).await {
-            Err(error) if !error.is_retryable() && self.refresh_credentials().await != before => {
-                debug!(%error, "trying once more, with the credentials that there are now");
-                self.session(endpoint, kind).await
-            }
-            opened => opened,
+        let Some(credentials) = self.dial.credentials() else { return self.session(endpoint, kind).await };
+        let tell = |event| self.tell(|| event);
+        let mut current = credentials.refresh(&tell).await;
+        for _ in 1..MAX_GENERATIONS {
+            let error = match self.session(endpoint, kind).await {
+                Err(error) if !error.is_retryable() => error,
+                opened => return opened,
+            };
+            let Some(next) = credentials.await_after(&current, &tell).await else { return Err(error) };
+            debug!(%error, "trying again, with the credentials that there are now");
+            current = next;
         }
+        self.session(endpoint, kind).await
     }
 
     async fn session(&self, endpoint: &Endpoint, kind: SessionKind) -> Result<Session, SessionError> {
@@ -297,17 +285,6 @@ impl Connections {
         let welcome = &session.welcome;
         debug!(%endpoint, ?kind, broker = welcome.broker, identity = welcome.identity, "session opened");
         Ok(session)
-    }
-
-    /// Takes trust and certificate from their files, where these have been replaced. Which are in use now, by their generation.
-    async fn refresh_credentials(&self) -> u64 {
-        let Dial::ByScheme(_, Some(credentials)) = &self.dial else { return 0 };
-        match credentials.refresh().await {
-            Refreshed::Same => {}
-            Refreshed::Renewed => self.tell(|| ClientEvent::CredentialsRenewed),
-            Refreshed::Refused(fault) => self.tell(|| ClientEvent::CredentialsRefused { fault }),
-        }
-        credentials.generation()
     }
 
     /// A stream of the server's shared connection, which is dialled anew if it is found closed.
@@ -384,16 +361,6 @@ impl Connections {
 
     fn servers(&self) -> std::sync::MutexGuard<'_, HashMap<Endpoint, Arc<Slot>>> {
         self.servers.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Whether a connection gives no stream any more, and another may: it is closed, or one of its ends no longer trusts the other, which
-/// may show another certificate by now.
-fn is_spent(error: &OpenError) -> bool {
-    match error {
-        OpenError::Closed { .. } => true,
-        OpenError::Connect(error) => error.is_permanent(),
-        _ => false,
     }
 }
 

@@ -14,27 +14,25 @@ use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
-use sealstream_transport::tls::{Material, MaterialError, Published, Receiver, Reloader, Store, Trigger};
+use sealstream_transport::tls::{
+    Material, MaterialError, Published, Receiver, Reloader, Snapshot, Store, Trigger,
+};
 use tokio::sync::Mutex;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
+
+use crate::event::ClientEvent;
 
 /// How soon files at fault are tried again though none looks different: a clock that counts in steps of 4 ms may show two writes
 /// as one.
 const TRY_AGAIN: Duration = Duration::from_secs(5);
 
-/// What there was to say of the files.
-#[derive(Debug)]
-pub(crate) enum Refreshed {
-    /// They are what they were.
-    Same,
-    /// What they hold now is shown, and trusted, from here on.
-    Renewed,
-    /// They are at fault, which had not been said before: the old ones serve on.
-    Refused(String),
-}
+/// How long files that are at fault when a session fails for good are waited for: a key is written a moment after its certificate.
+const REPLACED_WITHIN: Duration = Duration::from_secs(5);
+
+/// How often they are looked at meanwhile.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
 /// Trust and certificate from files.
 #[derive(Debug)]
@@ -42,8 +40,6 @@ pub(crate) struct Credentials {
     paths: Arc<[PathBuf]>,
     receiver: Receiver,
     reloader: Reloader,
-    /// Counts what has been loaded.
-    generation: AtomicU64,
     /// One look at a time: whoever comes meanwhile gets what the first one finds.
     seen: Mutex<Seen>,
 }
@@ -68,50 +64,66 @@ impl Credentials {
         let store = Arc::new(Store::new(&material)?);
         let receiver = store.receiver();
         let reloader = Reloader::new(store, move || Ok(material.clone()));
-        let generation = AtomicU64::new(0);
-        Ok(Self { paths, receiver, reloader, generation, seen: Mutex::new(Seen { stamps, fault: None }) })
-    }
-
-    /// Which of all that was loaded, one after the other, is in use.
-    pub(crate) fn generation(&self) -> u64 {
-        self.generation.load(Ordering::Acquire)
+        let seen = Seen { stamps, fault: None };
+        Ok(Self { paths, receiver, reloader, seen: Mutex::new(seen) })
     }
 
     pub(crate) fn receiver(&self) -> &Receiver {
         &self.receiver
     }
 
-    /// Looks at the files, and loads those that are others. They are read on a thread that may block. Cancellation safe.
-    pub(crate) async fn refresh(&self) -> Refreshed {
-        if self.paths.is_empty() {
-            return Refreshed::Same;
-        }
+    /// Looks at the files, and loads those that are others: what is in use then. `tell` is told of a change, and of a
+    /// fault once. Files are read on a thread that may block. Cancellation safe.
+    pub(crate) async fn refresh(&self, tell: &impl Fn(ClientEvent)) -> Arc<Snapshot> {
         let mut seen = self.seen.lock().await;
+        if self.paths.is_empty() {
+            return self.receiver.current();
+        }
         let paths = Arc::clone(&self.paths);
         // A panic there is a fault of ours; the files are looked at again with the next session.
         let Ok(now) = tokio::task::spawn_blocking(move || stamps(&paths)).await else {
-            return Refreshed::Same;
+            return self.receiver.current();
         };
         let is_due = seen.fault.as_ref().is_some_and(|(at, _)| at.elapsed() >= TRY_AGAIN);
         if now == seen.stamps && !is_due {
-            return Refreshed::Same;
+            return self.receiver.current();
         }
         let outcome = self.reloader.reload(Trigger::Files).await.outcome;
         seen.stamps = now;
         match outcome {
             Ok(published) => {
                 seen.fault = None;
-                if published == Published::Unchanged {
-                    return Refreshed::Same;
+                if published != Published::Unchanged {
+                    tell(ClientEvent::CredentialsRenewed);
                 }
-                self.generation.fetch_add(1, Ordering::Release);
-                Refreshed::Renewed
             }
             Err(fault) => {
                 let before = seen.fault.replace((Instant::now(), fault.clone()));
-                let known = before.is_some_and(|(_, before)| before == fault);
-                if known { Refreshed::Same } else { Refreshed::Refused(fault) }
+                if before.is_none_or(|(_, before)| before != fault) {
+                    tell(ClientEvent::CredentialsRefused { fault });
+                }
             }
+        }
+        self.receiver.current()
+    }
+
+    /// What is in use after `before`, if that is something else or is about to be: files at fault may be in the middle of being
+    /// replaced, and are waited for for a while. Cancellation safe.
+    pub(crate) async fn await_after(
+        &self,
+        before: &Arc<Snapshot>,
+        tell: &impl Fn(ClientEvent),
+    ) -> Option<Arc<Snapshot>> {
+        let until = Instant::now() + REPLACED_WITHIN;
+        loop {
+            let next = self.refresh(tell).await;
+            if !Arc::ptr_eq(&next, before) {
+                return Some(next);
+            }
+            if self.seen.lock().await.fault.is_none() || Instant::now() >= until {
+                return None;
+            }
+            sleep(LOOK_AGAIN).await;
         }
     }
 }

@@ -11,6 +11,15 @@ use crate::error::SessionError;
 pub(crate) const EVENTS: usize = 256;
 
 /// What happened. None of it needs an answer: the client goes on by itself.
+///
+/// ```
+/// use sealstream_client::ClientEvent;
+///
+/// fn worth_a_line(event: &ClientEvent) -> bool {
+///     matches!(event, ClientEvent::Retrying { .. } | ClientEvent::CredentialsRefused { .. })
+/// }
+/// assert!(!worth_a_line(&ClientEvent::Missed(3)));
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum ClientEvent {
@@ -49,6 +58,15 @@ pub enum ClientEvent {
 
 /// The events of one client, and its clones, from the moment on at which this was made. See
 /// [`Client::events`](crate::Client::events).
+///
+/// ```no_run
+/// # async fn example(client: sealstream_client::Client) {
+/// let mut events = client.events();
+/// while let Some(event) = events.next().await {
+///     eprintln!("{event:?}");
+/// }
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct ClientEvents {
     pub(crate) receiver: broadcast::Receiver<ClientEvent>,

@@ -72,6 +72,7 @@ pub mod client;
 mod connection;
 pub mod consumer;
 mod credentials;
+mod dial;
 mod environment;
 pub mod error;
 pub mod event;

@@ -15,8 +15,9 @@ use sealstream_transport::{Connector, Endpoint, Expectation, Transport, Transpor
 use crate::backoff::{FOR_EVER, RetryPolicy};
 use crate::bounds::OptionError;
 use crate::client::{Client, ClientError};
-use crate::connection::{Connections, Dial, Settings};
+use crate::connection::{Connections, Settings};
 use crate::credentials::Credentials;
+use crate::dial::Dial;
 use crate::token::{TokenError, TokenSource};
 
 /// The idle deadline that a client asks for. A broker whose machine is gone without a word is noticed after it: 15 s is

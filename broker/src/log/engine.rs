@@ -452,10 +452,10 @@ pub trait Shard: Send + Sync + fmt::Debug {
     /// All keys that begin with `prefix`, in order, with their values.
     fn meta_with_prefix(&self, prefix: &str) -> Vec<(String, Versioned)>;
 
-    /// A group's progress in a partition: the next offset and its log epoch.
+    /// A group's progress in a partition, as it is durable: the next offset and its log epoch.
     fn committed_offset(&self, group: &str, partition: PartitionId) -> Option<(u64, u32)>;
 
-    /// A group's progress in all partitions that it has some in, in their order.
+    /// A group's progress in all partitions that it has some in, in their order, as it is durable.
     fn committed_offsets(&self, group: &str) -> Vec<(PartitionId, (u64, u32))>;
 
     /// What it keeps in memory besides the log, of partitions that are open; never more than its limit. Nothing, unless the

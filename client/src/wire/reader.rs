@@ -23,6 +23,29 @@ const RECORD: usize = 16 * 1024;
 const READ_AHEAD: usize = 4 * 1024;
 
 /// What one step of reading came to.
+///
+/// ```
+/// use sealstream_client::wire::{Advance, FrameReader};
+/// use sealstream_protocol::message::Message;
+/// use sealstream_protocol::message::hello::Ping;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), sealstream_client::wire::WireError> {
+/// let mut frame = bytes::BytesMut::new();
+/// Message::Ping(Ping { nonce: 7 }).encode(&mut frame);
+/// let mut reader = FrameReader::new(&frame[..], 1 << 20);
+/// let message = loop {
+///     match reader.advance(64 << 10).await? {
+///         Advance::Message(message) => break Some(message),
+///         Advance::Bytes => {}
+///         Advance::Full { whole } => panic!("a frame of {whole} bytes needs more room"),
+///         Advance::Ended => break None,
+///     }
+/// };
+/// assert_eq!(message, Some(Message::Ping(Ping { nonce: 7 })));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub enum Advance {
     /// A frame.

@@ -171,3 +171,25 @@ async fn a_connection_that_fell_with_an_old_ca_is_replaced_by_one_under_the_new(
         assert_eq!(bench.known_as(&client).await, "first", "{scheme}");
     }
 }
+
+#[tokio::test]
+async fn a_failure_for_good_waits_for_files_that_are_being_replaced() {
+    for scheme in SCHEMES {
+        let mut bench = Bench::new(scheme).await;
+        let client = bench.client();
+        let mut events = client.events();
+        let next = Authority::new("next");
+        bench.store.publish(&serving(&next, &bench.clients)).unwrap();
+        // The broker's CA is another already; with a key that does not fit yet, nothing of it is taken.
+        let issued = bench.clients.issue(&Leaf::new().common_name("second"));
+        bench.write("ca.pem", &next.pem());
+        bench.write("me.pem", &issued.chain_pem());
+        let key = bench.path("me.key");
+        let complete = async {
+            assert!(matches!(told(&mut events).await, ClientEvent::CredentialsRefused { .. }));
+            std::fs::write(key, issued.key_pem()).unwrap();
+        };
+        let (identity, ()) = tokio::join!(bench.known_as(&client), complete);
+        assert_eq!(identity, "second", "{scheme}");
+    }
+}

@@ -114,7 +114,8 @@ fn operate(
 ) -> (Broker, BTreeMap<&'static str, u32>) {
     let listen = format!("127.0.0.1:{}", broker.port);
     let mut done = BTreeMap::new();
-    let mut fallen = Instant::now();
+    let begun = Instant::now();
+    let mut fallen = begun;
     while Instant::now() < until {
         let what = match random.random_range(0..100) {
             0..15 => {
@@ -151,6 +152,7 @@ fn operate(
             }
             _ => continue,
         };
+        println!("{:7.2} s  {what}", begun.elapsed().as_secs_f64());
         *done.entry(what).or_default() += 1;
         std::thread::sleep(Duration::from_millis(random.random_range(50..1_000)));
     }

@@ -1,7 +1,7 @@
 //! Readiness, `sealstream health`, and where the monitor listens.
 
 use std::io::Write as _;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use sealstream_transport::testing::pki::{Authority, Leaf};
@@ -36,7 +36,7 @@ fn a_broker_that_drains_is_alive_and_not_ready() {
     let mut broker = house.serve();
     let (url, monitor) = (broker.tls(), broker.monitor());
     house.run(["topic", "create", "events", "--url", &url]).ok();
-    // Its session goes on after it was told that the broker stops, for a second of quiet.
+    // Its session goes on after it was told that the broker stops, for a second of quiet: it hears nothing of it.
     let mut producer = house
         .command(["produce", "events", "--linger", "1", "--url", &url])
         .stdin(Stdio::piped())
@@ -46,12 +46,13 @@ fn a_broker_that_drains_is_alive_and_not_ready() {
     producer.stdin.as_mut().unwrap().write_all(b"one\n").unwrap();
     let is_stored = |status: &serde_json::Value| status["totals"]["produced_records"] == 1;
     until(|| super::http::status(&monitor), is_stored);
+    let stopped = Command::new("kill").args(["-STOP", &producer.id().to_string()]).status().unwrap();
+    assert!(stopped.success());
     broker.process.signal("TERM");
     let draining = |answer: &Answer| answer.code == 503;
     let answer = until(|| ask(&monitor, "GET", "/readyz").unwrap(), draining);
     assert!(answer.body.starts_with("not ready\ndraining: "), "{}", answer.body);
     assert_eq!(get(&monitor, "/healthz"), "ok\n");
-    drop(producer.stdin.take());
     assert!(broker.process.wait().success(), "{}", broker.process.said);
     producer.kill().unwrap();
     producer.wait().unwrap();
