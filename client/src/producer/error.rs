@@ -204,7 +204,7 @@ impl DeliveryError {
     /// use sealstream_client::producer::Retry;
     /// use std::time::Duration;
     ///
-    /// let error = DeliveryError::TimedOut { after: Duration::from_secs(120), maybe_stored: false };
+    /// let error = DeliveryError::TimedOut { after: Duration::from_secs(120), maybe_stored: false, refusal: None };
     /// assert_eq!(error.retry(), Retry::Safe);
     /// assert_eq!(DeliveryError::Indeterminate.retry(), Retry::MayDuplicate);
     /// ```
