@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use sealstream_protocol::limits::{DEFAULT_PORT, Limits};
 use sealstream_protocol::message::hello::{Hello, SessionKind};
+use sealstream_transport::tls::Snapshot;
 use sealstream_transport::{ConnectError, Endpoint, Expectation, Outbound, Server, Stream};
 use tokio::sync::broadcast;
 use tokio::time::{Instant, sleep};
@@ -14,6 +15,7 @@ use tracing::{Instrument as _, debug, debug_span, warn};
 
 use crate::backoff::{Retries, RetryPolicy};
 use crate::bounds::{OptionError, some_time, within};
+use crate::credentials::Credentials;
 use crate::dial::{Dial, is_spent};
 use crate::error::SessionError;
 use crate::event::{ClientEvent, ClientEvents, EVENTS};
@@ -87,11 +89,12 @@ pub(crate) struct Connections {
 #[derive(Debug, Default)]
 struct Slot(tokio::sync::Mutex<Option<Dialled>>);
 
-/// A connection, and when it was made.
+/// A connection, when it was made, and by which credentials.
 #[derive(Debug)]
 struct Dialled {
     outbound: Arc<dyn Outbound>,
     at: Instant,
+    by: Option<Arc<Snapshot>>,
 }
 
 impl Connections {
@@ -310,19 +313,22 @@ impl Connections {
         closed: Option<&Arc<dyn Outbound>>,
     ) -> Result<(Arc<dyn Outbound>, bool), SessionError> {
         let mut held = slot.0.lock().await;
-        if let Some(Dialled { outbound, .. }) = &*held
+        let by = self.dial.credentials().map(Credentials::current);
+        if let Some(Dialled { outbound, by: before, .. }) = &*held
             && closed.is_none_or(|closed| !Arc::ptr_eq(closed, outbound))
+            // One that was made by older credentials goes on for the sessions that it has.
+            && before.as_ref().map(Arc::as_ptr) == by.as_ref().map(Arc::as_ptr)
         {
             return Ok((outbound.clone(), false));
         }
-        if held.take().is_some() {
+        if held.take().is_some() && closed.is_some() {
             self.tell(|| ClientEvent::Disconnected { url: endpoint.to_string() });
         }
         let server = Server { endpoint: endpoint.clone(), expectation: self.expectation_of(endpoint) };
         let dialled = self.connect(&server).instrument(debug_span!("connect", %endpoint)).await;
         let outbound: Arc<dyn Outbound> =
             Arc::from(dialled.map_err(|error| SessionError::Connect(Arc::new(error)))?);
-        *held = Some(Dialled { outbound: outbound.clone(), at: Instant::now() });
+        *held = Some(Dialled { outbound: outbound.clone(), at: Instant::now(), by });
         self.tell(|| ClientEvent::Connected { url: endpoint.to_string() });
         Ok((outbound, true))
     }

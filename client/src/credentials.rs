@@ -1,8 +1,8 @@
 //! The trust and the certificate of a client, in files that may be replaced while the program runs.
 //!
 //! A client has no task that could watch them. It looks at its files before each session, as it does with its token: those that
-//! are others than before are loaded, checked and published together, and hold from that session's handshake on. Files at fault
-//! change nothing; they are tried again when they change, and every few seconds.
+//! are others than before are loaded, checked and published together, and that session gets a connection made by them: one that was
+//! made by older credentials goes on for the sessions that it has. Files at fault change nothing; they are tried again when they change, and every few seconds.
 //!
 //! ```text
 //! current ── a file is another, or files were at fault a while ago ──► loading ──► current
@@ -72,21 +72,26 @@ impl Credentials {
         &self.receiver
     }
 
+    /// What is in use.
+    pub(crate) fn current(&self) -> Arc<Snapshot> {
+        self.receiver.current()
+    }
+
     /// Looks at the files, and loads those that are others: what is in use then. `tell` is told of a change, and of a
     /// fault once. Files are read on a thread that may block. Cancellation safe.
     pub(crate) async fn refresh(&self, tell: &impl Fn(ClientEvent)) -> Arc<Snapshot> {
         let mut seen = self.seen.lock().await;
         if self.paths.is_empty() {
-            return self.receiver.current();
+            return self.current();
         }
         let paths = Arc::clone(&self.paths);
         // A panic there is a fault of ours; the files are looked at again with the next session.
         let Ok(now) = tokio::task::spawn_blocking(move || stamps(&paths)).await else {
-            return self.receiver.current();
+            return self.current();
         };
         let is_due = seen.fault.as_ref().is_some_and(|(at, _)| at.elapsed() >= TRY_AGAIN);
         if now == seen.stamps && !is_due {
-            return self.receiver.current();
+            return self.current();
         }
         let outcome = self.reloader.reload(Trigger::Files).await.outcome;
         seen.stamps = now;
@@ -104,7 +109,7 @@ impl Credentials {
                 }
             }
         }
-        self.receiver.current()
+        self.current()
     }
 
     /// What is in use after `before`, if that is something else or is about to be: files at fault may be in the middle of being

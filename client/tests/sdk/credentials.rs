@@ -193,3 +193,18 @@ async fn a_failure_for_good_waits_for_files_that_are_being_replaced() {
         assert_eq!(identity, "second", "{scheme}");
     }
 }
+
+#[tokio::test]
+async fn a_session_gets_no_connection_that_was_made_with_an_older_certificate() {
+    for scheme in SCHEMES {
+        let mut bench = Bench::new(scheme).await;
+        let client = bench.client();
+        assert_eq!(bench.known_as(&client).await, "first", "{scheme}");
+        bench.issue("second");
+        assert_eq!(bench.known_as(&client).await, "second", "{scheme}");
+        // But one is shared by all that come under the same.
+        let connections = bench.fake.connections();
+        assert_eq!(bench.known_as(&client).await, "second", "{scheme}");
+        assert!(scheme == "tls" || bench.fake.connections() == connections, "{scheme}");
+    }
+}
