@@ -69,6 +69,16 @@ impl Interrupt {
         self.asked.is_cancelled()
     }
 
+    /// For a thread that looks now and then whether an end was asked.
+    pub(super) fn token(&self) -> CancellationToken {
+        self.asked.clone()
+    }
+
+    /// What comes of a command: if an end was asked, that, now that what was done so far is told.
+    pub(super) fn outcome(&self) -> Result<(), Failure> {
+        if self.is_asked() { Err(self.failure()) } else { Ok(()) }
+    }
+
     /// How the command ends that was asked to.
     pub(super) fn failure(&self) -> Failure {
         Failure::Interrupted(Interrupted(self.by.load(Ordering::Relaxed)))

@@ -72,7 +72,7 @@ async fn produce(client: Client, args: &Produce, lines: Lines, total: Option<u64
         return Err(and_what_was_done(failure, total.records));
     }
     report(args, total, under_way.queue.len(), interrupt.is_asked())?;
-    if interrupt.is_asked() { Err(interrupt.failure()) } else { Ok(()) }
+    interrupt.outcome()
 }
 
 /// Waits for what is under way. An end that was asked, and does not come at once, says what it waits for.

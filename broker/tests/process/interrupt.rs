@@ -2,10 +2,11 @@
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::Stdio;
+use std::time::Instant;
 
 use serde_json::Value;
 
-use crate::harness::{House, Process, feed};
+use crate::harness::{House, PATIENCE, Process, feed};
 
 #[test]
 fn produce_tells_what_was_acknowledged_and_that_is_what_is_stored() {
@@ -79,6 +80,45 @@ fn consume_counts_what_it_wrote() {
         } else {
             assert!(told.starts_with("interrupted: 3 records, 3 B in"), "{told}");
         }
+    }
+    broker.stop();
+}
+
+/// How many connections the broker has, that of whoever asks among them.
+fn connections(house: &House, url: &str) -> u64 {
+    let status: Value = serde_json::from_str(&house.run(["status", "--json", "--url", url]).ok()).unwrap();
+    status["connections"]["now"].as_u64().unwrap()
+}
+
+#[test]
+fn benchmarks_end_with_the_figures_so_far_and_leave_no_topic_behind() {
+    let house = House::new();
+    let broker = house.serve();
+    let url = broker.tls();
+    let listed = || house.run(["topic", "list", "--url", &url]).ok();
+    for bench in [
+        &["bench", "produce", "--no-baseline", "--bytes", "1TiB"][..],
+        &["bench", "latency", "--duration", "1day"],
+        &["bench", "connect", "--connections", "1000000000"],
+    ] {
+        let args = [bench, &["--json", "--url", &url]].concat();
+        let mut process = Process::start(house.command(args).stdout(Stdio::piped()));
+        let begun = Instant::now();
+        // They watch for signals before they connect; one makes no topic.
+        let under_way = || match bench[1] {
+            "connect" => connections(&house, &url) > 1,
+            _ => listed().contains("bench-"),
+        };
+        while !under_way() {
+            assert!(begun.elapsed() < PATIENCE, "{bench:?} was not to be seen");
+        }
+        process.signal("INT");
+        let mut line = String::new();
+        BufReader::new(process.child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        assert_eq!(process.wait().code(), Some(130), "{bench:?}: {}", process.said);
+        let told: Value = serde_json::from_str(&line).unwrap();
+        assert_eq!(told["interrupted"], true, "{line}");
+        assert!(!listed().contains("bench-"), "{bench:?}");
     }
     broker.stop();
 }

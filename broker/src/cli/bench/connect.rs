@@ -14,9 +14,11 @@ use sealstream_protocol::DEFAULT_PORT;
 use sealstream_transport::{Endpoint, Handshake, Scheme};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 
 use super::schedule::{Percentiles, histogram, record};
 use crate::cli::args::BenchConnect;
+use crate::cli::interrupt::Interrupt;
 use crate::cli::link::Link;
 use crate::cli::{Failure, logging, output};
 
@@ -32,14 +34,20 @@ pub(super) fn run(args: &BenchConnect) -> Result<(), Failure> {
         scheme => vec![scheme],
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let mut runs = Vec::new();
-    for scheme in schemes {
-        let endpoint = Endpoint { scheme, ..endpoint.clone() };
-        for kind in [Kind::Full, Kind::Resumed] {
-            runs.push(runtime.block_on(measure(args, &endpoint, kind))?);
+    runtime.block_on(async {
+        let interrupt = Interrupt::watch()?;
+        let mut runs = Vec::new();
+        for scheme in schemes {
+            let endpoint = Endpoint { scheme, ..endpoint.clone() };
+            for kind in [Kind::Full, Kind::Resumed] {
+                if !interrupt.is_asked() {
+                    runs.push(measure(args, &endpoint, kind, &interrupt).await?);
+                }
+            }
         }
-    }
-    report(args, &runs)
+        report(args, &runs, interrupt.is_asked())?;
+        interrupt.outcome()
+    })
 }
 
 /// Which handshakes are asked for.
@@ -84,7 +92,12 @@ impl Work {
     }
 }
 
-async fn measure(args: &BenchConnect, endpoint: &Endpoint, kind: Kind) -> Result<Run, Failure> {
+async fn measure(
+    args: &BenchConnect,
+    endpoint: &Endpoint,
+    kind: Kind,
+    interrupt: &Interrupt,
+) -> Result<Run, Failure> {
     let work = Arc::new(Work { left: AtomicU64::new(args.connections), failed: AtomicU64::new(0) });
     let mut links = Vec::new();
     for _ in 0..args.parallel.get() {
@@ -98,7 +111,7 @@ async fn measure(args: &BenchConnect, endpoint: &Endpoint, kind: Kind) -> Result
     let start = Instant::now();
     let mut workers = JoinSet::new();
     for link in links {
-        workers.spawn(worker(link, kind, Arc::clone(&work)));
+        workers.spawn(worker(link, kind, Arc::clone(&work), interrupt.token()));
     }
     let mut run = Run {
         scheme: endpoint.scheme,
@@ -136,9 +149,9 @@ struct Part {
     failure: Option<String>,
 }
 
-async fn worker(link: Link, kind: Kind, work: Arc<Work>) -> (Part, Link) {
+async fn worker(link: Link, kind: Kind, work: Arc<Work>, asked_to_end: CancellationToken) -> (Part, Link) {
     let mut part = Part { handshakes: histogram(), resumed: 0, failed: 0, failure: None };
-    while work.take() {
+    while !asked_to_end.is_cancelled() && work.take() {
         if kind == Kind::Full {
             link.forget();
         }
@@ -185,12 +198,15 @@ impl Run {
     }
 }
 
-fn report(args: &BenchConnect, runs: &[Run]) -> Result<(), Failure> {
+fn report(args: &BenchConnect, runs: &[Run], interrupted: bool) -> Result<(), Failure> {
     if args.connection.json {
         let runs: Vec<_> = runs.iter().map(Run::json).collect();
         return output::json(&json!({
-            "bench": "connect", "url": args.connection.url, "parallel": args.parallel, "runs": runs,
+            "bench": "connect", "url": args.connection.url, "parallel": args.parallel, "runs": runs, "interrupted": interrupted,
         }));
+    }
+    if interrupted {
+        output::line("interrupted: the figures are of the connections that were made")?;
     }
     let names =
         ["transport", "asked for", "handshakes", "resumed", "failed", "per second"].map(str::to_owned);

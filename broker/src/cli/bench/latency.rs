@@ -20,11 +20,13 @@ use sealstream_client::{Client, Consumer, Producer, Record};
 use serde_json::json;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::schedule::{Latencies, Percentiles, Schedule};
 use crate::cli::args::BenchLatency;
 use crate::cli::connect::{PATIENT, with_client};
+use crate::cli::interrupt::Interrupt;
 use crate::cli::progress::Progress;
 use crate::cli::serve::durability;
 use crate::cli::{Failure, output};
@@ -45,6 +47,9 @@ const DELIVERIES: usize = 2048;
 /// A number in front of each value: where in the schedule its batch stands.
 const NUMBER: usize = size_of::<u64>();
 
+/// How long the pacing thread sleeps at the most before it looks whether an end was asked.
+const NAP: Duration = Duration::from_millis(100);
+
 /// Of the rate asked for at least this must have been sent for it to count as reached.
 const REACHED: f64 = 0.99;
 
@@ -61,16 +66,19 @@ pub(super) fn run(args: &BenchLatency) -> Result<(), Failure> {
 }
 
 async fn bench(client: Client, args: &BenchLatency) -> Result<(), Failure> {
+    // Before there is a topic that a signal would leave behind.
+    let interrupt = Interrupt::watch()?;
     let topic = format!("bench-{}", Uuid::new_v4().simple());
     let admin = client.admin();
     // One partition: acknowledgements leave in the order of the batches.
     let new = NewTopic::new(&topic).partitions(1).durability(durability(args.durability));
     admin.create_topic(new).await?;
-    let measured = measure(&client, args, &topic).await;
+    let measured = measure(&client, args, &topic, interrupt.token()).await;
     let deleted = admin.delete_topic(&topic).await;
     let measured = measured?;
     deleted?;
-    measured.report(args)
+    measured.report(args)?;
+    interrupt.outcome()
 }
 
 /// What was found.
@@ -89,16 +97,23 @@ struct Sent {
     count: u64,
     /// When the last one was.
     last: Duration,
+    /// Whether an end was asked before all were.
+    interrupted: bool,
 }
 
-async fn measure(client: &Client, args: &BenchLatency, topic: &str) -> Result<Measured, Failure> {
+async fn measure(
+    client: &Client,
+    args: &BenchLatency,
+    topic: &str,
+    asked_to_end: CancellationToken,
+) -> Result<Measured, Failure> {
     let schedule = Schedule::new(args.rate / f64::from(args.batch.get()), WARM_UP, args.duration.0);
     let size = usize::try_from(args.size.as_u64())?.max(NUMBER);
     let (producer, consumer) = open(client, args, topic, size).await?;
     let (deliveries, settled) = mpsc::channel(DELIVERIES);
     let (count, sent_in_all) = watch::channel(None);
     let start = Instant::now();
-    let pace = Pace { schedule, start, size, batch: args.batch, deliveries };
+    let pace = Pace { schedule, start, size, batch: args.batch, deliveries, asked_to_end };
     let (runtime, sending) = (Handle::current(), producer.clone());
     let sending = async move {
         let sent = tokio::task::spawn_blocking(move || pace.send(&sending, &runtime)).await??;
@@ -113,6 +128,10 @@ async fn measure(client: &Client, args: &BenchLatency, topic: &str) -> Result<Me
     let (sent, mut acknowledged, mut received) = tokio::try_join!(sending, acknowledged, received)?;
     producer.close().await?;
     let now = start.elapsed();
+    if sent.interrupted {
+        // What was not due yet has not waited.
+        return Ok(Measured { schedule: schedule.cut(sent.count), sent, acknowledged, received });
+    }
     acknowledged.give_up(sent.count, now);
     received.give_up(sent.count, now);
     Ok(Measured { schedule, sent, acknowledged, received })
@@ -143,6 +162,7 @@ struct Pace {
     size: usize,
     batch: NonZeroU32,
     deliveries: mpsc::Sender<(u64, BatchDelivery)>,
+    asked_to_end: CancellationToken,
 }
 
 impl Pace {
@@ -153,9 +173,8 @@ impl Pace {
         let (mut count, mut last) = (0, Duration::ZERO);
         let until = self.schedule.end() * OVERTIME;
         for number in 0..self.schedule.total() {
-            let due = self.schedule.due(number);
-            thread::sleep(due.saturating_sub(self.start.elapsed()));
-            if self.start.elapsed() > until {
+            self.sleep_until(self.schedule.due(number));
+            if self.asked_to_end.is_cancelled() || self.start.elapsed() > until {
                 break;
             }
             value[..NUMBER].copy_from_slice(&number.to_be_bytes());
@@ -169,8 +188,22 @@ impl Pace {
                 break;
             }
         }
-        late.give_up(count, self.start.elapsed());
-        Ok(Sent { late, count, last })
+        let interrupted = count < self.schedule.total() && self.asked_to_end.is_cancelled();
+        if !interrupted {
+            late.give_up(count, self.start.elapsed());
+        }
+        Ok(Sent { late, count, last, interrupted })
+    }
+
+    /// Until then, or until an end is asked.
+    fn sleep_until(&self, due: Duration) {
+        while !self.asked_to_end.is_cancelled() {
+            let left = due.saturating_sub(self.start.elapsed());
+            if left.is_zero() {
+                break;
+            }
+            thread::sleep(left.min(NAP));
+        }
     }
 }
 
@@ -269,8 +302,12 @@ impl Measured {
                 "bench": "latency", "url": args.connection.url, "rate": args.rate, "rate_sent": rate, "rate_reached": reached,
                 "record_bytes": args.size.as_u64(), "batch_records": args.batch, "seconds": args.duration.0.as_secs_f64(),
                 "durability": args.durability, "batches_unsent": unsent, "acknowledged": acknowledged, "received": received,
-                "sent_late": late,
+                "sent_late": late, "interrupted": self.sent.interrupted,
             }));
+        }
+        if self.sent.interrupted {
+            let last = self.sent.last.as_secs_f64();
+            output::line(format_args!("interrupted after {last:.1} s of {}", args.duration))?;
         }
         let (size, batch) = (output::bytes(args.size.as_u64()), args.batch);
         output::line(format_args!(

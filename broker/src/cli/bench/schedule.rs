@@ -46,6 +46,11 @@ impl Schedule {
         self.total
     }
 
+    /// The same without the batches from `number` on.
+    pub(super) fn cut(self, number: u64) -> Self {
+        Self { total: number.min(self.total), ..self }
+    }
+
     /// When batch `number`, from 0, is due.
     pub(super) fn due(&self, number: u64) -> Duration {
         #[expect(clippy::cast_precision_loss, reason = "exact up to 2^53 batches")]

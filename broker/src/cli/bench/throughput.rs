@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use crate::cli::args::Bench;
 use crate::cli::connect::{PATIENT, with_client};
+use crate::cli::interrupt::Interrupt;
 use crate::cli::progress::{Progress, Total};
 use crate::cli::serve::durability;
 use crate::cli::{Failure, baseline, output};
@@ -25,48 +26,63 @@ pub(super) enum Side {
 }
 
 async fn bench(client: Client, args: &Bench, side: Side) -> Result<(), Failure> {
+    // Before there is a topic that a signal would leave behind.
+    let interrupt = Interrupt::watch()?;
     let topic = format!("bench-{}", Uuid::new_v4().simple());
     let admin = client.admin();
     let new = NewTopic::new(&topic).partitions(args.partitions).durability(durability(args.durability));
     admin.create_topic(new).await?;
-    let measured = measure(&client, args, side, &topic).await;
+    let measured = measure(&client, args, side, &topic, &interrupt).await;
     let deleted = admin.delete_topic(&topic).await;
     let (total, baseline) = measured?;
     deleted?;
-    report(args, side, total, baseline)
+    report(args, side, total, baseline, interrupt.is_asked())?;
+    interrupt.outcome()
 }
 
-/// What was moved, and the yardstick: the mean of one measurement before and one after, since machines have moods.
+/// What was moved, and the yardstick: the mean of one measurement before and one after, since machines have moods. An interrupt ends
+/// what is moved, and leaves the yardstick out.
 async fn measure(
     client: &Client,
     args: &Bench,
     side: Side,
     topic: &str,
+    interrupt: &Interrupt,
 ) -> Result<(Total, Option<f64>), Failure> {
     if side == Side::Consume {
-        produce(client, args, topic, "filling the topic").await?;
+        produce(client, args, topic, "filling the topic", interrupt).await?;
     }
-    let before = yardstick(args).await?;
+    let before = yardstick(args, interrupt).await?;
     let total = match side {
-        Side::Produce => produce(client, args, topic, "producing").await?,
-        Side::Consume => consume(client, args, topic).await?,
+        Side::Produce => produce(client, args, topic, "producing", interrupt).await?,
+        Side::Consume => consume(client, args, topic, interrupt).await?,
     };
-    let after = yardstick(args).await?;
+    let after = yardstick(args, interrupt).await?;
     Ok((total, before.zip(after).map(|(before, after)| f64::midpoint(before, after))))
 }
 
-async fn yardstick(args: &Bench) -> Result<Option<f64>, Failure> {
+async fn yardstick(args: &Bench, interrupt: &Interrupt) -> Result<Option<f64>, Failure> {
     if args.no_baseline {
         return Ok(None);
     }
-    Ok(Some(baseline::bytes_per_second(args.bytes.as_u64()).await?))
+    tokio::select! {
+        biased;
+        () = interrupt.asked() => Ok(None),
+        speed = baseline::bytes_per_second(args.bytes.as_u64()) => Ok(Some(speed?)),
+    }
 }
 
 fn records(args: &Bench) -> u64 {
     args.bytes.as_u64().div_ceil(args.record_bytes.as_u64().max(1)).max(1)
 }
 
-async fn produce(client: &Client, args: &Bench, topic: &str, what: &str) -> Result<Total, Failure> {
+async fn produce(
+    client: &Client,
+    args: &Bench,
+    topic: &str,
+    what: &str,
+    interrupt: &Interrupt,
+) -> Result<Total, Failure> {
     let size = usize::try_from(args.record_bytes.as_u64())?;
     let value = vec![b'x'; size];
     let producer = client
@@ -80,7 +96,7 @@ async fn produce(client: &Client, args: &Bench, topic: &str, what: &str) -> Resu
     let mut progress = Progress::new(Some(args.bytes.as_u64()), args.connection.json);
     let batch = vec![Record::new(&value); args.batch_records as usize];
     let mut left = records(args);
-    while left > 0 {
+    while left > 0 && !interrupt.is_asked() {
         let count = usize::try_from(left).map_or(batch.len(), |left| left.min(batch.len()));
         // Failures come out of `close`.
         drop(producer.send_batch(&batch[..count]).await?);
@@ -91,16 +107,26 @@ async fn produce(client: &Client, args: &Bench, topic: &str, what: &str) -> Resu
     Ok(progress.finish())
 }
 
-async fn consume(client: &Client, args: &Bench, topic: &str) -> Result<Total, Failure> {
+async fn consume(
+    client: &Client,
+    args: &Bench,
+    topic: &str,
+    interrupt: &Interrupt,
+) -> Result<Total, Failure> {
     let mut consumer = client.consumer(topic).until_end().open().await?;
     let mut progress = Progress::new(Some(args.bytes.as_u64()), args.connection.json);
-    while let Some(batch) = consumer.next_batch().await {
+    loop {
+        let batch = tokio::select! {
+            batch = consumer.next_batch() => batch,
+            () = interrupt.asked() => break,
+        };
+        let Some(batch) = batch else { break };
         let (records, bytes) = touch(&batch?)?;
         progress.advance(records, bytes);
     }
     consumer.close().await;
     let total = progress.finish();
-    if total.records != records(args) {
+    if total.records != records(args) && !interrupt.is_asked() {
         return Err(Failure::new(format!("{} records came back of {}", total.records, records(args))));
     }
     Ok(total)
@@ -116,7 +142,13 @@ fn touch(batch: &ConsumedBatch) -> Result<(u64, u64), Failure> {
     Ok((records, bytes))
 }
 
-fn report(args: &Bench, side: Side, total: Total, baseline: Option<f64>) -> Result<(), Failure> {
+fn report(
+    args: &Bench,
+    side: Side,
+    total: Total,
+    baseline: Option<f64>,
+    interrupted: bool,
+) -> Result<(), Failure> {
     let ours = total.bytes_per_second();
     let share = baseline.map(|baseline| ours / baseline);
     if args.connection.json {
@@ -124,11 +156,12 @@ fn report(args: &Bench, side: Side, total: Total, baseline: Option<f64>) -> Resu
             "bench": if side == Side::Produce { "produce" } else { "consume" },
             "url": args.connection.url, "records": total.records, "bytes": total.bytes,
             "seconds": total.elapsed.as_secs_f64(), "bytes_per_second": ours,
-            "bare_tokio_rustls_bytes_per_second": baseline, "share": share,
+            "bare_tokio_rustls_bytes_per_second": baseline, "share": share, "interrupted": interrupted,
         }));
     }
     let verb = if side == Side::Produce { "produced" } else { "consumed" };
-    output::line(format_args!("{verb} {total} over {}", args.connection.url))?;
+    let interrupted = if interrupted { "interrupted: " } else { "" };
+    output::line(format_args!("{interrupted}{verb} {total} over {}", args.connection.url))?;
     if let Some((baseline, share)) = baseline.zip(share) {
         output::line(format_args!(
             "bare tokio-rustls: {} in the same run; the broker's share of it: {:.0} %",
