@@ -46,7 +46,9 @@ impl TcpIncoming {
 
     async fn complete(self, probe: &mut Probe) -> Result<(TcpInbound, Verified), HandshakeError> {
         let Self { socket, remote_addr, place, shared } = self;
-        socket::prepare(&socket, &shared.options).map_err(|error| broken(&error))?;
+        if !socket::ACCEPTED_AS_PREPARED {
+            socket::prepare(&socket, &shared.options).map_err(|error| broken(&error))?;
+        }
         // Costs no memory, and no place among the handshakes, until the peer has said something. `readable` would not wait for
         // that: tokio takes a socket that was just accepted for readable until it has been tried.
         let mut begun = [0; plaintext::LOOK];
