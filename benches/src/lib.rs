@@ -1,1 +1,21 @@
-//! Under construction.
+//! What the benchmarks have in common: the contestants, each a process or a pair of ends, and how figures are summed up.
+//!
+//! ```text
+//! broker      the broker as a process of its own            process   processor time and memory of a process
+//! stream      one stream, ours or bare: bytes and echoes    spread    median and quarters of the rounds
+//! handshake   connections, ours or bare: made and held      markdown  rows of tables
+//! ```
+//!
+//! The programs are in `benches/`, one for each question, and `src/bin/compare/`, which asks all of them in one go.
+
+#![expect(
+    clippy::missing_panics_doc,
+    reason = "a benchmark ends with whatever does not work, and says what it was"
+)]
+
+pub mod broker;
+pub mod handshake;
+pub mod markdown;
+pub mod process;
+pub mod spread;
+pub mod stream;

@@ -6,12 +6,12 @@
 use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
+use sealstream_benches::handshake::ends;
+use sealstream_benches::handshake::subject::{Maker, Subject};
+use sealstream_benches::handshake::world::{Case, Key, World};
+use sealstream_benches::markdown::row;
+use sealstream_benches::spread::Spread;
 use sealstream_transport::Scheme;
-
-use crate::ends;
-use crate::subject::{Maker, Subject};
-use crate::table::{Spread, row};
-use crate::world::{Case, Key, World};
 
 /// An odd number has a median; two minutes in all.
 const ROUNDS: usize = 31;
@@ -153,7 +153,7 @@ fn cost(subject: &Subject) -> Cost {
         thread_time().saturating_sub(before)
     });
     let before = thread_time();
-    subject.client.block_on(ends::dial(&subject.dialler, count));
+    subject.client.block_on(ends::dial(&subject.dialler, ends::LANES, count));
     let client = thread_time().saturating_sub(before);
     let server = measured.recv().expect("a server");
     Cost { server: server / HANDSHAKES, client: client / HANDSHAKES }

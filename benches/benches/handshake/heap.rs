@@ -12,14 +12,15 @@ use std::time::Duration;
 use allocation_counter::measure;
 use rustls::ClientConnection;
 use rustls::pki_types::ServerName;
+use sealstream_benches::handshake::ends::{Held, Lane};
+use sealstream_benches::handshake::subject::{Maker, Subject};
+use sealstream_benches::handshake::world::{Case, Key, NAME, World};
+use sealstream_benches::markdown::row;
 use sealstream_transport::Scheme;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
-use crate::ends::{Held, Lane};
-use crate::subject::{Maker, Subject};
-use crate::table::{Share, row};
-use crate::world::{Case, Key, NAME, World};
+use crate::table::Share;
 
 /// Connections held while they are idle, and TCP peers that do not get on with their handshake.
 const HELD: usize = 500;

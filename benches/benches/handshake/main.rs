@@ -11,17 +11,13 @@
 //! Without `--table` each kind of handshake is made a few times, to see that it works. A name behind `--table` (`cpu`, `heap`,
 //! `silent`, `observers`) prints that part alone.
 
-mod bare_quic;
-mod bare_tls;
 mod cpu;
-mod ends;
 mod heap;
 mod observers;
-mod ours;
 mod silent;
-mod subject;
 mod table;
-mod world;
+
+use sealstream_benches::process;
 
 /// A part of the tables, and how to print it.
 type Part = (&'static str, fn());
@@ -40,7 +36,7 @@ fn main() {
     if !asked("--table") {
         return cpu::try_out();
     }
-    silent::raise_limit();
+    process::raise_limit();
     let named: Vec<_> = PARTS.into_iter().filter(|(name, _)| asked(name)).collect();
     for (_, print) in if named.is_empty() { PARTS.to_vec() } else { named } {
         print();

@@ -4,10 +4,10 @@ use std::hint::black_box;
 use std::sync::Arc;
 use std::time::Instant;
 
+use sealstream_benches::markdown::row;
+use sealstream_benches::spread::Spread;
 use sealstream_transport::observe::{HandshakeObserver, Observers};
 use sealstream_transport::testing::observe_handshake;
-
-use crate::table::{Spread, row};
 
 /// An odd number has a median; a second in all.
 const ROUNDS: usize = 21;

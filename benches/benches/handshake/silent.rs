@@ -3,24 +3,25 @@
 //! The server is a process of its own, this program again, so that what it takes from the system is known; the peers are here,
 //! at many addresses of this machine. It accepts as any server does: a task for each peer, which awaits the handshake.
 
+use std::env;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::process::{Command, Stdio};
 use std::time::Duration;
-use std::{env, fs};
 
 use allocation_counter::measure;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use sealstream_benches::handshake::ends::Accept;
+use sealstream_benches::handshake::subject::{Maker, runtime};
+use sealstream_benches::handshake::world::{ALPN, Case, PATIENCE, World};
+use sealstream_benches::handshake::{bare_tls, ours};
+use sealstream_benches::markdown::row;
+use sealstream_benches::process::{raise_limit, resident};
 use sealstream_transport::{Scheme, TransportOptions};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
-use crate::ends::Accept;
-use crate::subject::{Maker, runtime};
-use crate::table::{Share, row};
-use crate::world::{ALPN, Case, Key, PATIENCE, World};
-use crate::{bare_tls, ours};
+use crate::table::Share;
 
 /// Peers, if the process may open as many files.
 const PEERS: usize = 10_000;
@@ -101,7 +102,7 @@ async fn connect(port: u16, peers: usize) -> Vec<TcpStream> {
 pub(crate) fn served_as_child() -> bool {
     let Ok(role) = env::var(ROLE) else { return false };
     raise_limit();
-    let world = World::new(Case { scheme: Scheme::Tls, key: Key::EcdsaP256, mutual: false, resumed: false });
+    let world = World::new(Case::usual(Scheme::Tls, false));
     let runtime = runtime();
     let acceptor: Box<dyn Accept> = if role == "bare" {
         Box::new(runtime.block_on(bare_tls::Acceptor::new(&world)))
@@ -116,7 +117,7 @@ pub(crate) fn served_as_child() -> bool {
     std::io::stdin().read_line(&mut order).expect("an order");
     let peers: usize = order.trim().parse().expect("a number of peers");
     let mut tasks = JoinSet::new();
-    let before = resident();
+    let before = resident("self");
     let counted = measure(|| {
         runtime.block_on(async {
             for _ in 0..peers {
@@ -125,24 +126,6 @@ pub(crate) fn served_as_child() -> bool {
             sleep(SETTLED).await;
         });
     });
-    println!("{}\n{}", resident() - before, counted.bytes_current);
+    println!("{}\n{}", resident("self") - before, counted.bytes_current);
     true
-}
-
-/// `VmRSS` of this process, in bytes; zero where the system does not tell.
-fn resident() -> i64 {
-    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let kibibytes = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB")?.parse::<i64>().ok());
-    kibibytes.unwrap_or_default() * 1024
-}
-
-/// As many open files as this process may have.
-pub(crate) fn raise_limit() -> usize {
-    let limit = getrlimit(Resource::Nofile);
-    // Where it may not be raised, it stays.
-    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
-    let current = getrlimit(Resource::Nofile).current;
-    current.map_or(usize::MAX, |files| usize::try_from(files).unwrap_or(usize::MAX))
 }

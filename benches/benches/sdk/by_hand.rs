@@ -6,6 +6,7 @@ use std::io::IoSlice;
 use std::sync::Arc;
 
 use bytes::{Buf as _, BytesMut};
+use sealstream_benches::broker::Broker;
 use sealstream_protocol::Limits;
 use sealstream_protocol::batch::{BatchBuilder, Codec};
 use sealstream_protocol::frame::{FrameDecoder, produce_head};
@@ -14,12 +15,10 @@ use sealstream_protocol::message::Message;
 use sealstream_protocol::message::hello::{Hello, SessionKind};
 use sealstream_protocol::message::produce::OpenTopic;
 use sealstream_transport::tls::{Material, Store, TrustSource};
-use sealstream_transport::{Connector, RecvHalf, SendHalf, TransportOptions};
+use sealstream_transport::{Connector, RecvHalf, Scheme, SendHalf, TransportOptions};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::Semaphore;
 use uuid::Uuid;
-
-use crate::server::Server;
 
 const HANDLE: u32 = 1;
 
@@ -54,12 +53,13 @@ impl Reader {
 
 impl Loop {
     /// Opens a session and the topic in it.
-    pub(crate) async fn open(server: &Server, topic: &str) -> Self {
+    pub(crate) async fn open(server: &Broker, topic: &str) -> Self {
         let material = Material::new().with_roots([TrustSource::File(server.ca())]);
         let store = Store::new(&material).expect("the CA can be read");
         let connector = Connector::new(&store.receiver(), &TransportOptions::new(ALPN, DEFAULT_PORT));
-        let server =
-            sealstream_transport::Server::named(connector.endpoint(server.url()).expect("an endpoint"));
+        let server = sealstream_transport::Server::named(
+            connector.endpoint(&server.url(Scheme::Tls)).expect("an endpoint"),
+        );
         let outbound = connector.connect(&server).await.expect("the broker is there");
         let stream = outbound.open().await.expect("a stream");
         let decoder = FrameDecoder::new(Limits::MAX_FRAME);

@@ -10,17 +10,19 @@
 //! ratios. `cargo bench -p sealstream-benches --bench sdk -- --table` prints it.
 
 mod by_hand;
-mod server;
 
 use std::time::{Duration, Instant};
 
-use rustix::time::{ClockId, clock_gettime};
+use sealstream_benches::broker::{self, Broker};
+use sealstream_benches::handshake::world::{Case, World};
+use sealstream_benches::process::own_cpu;
+use sealstream_benches::spread::Spread;
 use sealstream_client::admin::{Durability, NewTopic};
 use sealstream_client::{Client, Record};
+use sealstream_transport::Scheme;
 use tokio::runtime::Runtime;
 
 use by_hand::Loop;
-use server::Server;
 
 /// Records of a batch, and bytes of a record's value.
 const RECORDS: u32 = 1_000;
@@ -51,7 +53,7 @@ struct Cost {
 fn main() {
     let arguments: Vec<String> = std::env::args().collect();
     match arguments.get(1).map(String::as_str) {
-        Some(server::ROLE) => server::serve(&arguments[2..]),
+        Some(broker::ROLE) => broker::run(&arguments[2..]),
         // Nothing of it is quick.
         _ if !arguments.iter().any(|argument| argument == "--table") => {
             println!("sdk: pass `-- --table` for the table; it takes half a minute");
@@ -61,14 +63,14 @@ fn main() {
 }
 
 fn measure() -> [Vec<Cost>; SUBJECTS.len()] {
-    let server = Server::start();
+    let server = Broker::start(&World::new(Case::usual(Scheme::Tls, true)));
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()
         .expect("a runtime starts");
     let client = runtime.block_on(async {
-        let builder = Client::builder().url(server.url()).ca_file(server.ca());
+        let builder = Client::builder().url(server.url(Scheme::Tls)).ca_file(server.ca());
         builder.connect().await.expect("the broker is there")
     });
     let mut costs: [Vec<Cost>; SUBJECTS.len()] = Default::default();
@@ -86,7 +88,7 @@ fn measure() -> [Vec<Cost>; SUBJECTS.len()] {
 }
 
 /// One run of one subject.
-fn run(runtime: &Runtime, server: &Server, client: &Client, who: usize, round: usize) -> Cost {
+fn run(runtime: &Runtime, server: &Broker, client: &Client, who: usize, round: usize) -> Cost {
     let topic = format!("t-{who}-{round}");
     runtime.block_on(async {
         let admin = client.admin();
@@ -140,10 +142,9 @@ async fn produce(client: &Client, topic: &str, value: &[u8], together: bool) -> 
 }
 
 async fn cost(work: impl Future<Output = ()>) -> Cost {
-    let cpu = || Duration::try_from(clock_gettime(ClockId::ProcessCPUTime)).expect("a time since the start");
-    let (before, begun) = (cpu(), Instant::now());
+    let (before, begun) = (own_cpu(), Instant::now());
     work.await;
-    Cost { wall: begun.elapsed(), cpu: cpu().saturating_sub(before) }
+    Cost { wall: begun.elapsed(), cpu: own_cpu().saturating_sub(before) }
 }
 
 fn print(costs: &[Vec<Cost>; SUBJECTS.len()]) {
@@ -155,23 +156,15 @@ fn print(costs: &[Vec<Cost>; SUBJECTS.len()]) {
         let cpu = |cost: &Cost| cost.cpu.as_secs_f64();
         let pairs = || costs.iter().zip(by_hand);
         // More is better, so that times go the other way round.
-        let rate = quartiles(pairs().map(|(ours, by_hand)| wall(by_hand) / wall(ours)));
-        let work = quartiles(pairs().map(|(ours, by_hand)| cpu(ours) / cpu(by_hand)));
-        let ratio = |(low, median, high): (f64, f64, f64)| format!("**{median:.2}** ({low:.2} to {high:.2})");
+        let rate = Spread::of(pairs().map(|(ours, by_hand)| wall(by_hand) / wall(ours)));
+        let work = Spread::of(pairs().map(|(ours, by_hand)| cpu(ours) / cpu(by_hand)));
+        let ratio = |spread: Spread| format!("**{:.2}** {}", spread.median, spread.quarters());
         println!(
             "| {name} | {:.0} | {} | {:.0} | {} |",
-            bytes / quartiles(costs.iter().map(wall)).1 / 1e6,
+            bytes / Spread::of(costs.iter().map(wall)).median / 1e6,
             ratio(rate),
-            quartiles(costs.iter().map(cpu)).1 * 1e3,
+            Spread::of(costs.iter().map(cpu)).median * 1e3,
             ratio(work),
         );
     }
-}
-
-/// Lower quartile, median, upper quartile.
-fn quartiles(values: impl Iterator<Item = f64>) -> (f64, f64, f64) {
-    let mut values: Vec<_> = values.collect();
-    values.sort_by(f64::total_cmp);
-    let at = |part: usize| values[(values.len() - 1) * part / 4];
-    (at(1), at(2), at(3))
 }

@@ -2,12 +2,11 @@
 
 use std::time::{Duration, Instant};
 
+use sealstream_benches::broker::Broker;
 use sealstream_protocol::{ALPN, DEFAULT_PORT};
 use sealstream_transport::tls::{Material, Store, TrustSource};
 use sealstream_transport::{Connector, Scheme, Server as Target, TransportOptions};
 use tokio::task::JoinSet;
-
-use super::server::Server;
 
 /// How long handshakes are counted.
 const COUNTED: Duration = Duration::from_secs(3);
@@ -16,12 +15,12 @@ const COUNTED: Duration = Duration::from_secs(3);
 const CLIENTS: usize = 8;
 
 /// Handshakes per second of the broker's processor time. Nobody resumes: each client comes once.
-pub(crate) async fn per_second(server: &Server, scheme: Scheme) -> f64 {
+pub(crate) async fn per_second(server: &Broker, scheme: Scheme) -> f64 {
     let end = Instant::now() + COUNTED;
     let cpu = server.cpu();
     let mut clients = JoinSet::new();
     for _ in 0..CLIENTS {
-        let (url, ca) = (format!("{scheme}://127.0.0.1:{}", server.port()), server.ca());
+        let (url, ca) = (server.url(scheme), server.ca());
         clients.spawn(async move {
             let mut completed = 0_u32;
             while Instant::now() < end {

@@ -9,13 +9,12 @@ use std::time::{Duration, Instant};
 
 use rustls::pki_types::ServerName;
 use rustls::{ClientConnection, RootCertStore};
+use sealstream_benches::broker::Broker;
 use sealstream_protocol::ALPN;
 use sealstream_transport::Scheme;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpSocket;
 use tokio::time::timeout;
-
-use super::server::Server;
 
 /// The first argument of its process.
 pub(crate) const ROLE: &str = "--be-the-flood";
@@ -40,7 +39,7 @@ pub(crate) struct Flood {
 
 impl Flood {
     /// Starts one of so many attempts a second, or as many as the core can, and waits until it has what it needs.
-    pub(crate) fn start(server: &Server, scheme: Scheme, rate: f64) -> Self {
+    pub(crate) fn start(server: &Broker, scheme: Scheme, rate: f64) -> Self {
         let mut child = Command::new("nice")
             // Added to what this process has.
             .args(["-n", "29"])

@@ -15,15 +15,16 @@
 mod capacity;
 mod flood;
 mod probes;
-mod server;
 
 use std::time::Duration;
 
+use sealstream_benches::broker::{self, Broker};
+use sealstream_benches::handshake::world::{Case, Key, World};
+use sealstream_benches::process::pin;
 use sealstream_transport::Scheme;
 
 use flood::Flood;
 use probes::{Joiners, Latencies, Probes};
-use server::{Key, Server};
 
 /// How long latencies are noted, in quiet and in the storm.
 const MEASURED: Duration = Duration::from_secs(10);
@@ -41,7 +42,7 @@ const OTHER_CORE: usize = 1;
 fn main() {
     let arguments: Vec<String> = std::env::args().collect();
     match arguments.get(1).map(String::as_str) {
-        Some(server::ROLE) => server::serve(&arguments[2..]),
+        Some(broker::ROLE) => broker::run(&arguments[2..]),
         Some(flood::ROLE) => flood::rage(&arguments[2..]),
         // Nothing of it is quick.
         _ if !arguments.iter().any(|argument| argument == "--table") => {
@@ -76,8 +77,10 @@ struct Row {
 
 impl Row {
     fn measure(scheme: Scheme, key: Key) -> Self {
-        let server = Server::start(BROKER_CORE, key);
-        server::pin(OTHER_CORE);
+        let world = World::new(Case { key, ..Case::usual(scheme, false) });
+        pin(BROKER_CORE);
+        let server = Broker::start(&world);
+        pin(OTHER_CORE);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         runtime.block_on(async {
             let probes = Probes::open(&server, scheme).await;

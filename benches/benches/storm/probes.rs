@@ -3,14 +3,13 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use sealstream_benches::broker::Broker;
 use sealstream_client::admin::NewTopic;
 use sealstream_client::producer::Producer;
 use sealstream_client::{Client, Record};
 use sealstream_protocol::message::admin::Durability;
 use sealstream_transport::Scheme;
 use tokio::task::JoinSet;
-
-use super::server::Server;
 
 /// Streams under measurement, and what each pauses between two records: 1,600 round trips a second, a fraction of a core.
 const PROBES: usize = 16;
@@ -51,7 +50,7 @@ pub(crate) struct Probes {
 }
 
 impl Probes {
-    pub(crate) async fn open(server: &Server, scheme: Scheme) -> Self {
+    pub(crate) async fn open(server: &Broker, scheme: Scheme) -> Self {
         let admin = client(server, scheme).admin();
         admin.create_topic(NewTopic::new("t").durability(Durability::Memory)).await.expect("a topic");
         let mut producers = Vec::new();
@@ -88,7 +87,7 @@ impl Probes {
 pub(crate) struct Joiners(JoinSet<Duration>);
 
 impl Joiners {
-    pub(crate) fn start(server: &Server, scheme: Scheme) -> Self {
+    pub(crate) fn start(server: &Broker, scheme: Scheme) -> Self {
         let mut joining = JoinSet::new();
         for _ in 0..JOINERS {
             let client = client(server, scheme);
@@ -108,12 +107,12 @@ impl Joiners {
     }
 }
 
-fn client(server: &Server, scheme: Scheme) -> Client {
-    let url = format!("{scheme}://127.0.0.1:{}", server.port());
+fn client(server: &Broker, scheme: Scheme) -> Client {
+    let url = server.url(scheme);
     Client::builder().url(url).ca_file(server.ca()).build().expect("a client")
 }
 
-async fn producer(server: &Server, scheme: Scheme) -> Producer {
+async fn producer(server: &Broker, scheme: Scheme) -> Producer {
     let producer = client(server, scheme).producer("t").linger(Duration::ZERO);
     let producer = producer.open().await.expect("a producer");
     produce(&producer).await;

@@ -6,16 +6,14 @@
 //! measures every subject once, in an order that changes, and a ratio is the median of the rounds' ratios. On a machine
 //! that others use too, nothing else can be compared. `-- --table` prints the tables only.
 
-mod subject;
 mod subjects;
 mod table;
 
 use std::time::Duration;
 
 use criterion::{Criterion, SamplingMode, Throughput};
+use sealstream_benches::stream::subject::Subject;
 use tokio::runtime::Runtime;
-
-use subject::Subject;
 
 /// What one measurement of streaming carries: enough to fill every window many times over, in less than a second.
 const STREAMED: u64 = 64 * 1024 * 1024;
@@ -29,7 +27,7 @@ fn main() {
         .enable_all()
         .build()
         .expect("a runtime");
-    let mut subjects = runtime.block_on(subjects::all());
+    let (mut subjects, _servers) = runtime.block_on(subjects::all());
     let asked = |flag: &str| std::env::args().any(|argument| argument == flag);
     if asked("--test") || asked("--list") {
         return;
@@ -57,7 +55,7 @@ fn statistics(runtime: &Runtime, subjects: &mut [Box<dyn Subject>]) {
     let mut group = criterion.benchmark_group("transport/round trip 64 B");
     for subject in &mut *subjects {
         group.bench_function(subject.name(), |bencher| {
-            bencher.iter_custom(|iterations| runtime.block_on(subject.round_trips(iterations)));
+            bencher.iter_custom(|iterations| runtime.block_on(subject.round_trips(iterations, &mut |_| {})));
         });
     }
     group.finish();

@@ -5,11 +5,12 @@
 
 use std::time::Duration;
 
-use rustix::time::{ClockId, clock_gettime};
+use sealstream_benches::process::own_cpu;
+use sealstream_benches::spread::Spread;
+use sealstream_benches::stream::subject::Subject;
 use tokio::runtime::Runtime;
 
-use crate::subject::Subject;
-use crate::subjects::{BARE_QUIC, BARE_TCP, BARE_TLS, MEMORY, QUIC, TLS};
+use crate::subjects::{BARE, MEMORY, QUIC, TLS};
 use crate::{ROUND_TRIPS, STREAMED};
 
 /// An odd number has a median; a minute or less in all.
@@ -91,7 +92,7 @@ impl Shown {
     /// One row for each subject; ours as a ratio of each bare one: median, and between which quarters of the rounds lie.
     fn print(&self, times: &[Times]) {
         let find = |name| times.iter().find(|times| times.name == name).expect("a subject");
-        let bare = [BARE_TCP, BARE_TLS, BARE_QUIC].map(find);
+        let bare = BARE.map(|bare| find(bare.name()));
         print!("\n{}\n{:<26}{:>10}", self.title, "", "median");
         for bare in bare {
             print!("{:>24}", format!("of {}", bare.name));
@@ -102,8 +103,8 @@ impl Shown {
             for bare in bare {
                 let (over, under) = if self.rate { (bare, ours) } else { (ours, bare) };
                 let pairs = self.seconds(over).zip(self.seconds(under));
-                let (low, median, high) = quartiles(pairs.map(|(over, under)| over / under));
-                print!("{:>24}", format!("{median:.2} ({low:.2} to {high:.2})"));
+                let ratio = Spread::of(pairs.map(|(over, under)| over / under));
+                print!("{:>24}", format!("{:.2} {}", ratio.median, ratio.quarters()));
             }
             println!();
         }
@@ -114,7 +115,7 @@ impl Shown {
     }
 
     fn begin_row(&self, times: &Times) {
-        let value = (self.value)(quartiles(self.seconds(times)).1);
+        let value = (self.value)(Spread::of(self.seconds(times)).median);
         print!("{:<26}{value:>10.*}", times.name, self.decimals);
     }
 
@@ -133,7 +134,7 @@ fn measure(runtime: &Runtime, subjects: &mut [Box<dyn Subject>]) -> Vec<Times> {
             // Whoever comes first in one round comes second in the next: nobody always follows the same one.
             let who = (turn + round) % subjects.len();
             let stream = cost(|| runtime.block_on(subjects[who].stream(STREAMED)));
-            let round_trip = cost(|| runtime.block_on(subjects[who].round_trips(ROUND_TRIPS)));
+            let round_trip = cost(|| runtime.block_on(subjects[who].round_trips(ROUND_TRIPS, &mut |_| {})));
             if round >= WARM_UP {
                 times[who].stream.push(stream);
                 times[who].round_trip.push(round_trip);
@@ -145,20 +146,11 @@ fn measure(runtime: &Runtime, subjects: &mut [Box<dyn Subject>]) -> Vec<Times> {
 
 /// What a measurement took, by its own clock and by the processors'.
 fn cost(measurement: impl FnOnce() -> Duration) -> Cost {
-    let cpu = || Duration::try_from(clock_gettime(ClockId::ProcessCPUTime)).expect("a time since the start");
-    let before = cpu();
+    let before = own_cpu();
     let wall = measurement();
-    Cost { wall, cpu: cpu().saturating_sub(before) }
+    Cost { wall, cpu: own_cpu().saturating_sub(before) }
 }
 
 fn count(of: u64) -> f64 {
     f64::from(u32::try_from(of).expect("a small number"))
-}
-
-/// Lower quartile, median, upper quartile.
-fn quartiles(values: impl Iterator<Item = f64>) -> (f64, f64, f64) {
-    let mut values: Vec<_> = values.collect();
-    values.sort_by(f64::total_cmp);
-    let at = |part: usize| values[(values.len() - 1) * part / 4];
-    (at(1), at(2), at(3))
 }

@@ -10,18 +10,19 @@ use sealstream_transport::{
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::ends::{Accept, Conversation, Dial, Held, Lane, WORD, anywhere};
-use crate::world::{Case, NAME, World};
+use super::ends::{Accept, Conversation, Dial, Held, Lane, WORD, anywhere};
+use super::world::{Case, NAME, World};
 
 /// Listens.
-pub(crate) struct Acceptor {
+pub struct Acceptor {
     listener: Box<dyn Listener>,
     scheme: Scheme,
     resumed: Arc<AtomicUsize>,
 }
 
 impl Acceptor {
-    pub(crate) async fn new(world: &World, options: TransportOptions) -> Self {
+    /// Listens, with the material of a world.
+    pub async fn new(world: &World, options: TransportOptions) -> Self {
         let store = Store::new(&world.serving()).expect("good material");
         let scheme = world.case.scheme;
         let transport = transport(scheme, store.receiver(), options);
@@ -99,7 +100,7 @@ async fn answer(mut stream: Stream, scheme: Scheme) -> Option<Stream> {
 }
 
 /// Dials.
-pub(crate) struct Dialler {
+pub struct Dialler {
     transport: Arc<dyn Transport>,
     receiver: Receiver,
     alpn: Vec<u8>,
@@ -108,7 +109,8 @@ pub(crate) struct Dialler {
 }
 
 impl Dialler {
-    pub(crate) fn new(world: &World, port: u16, options: TransportOptions) -> Self {
+    /// Dials that port.
+    pub fn new(world: &World, port: u16, options: TransportOptions) -> Self {
         let store = Store::new(&world.dialling()).expect("good material");
         let (receiver, alpn) = (store.receiver(), options.alpn.clone());
         let transport = transport(world.case.scheme, receiver.clone(), options);

@@ -14,7 +14,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 const CHUNK: usize = 64 * 1024;
 
 /// What goes back and forth in a round trip.
-const MESSAGE: usize = 64;
+pub const MESSAGE: usize = 64;
 
 /// The server is to swallow so many bytes, and to say one byte then.
 const SWALLOW: u8 = 0;
@@ -23,26 +23,29 @@ const SWALLOW: u8 = 0;
 const ECHO: u8 = 1;
 
 /// A future that a measurement is made of.
-pub(crate) type Measured<'a> = Pin<Box<dyn Future<Output = Duration> + 'a>>;
+pub type Measured<'a> = Pin<Box<dyn Future<Output = Duration> + Send + 'a>>;
+
+/// Is told how long each round trip took.
+pub type Each<'a> = dyn FnMut(Duration) + Send + 'a;
 
 /// A stream under measurement.
-pub(crate) trait Subject {
+pub trait Subject: Send {
     /// What carries it.
     fn name(&self) -> &'static str;
 
     /// The time that so many bytes take to arrive.
     fn stream(&mut self, bytes: u64) -> Measured<'_>;
 
-    /// The time that so many round trips take, one after another.
-    fn round_trips(&mut self, count: u64) -> Measured<'_>;
+    /// The time that so many round trips take, one after another; each is told.
+    fn round_trips<'a>(&'a mut self, count: u64, each: &'a mut Each<'_>) -> Measured<'a>;
 }
 
 /// The client's side of a stream.
-pub(crate) struct Client<R, W> {
+pub struct Client<R, W> {
     name: &'static str,
     recv: R,
     send: W,
-    _alive: Box<dyn Any>,
+    _alive: Box<dyn Any + Send>,
 }
 
 impl<R, W> Client<R, W>
@@ -51,7 +54,7 @@ where
     W: AsyncWrite + Unpin,
 {
     /// `alive` is whatever must not be dropped while the stream is used.
-    pub(crate) fn new(name: &'static str, recv: R, send: W, alive: impl Any) -> Self {
+    pub fn new(name: &'static str, recv: R, send: W, alive: impl Any + Send) -> Self {
         Self { name, recv, send, _alive: Box::new(alive) }
     }
 
@@ -76,23 +79,27 @@ where
         Ok(start.elapsed())
     }
 
-    async fn echo(&mut self, count: u64) -> io::Result<Duration> {
+    async fn echo(&mut self, count: u64, each: &mut Each<'_>) -> io::Result<Duration> {
         let mut message = [0x5a; MESSAGE];
         self.ask(ECHO, count).await?;
         let start = Instant::now();
+        let mut before = start;
         for _ in 0..count {
             self.send.write_all(&message).await?;
             self.send.flush().await?;
             self.recv.read_exact(&mut message).await?;
+            let now = Instant::now();
+            each(now - before);
+            before = now;
         }
-        Ok(start.elapsed())
+        Ok(before - start)
     }
 }
 
 impl<R, W> Subject for Client<R, W>
 where
-    R: AsyncRead + Unpin,
-    W: AsyncWrite + Unpin,
+    R: AsyncRead + Send + Unpin,
+    W: AsyncWrite + Send + Unpin,
 {
     fn name(&self) -> &'static str {
         self.name
@@ -103,17 +110,14 @@ where
         Box::pin(async { measuring.await.expect("the server swallows") })
     }
 
-    fn round_trips(&mut self, count: u64) -> Measured<'_> {
-        let measuring = Box::pin(self.echo(count));
+    fn round_trips<'a>(&'a mut self, count: u64, each: &'a mut Each<'_>) -> Measured<'a> {
+        let measuring = Box::pin(self.echo(count, each));
         Box::pin(async { measuring.await.expect("the server echoes") })
     }
 }
 
 /// The server's side of a stream, until the client leaves.
-pub(crate) async fn serve(
-    mut recv: impl AsyncRead + Unpin,
-    mut send: impl AsyncWrite + Unpin,
-) -> io::Result<()> {
+pub async fn serve(mut recv: impl AsyncRead + Unpin, mut send: impl AsyncWrite + Unpin) -> io::Result<()> {
     let mut buffer = vec![0; CHUNK];
     loop {
         let what = recv.read_u8().await?;

@@ -1,17 +1,19 @@
 //! What both ends of every subject have in common: certificates, trust, options, and the configurations of bare rustls that
 //! do what ours do.
 
-use std::fmt;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
+use std::{fmt, fs, io};
 
 use rustls::client::{
     ClientSessionMemoryCache, ClientSessionStore, Resumption, TicketRequest, Tls12Resumption,
 };
 use rustls::client::{Tls12ClientSessionValue, Tls13ClientSessionValue};
 use rustls::crypto::ring::Ticketer;
-use rustls::pki_types::ServerName;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::server::{ProducesTickets, WebPkiClientVerifier};
 use rustls::{ClientConfig, NamedGroup, RootCertStore, ServerConfig};
 use sealstream_transport::admission::{Admission, AdmissionLimits};
@@ -20,10 +22,17 @@ use sealstream_transport::tls::{self, ClientAuth, Material};
 use sealstream_transport::{Scheme, TransportOptions};
 
 /// The application protocol.
-pub(crate) const ALPN: &[u8] = b"sealstream-bench/1";
+pub const ALPN: &[u8] = b"sealstream-bench/1";
+
+/// The files of [`World::write`].
+pub const CA: &str = "ca.pem";
+/// The server's certificates.
+pub const CHAIN: &str = "server.pem";
+/// The server's key.
+pub const KEY: &str = "server.key";
 
 /// The name that every server is certified for, and expected to have.
-pub(crate) const NAME: &str = "localhost";
+pub const NAME: &str = "localhost";
 
 /// Tickets of a server of ours that is not asked for any, and at most.
 const TICKETS_UNASKED: usize = 2;
@@ -33,15 +42,17 @@ const TICKETS_AT_MOST: usize = 16;
 const TICKETS_ASKED: TicketRequest = TicketRequest { new_session_count: 16, resumption_count: 1 };
 
 /// Far more than a handshake takes on a machine that does something else as well.
-pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
+pub const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Sessions that a bare client remembers: as many servers as ours.
 const SESSIONS: usize = 256 * 8;
 
 /// The key of the server's certificate.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Key {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Key {
+    /// Signs in some 20 µs.
     EcdsaP256,
+    /// Signs in some 500 µs.
     Rsa2048,
 }
 
@@ -55,35 +66,48 @@ impl fmt::Display for Key {
 }
 
 /// One kind of handshake.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Case {
-    pub(crate) scheme: Scheme,
-    pub(crate) key: Key,
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Case {
+    /// What carries it.
+    pub scheme: Scheme,
+    /// The key of the server's certificate.
+    pub key: Key,
     /// Clients show certificates, with ECDSA keys.
-    pub(crate) mutual: bool,
-    pub(crate) resumed: bool,
+    pub mutual: bool,
+    /// It resumes a session.
+    pub resumed: bool,
 }
 
 impl Case {
-    pub(crate) fn certificates(self) -> String {
+    /// One without client certificates, with an ECDSA key.
+    pub fn usual(scheme: Scheme, resumed: bool) -> Self {
+        Self { scheme, key: Key::EcdsaP256, mutual: false, resumed }
+    }
+
+    /// Whose keys there are.
+    pub fn certificates(self) -> String {
         format!("{}{}", self.key, if self.mutual { ", clients too" } else { "" })
     }
 
-    pub(crate) fn handshake(self) -> &'static str {
+    /// Whether it resumes a session, in a word.
+    pub fn handshake(self) -> &'static str {
         if self.resumed { "resumed" } else { "full" }
     }
 }
 
 /// Certificates that one authority has issued for one case.
-pub(crate) struct World {
-    pub(crate) case: Case,
+#[derive(Debug)]
+pub struct World {
+    /// What they are for.
+    pub case: Case,
     authority: Authority,
     server: Issued,
     client: Issued,
 }
 
 impl World {
-    pub(crate) fn new(case: Case) -> Self {
+    /// Issues them.
+    pub fn new(case: Case) -> Self {
         let authority = Authority::new("Bench CA");
         let server = match case.key {
             Key::EcdsaP256 => authority.issue(&Leaf::localhost()),
@@ -94,7 +118,7 @@ impl World {
     }
 
     /// What a server of ours is given.
-    pub(crate) fn serving(&self) -> Material {
+    pub fn serving(&self) -> Material {
         let material = Material::new().with_server_identity(self.server.identity());
         if !self.case.mutual {
             return material;
@@ -103,37 +127,26 @@ impl World {
     }
 
     /// What a client of ours is given.
-    pub(crate) fn dialling(&self) -> Material {
+    pub fn dialling(&self) -> Material {
         let material = Material::new().with_roots([self.authority.trust()]);
         if self.case.mutual { material.with_client_identity(self.client.identity()) } else { material }
     }
 
+    /// Writes what a server needs for another process: `ca.pem`, `server.pem`, `server.key`.
+    pub fn write(&self, dir: &Path) -> io::Result<()> {
+        fs::write(dir.join(CA), self.authority.pem())?;
+        fs::write(dir.join(CHAIN), self.server.chain_pem())?;
+        fs::write(dir.join(KEY), self.server.key_pem())
+    }
+
     /// The configuration of a bare server, with a count of the tickets that it has accepted.
-    pub(crate) fn bare_server(&self) -> (ServerConfig, Arc<CountingTicketer>) {
-        let builder = ServerConfig::builder_with_provider(tls::provider())
-            .with_protocol_versions(&[&rustls::version::TLS13])
-            .expect("TLS 1.3");
-        let builder = if self.case.mutual {
-            let verifier = WebPkiClientVerifier::builder_with_provider(self.roots(), tls::provider());
-            builder.with_client_cert_verifier(verifier.build().expect("a root"))
-        } else {
-            builder.with_no_client_auth()
-        };
-        let mut config =
-            builder.with_single_cert(self.server.chain(), self.server.key_der()).expect("a pair");
-        let ticketer = Arc::new(CountingTicketer::new());
-        config.ticketer = Arc::<CountingTicketer>::clone(&ticketer);
-        config.send_tls13_tickets = TICKETS_UNASKED;
-        config.max_tls13_tickets = match self.case.scheme {
-            Scheme::Quic => TICKETS_UNASKED,
-            _ => TICKETS_AT_MOST,
-        };
-        config.alpn_protocols = vec![ALPN.to_vec()];
-        (config, ticketer)
+    pub fn bare_server(&self) -> (ServerConfig, Arc<CountingTicketer>) {
+        let clients = self.case.mutual.then(|| self.roots());
+        server_config(self.case.scheme, self.server.chain(), self.server.key_der(), clients)
     }
 
     /// The configuration of a bare client.
-    pub(crate) fn bare_client(&self) -> ClientConfig {
+    pub fn bare_client(&self) -> ClientConfig {
         let builder = ClientConfig::builder_with_provider(tls::provider())
             .with_protocol_versions(&[&rustls::version::TLS13])
             .expect("TLS 1.3")
@@ -159,8 +172,44 @@ impl World {
     }
 }
 
+/// The configuration of a bare server out of what [`World::write`] wrote.
+pub fn bare_server_in(dir: &Path, scheme: Scheme) -> (ServerConfig, Arc<CountingTicketer>) {
+    let chain = CertificateDer::pem_file_iter(dir.join(CHAIN)).expect("a chain");
+    let chain = chain.collect::<Result<Vec<_>, _>>().expect("a chain");
+    let key = PrivateKeyDer::from_pem_file(dir.join(KEY)).expect("a key");
+    server_config(scheme, chain, key, None)
+}
+
+fn server_config(
+    scheme: Scheme,
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
+    clients: Option<Arc<RootCertStore>>,
+) -> (ServerConfig, Arc<CountingTicketer>) {
+    let builder = ServerConfig::builder_with_provider(tls::provider())
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .expect("TLS 1.3");
+    let builder = match clients {
+        Some(roots) => {
+            let verifier = WebPkiClientVerifier::builder_with_provider(roots, tls::provider());
+            builder.with_client_cert_verifier(verifier.build().expect("a root"))
+        }
+        None => builder.with_no_client_auth(),
+    };
+    let mut config = builder.with_single_cert(chain, key).expect("a pair");
+    let ticketer = Arc::new(CountingTicketer::new());
+    config.ticketer = Arc::<CountingTicketer>::clone(&ticketer);
+    config.send_tls13_tickets = TICKETS_UNASKED;
+    config.max_tls13_tickets = match scheme {
+        Scheme::Quic => TICKETS_UNASKED,
+        _ => TICKETS_AT_MOST,
+    };
+    config.alpn_protocols = vec![ALPN.to_vec()];
+    (config, ticketer)
+}
+
 /// The options of our transports: the defaults, but that nobody is turned away for coming often.
-pub(crate) fn options() -> TransportOptions {
+pub fn options() -> TransportOptions {
     let limits = AdmissionLimits {
         address_rate: None,
         unvalidated_rate: None,
@@ -175,7 +224,7 @@ pub(crate) fn options() -> TransportOptions {
 
 /// The ticketer of rustls, and how many tickets it has accepted.
 #[derive(Debug)]
-pub(crate) struct CountingTicketer {
+pub struct CountingTicketer {
     inner: Arc<dyn ProducesTickets>,
     accepted: AtomicUsize,
 }
@@ -185,7 +234,8 @@ impl CountingTicketer {
         Self { inner: Ticketer::new().expect("randomness"), accepted: AtomicUsize::new(0) }
     }
 
-    pub(crate) fn accepted(&self) -> usize {
+    /// How many.
+    pub fn accepted(&self) -> usize {
         self.accepted.load(Ordering::Relaxed)
     }
 }

@@ -8,18 +8,19 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
 
-use crate::ends::{Accept, Conversation, Dial, Held, Lane, WORD, anywhere};
-use crate::world::{CountingTicketer, NAME, World};
+use super::ends::{Accept, Conversation, Dial, Held, Lane, WORD, anywhere};
+use super::world::{CountingTicketer, NAME, World};
 
 /// Listens.
-pub(crate) struct Acceptor {
+pub struct Acceptor {
     listener: TcpListener,
     tls: TlsAcceptor,
     ticketer: Arc<CountingTicketer>,
 }
 
 impl Acceptor {
-    pub(crate) async fn new(world: &World) -> Self {
+    /// Listens, with the configuration of a world.
+    pub async fn new(world: &World) -> Self {
         let (config, ticketer) = world.bare_server();
         let listener = TcpListener::bind(anywhere()).await.expect("a free port");
         Self { listener, tls: TlsAcceptor::from(Arc::new(config)), ticketer }
@@ -72,13 +73,14 @@ impl Held for Accepted {
 }
 
 /// Dials.
-pub(crate) struct Dialler {
+pub struct Dialler {
     tls: TlsConnector,
     port: u16,
 }
 
 impl Dialler {
-    pub(crate) fn new(world: &World, port: u16) -> Self {
+    /// Dials that port.
+    pub fn new(world: &World, port: u16) -> Self {
         Self { tls: TlsConnector::from(Arc::new(world.bare_client())), port }
     }
 }

@@ -8,18 +8,18 @@ use quinn::{ClientConfig, Connection, Endpoint, ServerConfig};
 use sealstream_transport::BoxFuture;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::ends::{Accept, Conversation, Dial, Held, Lane, WORD, anywhere};
-use crate::world::{CountingTicketer, NAME, World};
+use super::ends::{Accept, Conversation, Dial, Held, Lane, WORD, anywhere};
+use super::world::{CountingTicketer, NAME, World};
 
 /// Listens.
-pub(crate) struct Acceptor {
+pub struct Acceptor {
     endpoint: Endpoint,
     ticketer: Arc<CountingTicketer>,
 }
 
 impl Acceptor {
     /// In the runtime that is to drive it.
-    pub(crate) fn new(world: &World) -> Self {
+    pub fn new(world: &World) -> Self {
         let (config, ticketer) = world.bare_server();
         let crypto = QuicServerConfig::try_from(config).expect("TLS 1.3");
         let config = ServerConfig::with_crypto(Arc::new(crypto));
@@ -71,14 +71,14 @@ impl Held for Accepted {
 }
 
 /// Dials.
-pub(crate) struct Dialler {
+pub struct Dialler {
     endpoint: Endpoint,
     port: u16,
 }
 
 impl Dialler {
     /// In the runtime that is to drive it.
-    pub(crate) fn new(world: &World, port: u16) -> Self {
+    pub fn new(world: &World, port: u16) -> Self {
         let crypto = QuicClientConfig::try_from(world.bare_client()).expect("TLS 1.3");
         let mut endpoint = Endpoint::client(anywhere()).expect("a free port");
         endpoint.set_default_client_config(ClientConfig::new(Arc::new(crypto)));

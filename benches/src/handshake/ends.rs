@@ -14,10 +14,10 @@ use sealstream_transport::BoxFuture;
 use tokio::task::JoinSet;
 
 /// What a client says, and what it is answered with.
-pub(crate) const WORD: u8 = 0x5a;
+pub const WORD: u8 = 0x5a;
 
 /// The listening end.
-pub(crate) trait Accept: Send + Sync {
+pub trait Accept: Send + Sync {
     /// Where it listens, on every address of this machine.
     fn port(&self) -> u16;
 
@@ -32,36 +32,43 @@ pub(crate) trait Accept: Send + Sync {
 }
 
 /// A handshake to be made, and a round trip after it.
-pub(crate) struct Conversation(pub(crate) BoxFuture<'static, Box<dyn Held>>);
+pub struct Conversation(
+    /// Both.
+    pub BoxFuture<'static, Box<dyn Held>>,
+);
 
 /// The dialling end.
-pub(crate) trait Dial: Send + Sync {
+pub trait Dial: Send + Sync {
     /// Connects, makes the handshake and the round trip. Lanes do not share tickets where those are not to be used.
     fn dial(&self, lane: Lane) -> BoxFuture<'static, Box<dyn Held>>;
 }
 
 /// An established connection on which nothing moves.
-pub(crate) trait Held: Send {
+pub trait Held: Send {
     /// Ends it in good order, with its peer.
     fn end(self: Box<Self>) -> BoxFuture<'static, ()>;
 }
 
 /// One of the clients that dial at the same time: each goes to an address of its own of this machine.
 #[derive(Clone, Copy)]
-pub(crate) struct Lane(pub(crate) u8);
+pub struct Lane(
+    /// Its number.
+    pub u8,
+);
 
 impl Lane {
-    pub(crate) fn host(self) -> IpAddr {
+    /// Where its client dials.
+    pub fn host(self) -> IpAddr {
         Ipv4Addr::new(127, 0, 1, self.0).into()
     }
 }
 
 /// Handshakes at once: enough that neither end sleeps between two of them, and no more than half of the tickets that rustls
 /// keeps of a server.
-pub(crate) const LANES: u8 = 4;
+pub const LANES: u8 = 4;
 
 /// Accepts so many, each in a task of its own, until all have ended.
-pub(crate) async fn serve(acceptor: &dyn Accept, count: usize) {
+pub async fn serve(acceptor: &dyn Accept, count: usize) {
     let mut tasks = JoinSet::new();
     for _ in 0..count {
         let conversation = acceptor.accept().await;
@@ -72,13 +79,12 @@ pub(crate) async fn serve(acceptor: &dyn Accept, count: usize) {
     }
 }
 
-/// Dials so many, in all lanes at once, and ends each.
-pub(crate) async fn dial(dialler: &Arc<dyn Dial>, count: usize) {
+/// Dials so many, in so many lanes at once, and ends each.
+pub async fn dial(dialler: &Arc<dyn Dial>, lanes: u8, count: usize) {
     let mut tasks = JoinSet::new();
-    let lanes = usize::from(LANES);
-    for lane in 0..LANES {
+    for lane in 0..lanes {
         let dialler = Arc::clone(dialler);
-        let share = count / lanes + usize::from(usize::from(lane) < count % lanes);
+        let share = share(count, usize::from(lanes), usize::from(lane));
         tasks.spawn(async move {
             for _ in 0..share {
                 dialler.dial(Lane(lane)).await.end().await;
@@ -90,7 +96,12 @@ pub(crate) async fn dial(dialler: &Arc<dyn Dial>, count: usize) {
     }
 }
 
+/// What one of several has to do of `count`: they share it evenly.
+pub fn share(count: usize, among: usize, which: usize) -> usize {
+    count / among + usize::from(which < count % among)
+}
+
 /// A port of any address of this machine.
-pub(crate) fn anywhere() -> SocketAddr {
+pub fn anywhere() -> SocketAddr {
     (Ipv4Addr::UNSPECIFIED, 0).into()
 }

@@ -10,13 +10,13 @@ use std::thread;
 use sealstream_transport::{Scheme, TransportOptions};
 use tokio::runtime::{Builder, Runtime};
 
-use crate::ends::{self, Accept, Dial, LANES};
-use crate::world::{Case, World, options};
-use crate::{bare_quic, bare_tls, ours};
+use super::ends::{self, Accept, Dial, LANES};
+use super::world::{Case, World, options};
+use super::{bare_quic, bare_tls, ours};
 
 /// Whose code makes the handshakes.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Maker {
+pub enum Maker {
     /// Ours.
     Ours,
     /// Ours over QUIC, in search of no larger MTU than quinn is by itself.
@@ -30,7 +30,7 @@ const MTU_OF_QUINN: u16 = 1452;
 
 impl Maker {
     /// Its name, where it makes handshakes over this.
-    pub(crate) fn name(self, scheme: Scheme) -> &'static str {
+    pub fn name(self, scheme: Scheme) -> &'static str {
         match (self, scheme) {
             (Self::Bare, Scheme::Quic) => "quinn",
             (Self::Bare, _) => "tokio-rustls",
@@ -52,16 +52,25 @@ impl Maker {
 type Job = Box<dyn FnOnce(&Runtime, &Arc<dyn Accept>) + Send>;
 
 /// A server and a client that dials it.
-pub(crate) struct Subject {
-    pub(crate) client: Runtime,
-    pub(crate) dialler: Arc<dyn Dial>,
-    pub(crate) port: u16,
+pub struct Subject {
+    /// What drives the client.
+    pub client: Runtime,
+    /// The client.
+    pub dialler: Arc<dyn Dial>,
+    /// Where the server listens.
+    pub port: u16,
+    lanes: u8,
     jobs: SyncSender<Job>,
 }
 
 impl Subject {
     /// A pair of ends that have already met: every lane has its tickets, and what is made once is made.
-    pub(crate) fn new(world: &World, maker: Maker) -> Self {
+    pub fn new(world: &World, maker: Maker) -> Self {
+        Self::with_lanes(world, maker, LANES)
+    }
+
+    /// The same, with so many handshakes at once.
+    pub fn with_lanes(world: &World, maker: Maker, lanes: u8) -> Self {
         let (server, client) = (runtime(), runtime());
         let acceptor = server.block_on(listen(world, maker));
         let port = acceptor.port();
@@ -76,13 +85,13 @@ impl Subject {
         let (jobs, work) = sync_channel::<Job>(1);
         // It ends with the subject, whose jobs it waits for.
         thread::spawn(move || work.iter().for_each(|job| job(&server, &acceptor)));
-        let subject = Self { client, dialler, port, jobs };
+        let subject = Self { client, dialler, port, lanes, jobs };
         subject.meet(world.case);
         subject
     }
 
     /// Has the server do something in its own thread; the answer comes when it has.
-    pub(crate) fn server<T: Send + 'static>(
+    pub fn server<T: Send + 'static>(
         &self,
         job: impl FnOnce(&Runtime, &Arc<dyn Accept>) -> T + Send + 'static,
     ) -> Receiver<T> {
@@ -96,19 +105,19 @@ impl Subject {
     }
 
     /// Makes so many handshakes, and tells how many of them resumed a session.
-    pub(crate) fn converse(&self, count: usize) -> usize {
+    pub fn converse(&self, count: usize) -> usize {
         let served = self.server(move |runtime, acceptor| {
             let before = acceptor.resumed();
             runtime.block_on(ends::serve(&**acceptor, count));
             acceptor.resumed() - before
         });
-        self.client.block_on(ends::dial(&self.dialler, count));
+        self.client.block_on(ends::dial(&self.dialler, self.lanes, count));
         served.recv().expect("a server")
     }
 
     fn meet(&self, case: Case) {
         // Twice in each lane.
-        let count = usize::from(LANES) * 2;
+        let count = usize::from(self.lanes) * 2;
         self.converse(count);
         let expected = if case.resumed { count } else { 0 };
         assert_eq!(self.converse(count), expected, "handshakes that resume");
@@ -125,6 +134,6 @@ async fn listen(world: &World, maker: Maker) -> Arc<dyn Accept> {
 }
 
 /// A runtime that is driven by one thread: the one that blocks on it.
-pub(crate) fn runtime() -> Runtime {
+pub fn runtime() -> Runtime {
     Builder::new_current_thread().enable_all().build().expect("a runtime")
 }
