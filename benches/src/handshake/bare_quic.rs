@@ -21,6 +21,11 @@ impl Acceptor {
     /// In the runtime that is to drive it.
     pub fn new(world: &World) -> Self {
         let (config, ticketer) = world.bare_server();
+        Self::with(config, ticketer)
+    }
+
+    /// The same, with a configuration of such a world.
+    pub fn with(config: rustls::ServerConfig, ticketer: Arc<CountingTicketer>) -> Self {
         let crypto = QuicServerConfig::try_from(config).expect("TLS 1.3");
         let config = ServerConfig::with_crypto(Arc::new(crypto));
         Self { endpoint: Endpoint::server(config, anywhere()).expect("a free port"), ticketer }
@@ -79,7 +84,12 @@ pub struct Dialler {
 impl Dialler {
     /// In the runtime that is to drive it.
     pub fn new(world: &World, port: u16) -> Self {
-        let crypto = QuicClientConfig::try_from(world.bare_client()).expect("TLS 1.3");
+        Self::with(world.bare_client(), port)
+    }
+
+    /// The same, with a configuration of such a world.
+    pub fn with(config: rustls::ClientConfig, port: u16) -> Self {
+        let crypto = QuicClientConfig::try_from(config).expect("TLS 1.3");
         let mut endpoint = Endpoint::client(anywhere()).expect("a free port");
         endpoint.set_default_client_config(ClientConfig::new(Arc::new(crypto)));
         Self { endpoint, port }

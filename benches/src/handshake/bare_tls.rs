@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ServerConfig};
 use sealstream_transport::BoxFuture;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -22,6 +23,11 @@ impl Acceptor {
     /// Listens, with the configuration of a world.
     pub async fn new(world: &World) -> Self {
         let (config, ticketer) = world.bare_server();
+        Self::with(config, ticketer).await
+    }
+
+    /// The same, with a configuration of such a world.
+    pub async fn with(config: ServerConfig, ticketer: Arc<CountingTicketer>) -> Self {
         let listener = TcpListener::bind(anywhere()).await.expect("a free port");
         Self { listener, tls: TlsAcceptor::from(Arc::new(config)), ticketer }
     }
@@ -81,7 +87,12 @@ pub struct Dialler {
 impl Dialler {
     /// Dials that port.
     pub fn new(world: &World, port: u16) -> Self {
-        Self { tls: TlsConnector::from(Arc::new(world.bare_client())), port }
+        Self::with(world.bare_client(), port)
+    }
+
+    /// The same, with a configuration of such a world.
+    pub fn with(config: ClientConfig, port: u16) -> Self {
+        Self { tls: TlsConnector::from(Arc::new(config)), port }
     }
 }
 

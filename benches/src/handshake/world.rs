@@ -147,22 +147,8 @@ impl World {
 
     /// The configuration of a bare client.
     pub fn bare_client(&self) -> ClientConfig {
-        let builder = ClientConfig::builder_with_provider(tls::provider())
-            .with_protocol_versions(&[&rustls::version::TLS13])
-            .expect("TLS 1.3")
-            .with_root_certificates(self.roots());
-        let mut config = if self.case.mutual {
-            builder.with_client_auth_cert(self.client.chain(), self.client.key_der()).expect("a pair")
-        } else {
-            builder.with_no_client_auth()
-        };
-        let cache = ClientSessionMemoryCache::new(SESSIONS);
-        let store: Arc<dyn ClientSessionStore> =
-            if self.case.resumed { Arc::new(cache) } else { Arc::new(Unused(cache)) };
-        config.resumption = Resumption::store(store).tls12_resumption(Tls12Resumption::Disabled);
-        config.send_ticket_request = (self.case.scheme != Scheme::Quic).then_some(TICKETS_ASKED);
-        config.alpn_protocols = vec![ALPN.to_vec()];
-        config
+        let identity = self.case.mutual.then(|| (self.client.chain(), self.client.key_der()));
+        client_config(self.case.scheme, self.case.resumed, self.roots(), identity)
     }
 
     fn roots(&self) -> Arc<RootCertStore> {
@@ -178,6 +164,35 @@ pub fn bare_server_in(dir: &Path, scheme: Scheme) -> (ServerConfig, Arc<Counting
     let chain = chain.collect::<Result<Vec<_>, _>>().expect("a chain");
     let key = PrivateKeyDer::from_pem_file(dir.join(KEY)).expect("a key");
     server_config(scheme, chain, key, None)
+}
+
+/// The configuration of a bare client that trusts what [`World::write`] wrote.
+pub fn bare_client_in(dir: &Path, scheme: Scheme, resumed: bool) -> ClientConfig {
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_file(dir.join(CA)).expect("a CA")).expect("a root");
+    client_config(scheme, resumed, Arc::new(roots), None)
+}
+
+fn client_config(
+    scheme: Scheme,
+    resumed: bool,
+    roots: Arc<RootCertStore>,
+    identity: Option<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>)>,
+) -> ClientConfig {
+    let builder = ClientConfig::builder_with_provider(tls::provider())
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .expect("TLS 1.3")
+        .with_root_certificates(roots);
+    let mut config = match identity {
+        Some((chain, key)) => builder.with_client_auth_cert(chain, key).expect("a pair"),
+        None => builder.with_no_client_auth(),
+    };
+    let cache = ClientSessionMemoryCache::new(SESSIONS);
+    let store: Arc<dyn ClientSessionStore> = if resumed { Arc::new(cache) } else { Arc::new(Unused(cache)) };
+    config.resumption = Resumption::store(store).tls12_resumption(Tls12Resumption::Disabled);
+    config.send_ticket_request = (scheme != Scheme::Quic).then_some(TICKETS_ASKED);
+    config.alpn_protocols = vec![ALPN.to_vec()];
+    config
 }
 
 fn server_config(

@@ -1,4 +1,4 @@
-//! The two ends of bare streams: tokio TCP, tokio-rustls and quinn, as anybody would write them.
+//! The two ends of a stream: tokio TCP, tokio-rustls and quinn, as anybody would write them.
 //!
 //! ```text
 //! Listening::run ──► accept ──► serve (swallow, echo), for each connection
@@ -14,7 +14,7 @@ use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use quinn::{Endpoint, MtuDiscoveryConfig, TransportConfig, VarInt};
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ServerConfig};
-use sealstream_transport::Scheme;
+use sealstream_transport::{Expectation, Listener, Scheme, Server, Transport};
 use tokio::io::{AsyncWriteExt, split};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
@@ -23,9 +23,9 @@ use tokio_rustls::{TlsAcceptor, TlsConnector};
 use super::subject::{Client, Subject, serve};
 use crate::handshake::world::NAME;
 
-/// What carries a bare stream.
+/// What carries a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Bare {
+pub enum Carrier {
     /// Nothing is sealed.
     Tcp,
     /// TLS 1.3 over TCP.
@@ -34,17 +34,26 @@ pub enum Bare {
     Quic,
     /// quinn at its best over loopback: datagrams of 6,500 bytes, and windows that are never full.
     QuicTuned,
+    /// Our transport, as it comes.
+    Ours(Scheme),
 }
 
-/// The datagrams of a tuned quinn: four and a half such packets fill what the kernel takes in one call.
+/// The datagrams of a tuned quinn: ten of them fill the 64 KiB that the kernel takes in one call.
 const LARGE_MTU: u16 = 6_500;
 
 /// The windows of a tuned quinn: larger ones gained nothing.
 const LARGE_WINDOW: u32 = 8 << 20;
 
-impl Bare {
+impl Carrier {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Tcp, Self::Tls, Self::Quic, Self::QuicTuned];
+    pub const ALL: [Self; 6] = [
+        Self::Tcp,
+        Self::Tls,
+        Self::Quic,
+        Self::QuicTuned,
+        Self::Ours(Scheme::Tls),
+        Self::Ours(Scheme::Quic),
+    ];
 
     /// Its name in tables.
     pub fn name(self) -> &'static str {
@@ -53,12 +62,14 @@ impl Bare {
             Self::Tls => "tokio-rustls",
             Self::Quic => "quinn",
             Self::QuicTuned => "quinn, tuned",
+            Self::Ours(Scheme::Quic) => "Sealstream's transport, quic",
+            Self::Ours(_) => "Sealstream's transport, tls",
         }
     }
 
     /// The one of that name.
     pub fn named(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|bare| bare.name() == name)
+        Self::ALL.into_iter().find(|carrier| carrier.name() == name)
     }
 
     /// What its certificates and tickets are for.
@@ -66,6 +77,7 @@ impl Bare {
         match self {
             Self::Tcp | Self::Tls => Scheme::Tls,
             Self::Quic | Self::QuicTuned => Scheme::Quic,
+            Self::Ours(scheme) => scheme,
         }
     }
 
@@ -84,7 +96,7 @@ impl Bare {
         Arc::new(config)
     }
 
-    /// An end point takes datagrams of this size.
+    /// Says to the peer how large a datagram may be.
     fn endpoint(self) -> quinn::EndpointConfig {
         let mut config = quinn::EndpointConfig::default();
         if self == Self::QuicTuned {
@@ -94,7 +106,7 @@ impl Bare {
     }
 }
 
-/// A bare server that listens.
+/// A server that listens.
 #[derive(Debug)]
 pub struct Listening {
     port: u16,
@@ -105,6 +117,7 @@ enum Acceptor {
     Tcp(TcpListener),
     Tls(TcpListener, TlsAcceptor),
     Quic(Endpoint),
+    Ours(Box<dyn Listener>),
 }
 
 impl std::fmt::Debug for Acceptor {
@@ -114,15 +127,15 @@ impl std::fmt::Debug for Acceptor {
 }
 
 impl Listening {
-    /// Listens on loopback.
-    pub async fn new(bare: Bare, config: ServerConfig) -> Self {
+    /// Listens on loopback, for one of the bare ones.
+    pub async fn new(bare: Carrier, config: ServerConfig) -> Self {
         let acceptor = match bare {
-            Bare::Tcp => Acceptor::Tcp(TcpListener::bind(anywhere()).await.expect("a free port")),
-            Bare::Tls => {
+            Carrier::Tcp => Acceptor::Tcp(TcpListener::bind(anywhere()).await.expect("a free port")),
+            Carrier::Tls => {
                 let listener = TcpListener::bind(anywhere()).await.expect("a free port");
                 Acceptor::Tls(listener, TlsAcceptor::from(Arc::new(config)))
             }
-            Bare::Quic | Bare::QuicTuned => {
+            _ => {
                 let crypto = QuicServerConfig::try_from(config).expect("TLS 1.3");
                 let mut config = quinn::ServerConfig::with_crypto(Arc::new(crypto));
                 config.transport_config(bare.transport());
@@ -132,8 +145,15 @@ impl Listening {
         let addr = match &acceptor {
             Acceptor::Tcp(listener) | Acceptor::Tls(listener, _) => listener.local_addr(),
             Acceptor::Quic(endpoint) => endpoint.local_addr(),
+            Acceptor::Ours(listener) => Ok(listener.local_addr()),
         };
         Self { port: addr.expect("an address").port(), acceptor }
+    }
+
+    /// The same for a transport of ours.
+    pub async fn ours(transport: &dyn Transport) -> Self {
+        let listener = transport.listen(anywhere()).await.expect("a free port");
+        Self { port: listener.local_addr().port(), acceptor: Acceptor::Ours(listener) }
     }
 
     /// Where.
@@ -165,26 +185,34 @@ impl Listening {
                     drop(serve(recv, send).await);
                 });
             },
+            Acceptor::Ours(listener) => loop {
+                let incoming = listener.accept().await.expect("the listener is open");
+                tasks.spawn(async move {
+                    let inbound = incoming.handshake().await.expect("a handshake");
+                    let stream = inbound.accept().await.expect("a stream");
+                    drop(serve(stream.recv, stream.send).await);
+                });
+            },
         }
     }
 }
 
-/// Connects to a bare server on this machine.
-pub async fn dial(bare: Bare, port: u16, config: ClientConfig) -> Box<dyn Subject> {
+/// Connects to a server on this machine, as one of the bare ones.
+pub async fn dial(bare: Carrier, port: u16, config: ClientConfig) -> Box<dyn Subject> {
     let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     match bare {
-        Bare::Tcp => {
+        Carrier::Tcp => {
             let (recv, send) = connect(addr).await.into_split();
             Box::new(Client::new(bare.name(), recv, send, ()))
         }
-        Bare::Tls => {
+        Carrier::Tls => {
             let name = ServerName::try_from(NAME).expect("a name");
             let connector = TlsConnector::from(Arc::new(config));
             let stream = connector.connect(name, connect(addr).await).await.expect("a handshake");
             let (recv, send) = split(stream);
             Box::new(Client::new(bare.name(), recv, send, ()))
         }
-        Bare::Quic | Bare::QuicTuned => {
+        _ => {
             let crypto = QuicClientConfig::try_from(config).expect("TLS 1.3");
             let mut config = quinn::ClientConfig::new(Arc::new(crypto));
             config.transport_config(bare.transport());
@@ -198,7 +226,21 @@ pub async fn dial(bare: Bare, port: u16, config: ClientConfig) -> Box<dyn Subjec
     }
 }
 
-fn endpoint(bare: Bare, server: Option<quinn::ServerConfig>) -> Endpoint {
+/// Connects to a server on this machine by a transport of ours.
+pub async fn dial_ours(
+    name: &'static str,
+    transport: impl Transport + 'static,
+    scheme: Scheme,
+    port: u16,
+) -> Box<dyn Subject> {
+    let endpoint = sealstream_transport::Endpoint { scheme, host: Ipv4Addr::LOCALHOST.to_string(), port };
+    let server = Server { endpoint, expectation: Expectation::Name(NAME.to_owned()) };
+    let outbound = transport.connect(&server).await.expect("a connection");
+    let stream = outbound.open().await.expect("a stream");
+    Box::new(Client::new(name, stream.recv, stream.send, (outbound, transport)))
+}
+
+fn endpoint(bare: Carrier, server: Option<quinn::ServerConfig>) -> Endpoint {
     let socket = std::net::UdpSocket::bind(anywhere()).expect("a free port");
     let runtime = quinn::default_runtime().expect("tokio");
     Endpoint::new(bare.endpoint(), server, socket, runtime).expect("an endpoint")

@@ -5,7 +5,7 @@
 pub mod args;
 mod auth;
 mod baseline;
-mod bench;
+pub mod bench;
 mod config;
 mod connect;
 mod consume;

@@ -5,7 +5,7 @@
 
 mod connect;
 mod latency;
-mod schedule;
+pub mod schedule;
 mod throughput;
 
 use super::Failure;

@@ -18,7 +18,7 @@ const GIVEN_UP: u64 = 100_000;
 
 /// When batches are due: evenly, from the start on. The first ones, which find connections cold, are not counted.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Schedule {
+pub struct Schedule {
     /// Batches a second; more than 0.
     rate: f64,
     warm_up: u64,
@@ -27,7 +27,7 @@ pub(super) struct Schedule {
 
 impl Schedule {
     /// Batches at `rate` a second: for `warm_up` without being counted, then for `duration`; at least one that counts.
-    pub(super) fn new(rate: f64, warm_up: Duration, duration: Duration) -> Self {
+    pub fn new(rate: f64, warm_up: Duration, duration: Duration) -> Self {
         let within = |time: Duration| {
             #[expect(
                 clippy::cast_possible_truncation,
@@ -42,7 +42,7 @@ impl Schedule {
     }
 
     /// How many batches there are, those of the warm-up too.
-    pub(super) fn total(&self) -> u64 {
+    pub fn total(&self) -> u64 {
         self.total
     }
 
@@ -52,39 +52,40 @@ impl Schedule {
     }
 
     /// When batch `number`, from 0, is due.
-    pub(super) fn due(&self, number: u64) -> Duration {
+    pub fn due(&self, number: u64) -> Duration {
         #[expect(clippy::cast_precision_loss, reason = "exact up to 2^53 batches")]
         let number = number as f64;
         Duration::from_secs_f64(number / self.rate)
     }
 
     /// When the last one is over.
-    pub(super) fn end(&self) -> Duration {
+    pub fn end(&self) -> Duration {
         self.due(self.total)
     }
 }
 
 /// How long batches took from the moment when they were due.
 #[derive(Clone, Debug)]
-pub(super) struct Latencies {
+pub struct Latencies {
     schedule: Schedule,
     nanos: Histogram<u64>,
 }
 
 impl Latencies {
-    pub(super) fn of(schedule: Schedule) -> Self {
+    /// None yet.
+    pub fn of(schedule: Schedule) -> Self {
         Self { schedule, nanos: histogram() }
     }
 
     /// Batch `number` got there at `now`.
-    pub(super) fn record(&mut self, number: u64, now: Duration) {
+    pub fn record(&mut self, number: u64, now: Duration) {
         if number >= self.schedule.warm_up && number < self.schedule.total {
             record(&mut self.nanos, now.saturating_sub(self.schedule.due(number)));
         }
     }
 
     /// The batches from `number` on never got there: until `now` they have waited in vain.
-    pub(super) fn give_up(&mut self, number: u64, now: Duration) {
+    pub fn give_up(&mut self, number: u64, now: Duration) {
         let (first, end) = (number.max(self.schedule.warm_up), self.schedule.total);
         let stride = end.saturating_sub(first).div_ceil(GIVEN_UP).max(1);
         let mut number = first;
@@ -95,7 +96,8 @@ impl Latencies {
         }
     }
 
-    pub(super) fn percentiles(&self) -> Percentiles {
+    /// What is told of them.
+    pub fn percentiles(&self) -> Percentiles {
         Percentiles::of(&self.nanos)
     }
 }
@@ -116,16 +118,23 @@ fn nanos_of(time: Duration) -> u64 {
 
 /// What is told of many times.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Percentiles {
-    pub(super) count: u64,
-    pub(super) p50: Duration,
-    pub(super) p90: Duration,
-    pub(super) p99: Duration,
-    pub(super) p99_9: Duration,
-    pub(super) max: Duration,
+pub struct Percentiles {
+    /// How many there are.
+    pub count: u64,
+    /// What half of them exceed.
+    pub p50: Duration,
+    /// One of ten.
+    pub p90: Duration,
+    /// One of a hundred.
+    pub p99: Duration,
+    /// One of a thousand.
+    pub p99_9: Duration,
+    /// The longest.
+    pub max: Duration,
 }
 
 impl Percentiles {
+    /// Of a [`histogram`].
     pub(super) fn of(nanos: &Histogram<u64>) -> Self {
         let at = |quantile| Duration::from_nanos(nanos.value_at_quantile(quantile));
         Self {
@@ -147,6 +156,7 @@ impl Percentiles {
         [self.p50, self.p90, self.p99, self.p99_9, self.max].map(|time| format!("{:.3} ms", millis(time)))
     }
 
+    /// As `--json` has it.
     pub(super) fn json(&self) -> Value {
         json!({
             "count": self.count, "p50_ms": millis(self.p50), "p90_ms": millis(self.p90), "p99_ms": millis(self.p99),

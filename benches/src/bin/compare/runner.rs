@@ -1,0 +1,147 @@
+//! Rounds in which everybody takes turns: what the machine does meanwhile, it does to all of them.
+
+use std::time::{Duration, Instant};
+
+use sealstream_benches::spread::Spread;
+use tokio::runtime::Runtime;
+
+use crate::Failure;
+use crate::args::Args;
+use crate::figure::{Figure, Sample};
+
+/// One contestant at one piece of work.
+pub(crate) trait Task {
+    /// Whose figures these will be.
+    fn contestant(&self) -> String;
+
+    /// What the work is.
+    fn case(&self) -> String;
+
+    /// Measures once. The first round warms up, and finds out how much work lasts [`Stage::target`]: its samples do not count.
+    fn round(&mut self, stage: &Stage<'_>) -> Result<Vec<Sample>, Failure>;
+}
+
+/// Where a round takes place.
+pub(crate) struct Stage<'a> {
+    /// The clients'.
+    pub(crate) runtime: &'a Runtime,
+    /// How long a measurement is to last, about.
+    pub(crate) target: Duration,
+    /// Which round, from 0, which warms up.
+    pub(crate) round: usize,
+}
+
+/// What was found.
+pub(crate) struct Outcome {
+    /// Every figure, in the order of the workloads.
+    pub(crate) figures: Vec<Figure>,
+    /// Who could not do what, and why.
+    pub(crate) failures: Vec<String>,
+    /// Who did not take part, and what would let it.
+    pub(crate) missing: Vec<String>,
+    /// How long all of it took.
+    pub(crate) took: Duration,
+}
+
+/// Measures one workload after the other.
+pub(crate) struct Runner {
+    runtime: Runtime,
+    rounds: usize,
+    target: Duration,
+    /// Small rounds only.
+    pub(crate) quick: bool,
+    begun: Instant,
+    figures: Vec<Figure>,
+    failures: Vec<String>,
+}
+
+impl Runner {
+    pub(crate) fn new(args: &Args) -> Self {
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+        Self {
+            runtime: runtime.expect("a runtime starts"),
+            rounds: args.rounds(),
+            target: args.target(),
+            quick: args.quick,
+            begun: Instant::now(),
+            figures: Vec::new(),
+            failures: Vec::new(),
+        }
+    }
+
+    /// What drives the clients.
+    pub(crate) fn runtime(&self) -> &Runtime {
+        &self.runtime
+    }
+
+    /// Whoever fails is left out from then on, and named.
+    pub(crate) fn measure(&mut self, workload: &str, tasks: Vec<Box<dyn Task + '_>>) {
+        let mut entries: Vec<_> = tasks.into_iter().map(|task| Entry { task, samples: Vec::new() }).collect();
+        for round in 0..=self.rounds {
+            let count = entries.len();
+            eprintln!(
+                "{:4} s  {workload}: {} with {count} tasks",
+                self.begun.elapsed().as_secs(),
+                if round == 0 {
+                    "warming up".to_owned()
+                } else {
+                    format!("round {round} of {}", self.rounds)
+                }
+            );
+            let stage = Stage { runtime: &self.runtime, target: self.target, round };
+            let mut failed = Vec::new();
+            for turn in 0..count {
+                // Whoever comes first in one round comes later in the next.
+                let which = (turn + round) % count;
+                let entry = &mut entries[which];
+                match entry.task.round(&stage) {
+                    Ok(samples) if round > 0 => entry.samples.push(samples),
+                    Ok(_) => {}
+                    Err(error) => {
+                        let (who, what) = (entry.task.contestant(), entry.task.case());
+                        self.failures.push(format!("{workload}: {who}, {what}: {error}"));
+                        eprintln!("{workload}: {who}, {what}: {error}");
+                        failed.push(which);
+                    }
+                }
+            }
+            failed.sort_unstable();
+            for which in failed.into_iter().rev() {
+                entries.remove(which);
+            }
+        }
+        for entry in entries {
+            self.figures.extend(entry.figures(workload));
+        }
+    }
+
+    pub(crate) fn into_outcome(self, missing: Vec<String>) -> Outcome {
+        let Self { figures, failures, begun, .. } = self;
+        Outcome { figures, failures, missing, took: begun.elapsed() }
+    }
+}
+
+/// A task, and what it found round by round.
+struct Entry<'a> {
+    task: Box<dyn Task + 'a>,
+    samples: Vec<Vec<Sample>>,
+}
+
+impl Entry<'_> {
+    fn figures(self, workload: &str) -> Vec<Figure> {
+        let Some(first) = self.samples.first() else { return Vec::new() };
+        let figure = |(place, sample): (usize, &Sample)| {
+            let rounds: Vec<_> = self.samples.iter().map(|round| round[place].value).collect();
+            Figure {
+                workload: workload.to_owned(),
+                name: sample.name.clone(),
+                case: self.task.case(),
+                contestant: self.task.contestant(),
+                unit: sample.unit,
+                spread: Spread::of(rounds.iter().copied()),
+                rounds,
+            }
+        };
+        first.iter().enumerate().map(figure).collect()
+    }
+}
