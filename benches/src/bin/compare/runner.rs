@@ -1,5 +1,6 @@
 //! Rounds in which everybody takes turns: what the machine does meanwhile, it does to all of them.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
 use sealstream_benches::spread::Spread;
@@ -94,7 +95,11 @@ impl Runner {
                 // Whoever comes first in one round comes later in the next.
                 let which = (turn + round) % count;
                 let entry = &mut entries[which];
-                match entry.task.round(&stage) {
+                // What the benchmarks share ends with whatever does not work: here it ends one task.
+                let task = AssertUnwindSafe(|| entry.task.round(&stage));
+                let outcome =
+                    catch_unwind(task).unwrap_or_else(|_| Err("it broke off: stderr has the reason".into()));
+                match outcome {
                     Ok(samples) if round > 0 => entry.samples.push(samples),
                     Ok(_) => {}
                     Err(error) => {

@@ -1,13 +1,15 @@
 //! NATS JetStream with file storage: publishes whose acknowledgements are awaited, and a pull consumer without acknowledgements. Its
 //! files are synced every two minutes, as it comes, or after each message.
 
+use std::collections::VecDeque;
 use std::fs;
+use std::future::IntoFuture as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_nats::jetstream::consumer::{AckPolicy, pull};
-use async_nats::jetstream::context::ContextBuilder;
+use async_nats::jetstream::context::{ContextBuilder, PublishAckFuture};
 use async_nats::jetstream::stream::{Config, StorageType};
 use async_nats::jetstream::{self, Context};
 use async_nats::{Client, ConnectOptions};
@@ -165,9 +167,15 @@ impl Producing for Produces {
     fn send(&mut self, number: u64) -> Answer<'_, Answer<'static, ()>> {
         let value = Bytes::from(value(self.load.record, number));
         Box::pin(async move {
-            let mut answers = Vec::with_capacity(self.load.batch as usize);
+            let mut answers = VecDeque::with_capacity(self.load.batch as usize);
             for _ in 0..self.load.batch {
-                answers.push(self.context.publish(self.subject.clone(), value.clone()).await?);
+                // A place is free only when its answer was taken.
+                if answers.len() == UNANSWERED
+                    && let Some(oldest) = answers.pop_front()
+                {
+                    PublishAckFuture::into_future(oldest).await?;
+                }
+                answers.push_back(self.context.publish(self.subject.clone(), value.clone()).await?);
             }
             let all: Answer<'static, ()> = Box::pin(async move {
                 for answer in answers {

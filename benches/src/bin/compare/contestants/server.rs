@@ -46,12 +46,14 @@ impl Programs {
 
 fn find(program: &str, named: Option<&Path>) -> Option<PathBuf> {
     if let Some(named) = named {
-        return named.is_file().then(|| named.to_owned());
+        return std::path::absolute(named).ok().filter(|file| file.is_file());
     }
     let path = env::var_os("PATH").unwrap_or_default();
     let dirs = std::iter::once(PathBuf::from(PEERS)).chain(env::split_paths(&path));
-    // Absolute, since it is started elsewhere.
-    dirs.map(|dir| dir.join(program)).find(|file| file.is_file()).and_then(|file| file.canonicalize().ok())
+    // Absolute, since it is started elsewhere; under its own name, by which a link may know what it is.
+    dirs.map(|dir| dir.join(program))
+        .find(|file| file.is_file())
+        .and_then(|file| std::path::absolute(file).ok())
 }
 
 /// A server that runs until it is dropped, in a directory of its own with the certificates of a world.

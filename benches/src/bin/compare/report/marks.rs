@@ -251,7 +251,8 @@ fn idle_connections(run: &Run<'_>) -> Vec<Mark> {
             Wanted::AtMost(1.2),
             memory,
         ));
-        let live = over(found(&ours, idle::LIVE_BESIDE), found(&ours, idle::LIVE_ALONE));
+        let live =
+            over(found(&ours, &format!("{}, p99", idle::beside(idle::MOST))), found(&ours, idle::LIVE_ALONE));
         marks.push(ratio(
             "6",
             format!("{scheme}, p99 beside {} idle ones, of that alone", idle::MOST),

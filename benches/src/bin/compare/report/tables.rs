@@ -17,7 +17,7 @@ pub(super) fn markdown(args: &Args, machine: &Machine, outcome: &Outcome, marks:
     // A string takes whatever is written to it.
     let _ = writeln!(
         text,
-        "{processor}, {cores} cores, {memory_gib} GiB, Linux {kernel}; {} rounds in {} s; load in the end: {load}. Medians, and between which \
+        "{processor}, {cores} cores, {memory_gib} GiB, Linux {kernel}; rounds: {}, in {} s; load in the end: {load}. Medians, and between which \
          quarters of the rounds they lie.",
         args.rounds(),
         outcome.took.as_secs()

@@ -58,15 +58,8 @@ pub(crate) fn run(runner: &mut Runner, field: &Field) {
     }
     for scheme in [Scheme::Tls, Scheme::Quic] {
         for resumed in [false, true] {
-            let world = World::new(Case::usual(scheme, resumed));
             for maker in [Maker::Ours, Maker::Bare] {
-                tasks.push(Box::new(Handshakes {
-                    subject: Subject::new(&world, maker),
-                    maker,
-                    scheme,
-                    resumed,
-                    count: 0,
-                }));
+                tasks.push(Box::new(Handshakes { subject: None, maker, scheme, resumed, count: 0 }));
             }
         }
     }
@@ -174,7 +167,7 @@ impl Task for Visiting<'_> {
 
 /// Handshakes of a transport, without a broker: both ends in this process.
 struct Handshakes {
-    subject: Subject,
+    subject: Option<Subject>,
     maker: Maker,
     scheme: Scheme,
     resumed: bool,
@@ -182,9 +175,12 @@ struct Handshakes {
 }
 
 impl Handshakes {
-    fn converse(&self, count: u64) -> Duration {
+    fn converse(&mut self, count: u64) -> Duration {
+        let subject = self.subject.get_or_insert_with(|| {
+            Subject::new(&World::new(Case::usual(self.scheme, self.resumed)), self.maker)
+        });
         let before = process::own_cpu();
-        self.subject.converse(usize::try_from(count).expect("a few thousand"));
+        subject.converse(usize::try_from(count).expect("a few thousand"));
         process::own_cpu().saturating_sub(before)
     }
 }

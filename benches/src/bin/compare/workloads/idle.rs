@@ -67,11 +67,14 @@ pub(crate) const CASE: &str = "idle connections";
 
 /// Live traffic, of which percentiles are told.
 const ALONE: &str = "live traffic alone";
-const BESIDE: &str = "live traffic beside the most";
 
-/// The samples of the marks.
+/// The sample of the marks.
 pub(crate) const LIVE_ALONE: &str = "live traffic alone, p99";
-pub(crate) const LIVE_BESIDE: &str = "live traffic beside the most, p99";
+
+/// Live traffic beside so many, of which percentiles are told.
+pub(crate) fn beside(count: u64) -> String {
+    format!("live traffic beside {count}")
+}
 
 /// The sample of so many.
 pub(crate) fn of(count: u64) -> String {
@@ -209,8 +212,8 @@ impl Idle<'_> {
             samples.push(Sample::new(of(held), Unit::Bytes, each));
         }
         if let Some(live) = &mut live {
-            let beside = acknowledged(&mut **live, 2 * patience).await?;
-            samples.extend(percentiles(BESIDE, &beside));
+            let busy = acknowledged(&mut **live, 2 * patience).await?;
+            samples.extend(percentiles(&beside(held), &busy));
         }
         Ok(samples)
     }
