@@ -193,6 +193,8 @@ proptest! {
         }
         drop(kept);
         prop_assert!(pool.spare() <= 2);
+        pool.shrink_to(1);
+        prop_assert!(pool.spare() <= 1);
     }
 
     #[test]
