@@ -77,6 +77,7 @@ fn colours_are_for_terminals_and_can_be_had_or_refused() {
     assert!(coloured("sealstream topic list"), "the heading");
     assert!(coloured("sealstream topic describe nope"), "the error");
     assert!(coloured("sealstream --help"), "the help");
+    assert!(coloured("sealstream doctor"), "the findings");
     for line in [
         "sealstream topic list | cat",
         "NO_COLOR=1 sealstream topic list",
@@ -86,10 +87,14 @@ fn colours_are_for_terminals_and_can_be_had_or_refused() {
         "sealstream topic list --color never",
         "sealstream --color=never topic describe nope",
         "sealstream topic list --json",
+        "sealstream doctor | cat",
+        "NO_COLOR=1 sealstream doctor",
+        "sealstream doctor --json --color always",
     ] {
         assert!(!coloured(line), "{line}");
     }
     assert!(coloured("sealstream topic list --color always | cat"));
+    assert!(coloured("sealstream doctor --color always | cat"));
     broker.stop();
 }
 
