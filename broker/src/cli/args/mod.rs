@@ -20,6 +20,7 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 pub use self::auth::{AuthCheck, AuthCommand};
 pub use self::bench::{Bench, BenchCommand, BenchConnect, BenchLatency};
+pub(super) use self::context::A_CONTEXT;
 pub use self::context::{
     ContextAdd, ContextChoice, ContextCommand, ContextList, ContextRemove, ContextShow, ContextUse,
 };
@@ -152,7 +153,7 @@ pub enum Command {
 #[command(next_help_heading = "Connection")]
 pub struct Connection {
     /// Take what is not given here from this context, and nothing from the environment [default: the context in use]
-    #[arg(long, value_name = "NAME", env = "SEALSTREAM_CONTEXT")]
+    #[arg(long, value_name = "NAME", env = "SEALSTREAM_CONTEXT", value_hint = A_CONTEXT)]
     pub context: Option<ContextChoice>,
     /// The broker: tls://, quic:// or auto://, a host and a port
     #[arg(long, value_name = "URL", env = "SEALSTREAM_URL", default_value = "tls://localhost:7420")]
