@@ -12,6 +12,7 @@ mod setup;
 mod tls;
 mod token;
 mod topic;
+mod values;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -200,7 +201,7 @@ pub struct Health {
     #[arg(long, value_name = "FILE", env = "SEALSTREAM_CONFIG", help_heading = "Monitor")]
     pub config: Option<PathBuf>,
     /// Address of the monitor, on loopback [default: as the configuration says]
-    #[arg(long, value_name = "ADDR", help_heading = "Monitor")]
+    #[arg(long, value_name = "ADDR", help_heading = "Monitor", value_parser = values::address)]
     pub monitor: Option<SocketAddr>,
     /// Whether the URL was given, by flag, environment or context, rather than being the default.
     #[arg(skip)]
