@@ -71,3 +71,11 @@ pub(crate) fn no_shorter(
     let bound = format!("no shorter than {what}{least:?}");
     Err(OptionError { option, value: format!("{value:?}"), bound })
 }
+
+/// Whether a time is no longer than another.
+pub(crate) fn no_longer(option: &'static str, value: Duration, most: Duration) -> Result<(), OptionError> {
+    if value <= most {
+        return Ok(());
+    }
+    Err(OptionError { option, value: format!("{value:?}"), bound: format!("no longer than {most:?}") })
+}

@@ -31,6 +31,8 @@
 //! | wait for room before there is a record | [`Producer::reserve`] |
 //! | consume a topic | [`Client::consumer`], then [`Consumer::next`], or [`next_batch`](Consumer::next_batch) for many at once |
 //! | consume it together with others | [`Client::group_consumer`], then [`GroupConsumer::next`] |
+//! | say yourself when a group's records are done | [`commit_manually`](group::GroupConsumerBuilder::commit_manually), then [`GroupConsumer::commit`] |
+//! | try a record several times, and put it aside if it fails | [`GroupConsumer::process`] with [`DeadLetters`](group::DeadLetters) |
 //! | start elsewhere, go elsewhere | [`start`](consumer::ConsumerBuilder::start), [`Consumer::seek`], [`GroupConsumer::seek`] |
 //! | make topics, look at groups, reload certificates | [`Client::admin`] |
 //! | use streams and sinks | [`Consumer`] and [`GroupConsumer`] are streams, [`Producer::sink`] is a sink |

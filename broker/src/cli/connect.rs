@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use sealstream_client::options::{DEFAULT_CONNECT_TIMEOUT, DEFAULT_HELLO_TIMEOUT};
 use sealstream_client::{Client, RetryPolicy};
 use sealstream_protocol::DEFAULT_PORT;
 use sealstream_transport::Endpoint;
@@ -10,6 +11,7 @@ use sealstream_transport::Endpoint;
 use super::args::Connection;
 use super::context::chosen::TOKEN_VARIABLE;
 use super::{Failure, logging};
+use crate::config::Span;
 use crate::devca;
 
 /// Where `serve` keeps its data unless told otherwise: there a client on this machine finds the development CA.
@@ -57,6 +59,12 @@ fn client(connection: &Connection, retry_for: Duration) -> Result<Client, Failur
         .url(&connection.url)
         .name("sealstream command line")
         .retry(RetryPolicy { retry_for, ..RetryPolicy::default() });
+    // Who is not to wait for longer waits for no single step for longer.
+    if let Some(Span(timeout)) = connection.timeout.filter(|span| !span.0.is_zero()) {
+        builder = builder
+            .connect_timeout(timeout.min(DEFAULT_CONNECT_TIMEOUT))
+            .hello_timeout(timeout.min(DEFAULT_HELLO_TIMEOUT));
+    }
     if let Some(ca) = ca(connection, &endpoint) {
         builder = builder.ca_file(ca);
     }

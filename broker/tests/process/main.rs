@@ -27,3 +27,4 @@ mod setup;
 mod status;
 mod terminal;
 mod tls;
+mod words;

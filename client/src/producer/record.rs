@@ -24,7 +24,7 @@ pub struct Record<'a> {
 }
 
 impl<'a> Record<'a> {
-    /// A record without a key or headers.
+    /// A record without a key or headers. It takes what is not borrowed yet by a reference: `Record::new(&format!("{n}"))`.
     pub fn new(value: &'a (impl AsRef<[u8]> + ?Sized)) -> Self {
         Self { value: value.as_ref(), ..Self::default() }
     }

@@ -89,6 +89,10 @@ async fn an_option_out_of_bounds_is_an_error_that_names_option_value_and_bound()
         "the option idle is 0ns: it must be longer than zero",
     );
     refused(
+        build(|builder| builder.connect_timeout(Duration::ZERO)),
+        "the option connect_timeout is 0ns: it must be longer than zero",
+    );
+    refused(
         build(|builder| builder.max_frame(1 << 30)),
         "the option max_frame is 1073741824: it must be 65536 to 16777216",
     );

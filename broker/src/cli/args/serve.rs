@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
+use super::values::address;
+
 /// `serve`.
 #[derive(Debug, Args)]
 #[command(
@@ -24,7 +26,7 @@ pub struct Serve {
     #[command(flatten)]
     pub config: ConfigSource,
     /// Address to listen on, TCP and UDP; may be given more than once [default: 127.0.0.1:7420]
-    #[arg(long, value_name = "ADDR")]
+    #[arg(long, value_name = "ADDR", value_parser = address)]
     pub listen: Vec<SocketAddr>,
     /// Log as JSON, one object a line
     #[arg(long)]
@@ -57,7 +59,7 @@ pub struct ConfigArgs {
     /// Where the configuration comes from.
     #[command(flatten)]
     pub source: ConfigSource,
-    /// Machine-readable output
+    /// Machine-readable output: JSON, one object a line
     #[arg(long)]
     pub json: bool,
 }
