@@ -78,7 +78,7 @@ client had taken it: where that one is large, this machine or the producer's win
 
 Examples:
   sealstream bench latency --rate 5000 --record-bytes 256B --duration 30s
-  sealstream bench latency --rate 100000 --batch-records 100 --json | jq .acknowledged"
+  sealstream bench latency --rate 900 --batch-records 10 --json | jq .received"
 )]
 pub struct BenchLatency {
     /// Records a second
