@@ -286,7 +286,8 @@ fn credentials(
 }
 
 fn connector(receiver: &Receiver, key_log: bool) -> Connector {
-    let options = TransportOptions { key_log, ..TransportOptions::new(ALPN, DEFAULT_PORT) };
+    let mut options = TransportOptions::new(ALPN, DEFAULT_PORT);
+    options.key_log = key_log;
     Connector::new(receiver, &options)
 }
 

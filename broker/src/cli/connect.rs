@@ -56,7 +56,7 @@ fn client(connection: &Connection, retry_for: Duration) -> Result<Client, Failur
     let mut builder = Client::builder()
         .url(&connection.url)
         .name("sealstream command line")
-        .retry(RetryPolicy { retry_for, ..RetryPolicy::default() });
+        .retry(RetryPolicy::default().retry_for(retry_for));
     if let Some(ca) = ca(connection, &endpoint) {
         builder = builder.ca_file(ca);
     }

@@ -52,8 +52,7 @@ pub use limits::{
     AdmissionLimits, AdmissionLimitsError, DEFAULT_ADDRESS_RATE, DEFAULT_CONNECTIONS, DEFAULT_HANDSHAKES,
     DEFAULT_RETRY_ABOVE, DEFAULT_UNVALIDATED_RATE, MAX_PLACES,
 };
-pub use place::{ConnectionPlace, HandshakePlace};
-pub use turn::Turn;
+pub(crate) use place::ConnectionPlace;
 
 /// Addresses whose rate is remembered. An address is forgotten once its bucket is full, after 2 s at the defaults, so these
 /// are the addresses of 2 s: three times as many as may be connected. An entry takes 16 + 16 bytes, and in the index, which is
@@ -99,7 +98,7 @@ struct Shared {
 
 /// What is to be done with a QUIC peer.
 #[derive(Debug)]
-pub enum DatagramVerdict {
+pub(crate) enum DatagramVerdict {
     /// Let it in.
     Admit(ConnectionPlace),
     /// Let it prove its address; it comes back validated.
@@ -165,7 +164,7 @@ impl Admission {
     }
 
     /// Whether a TCP peer that was just accepted is let in. Never waits.
-    pub fn admit(&self, addr: SocketAddr) -> Result<ConnectionPlace, Shed> {
+    pub(crate) fn admit(&self, addr: SocketAddr) -> Result<ConnectionPlace, Shed> {
         let limits = self.limits();
         let place = self.place(Kind::Stream, &limits)?;
         self.within_rate(addr, &limits)?;
@@ -175,7 +174,7 @@ impl Admission {
 
     /// Whether a QUIC peer whose first packet has come is let in; `validated` tells whether it has proven its address, by a
     /// Retry or by a token of an earlier connection. Never waits.
-    pub fn admit_datagram_peer(&self, addr: SocketAddr, validated: bool) -> DatagramVerdict {
+    pub(crate) fn admit_datagram_peer(&self, addr: SocketAddr, validated: bool) -> DatagramVerdict {
         let limits = self.limits();
         let counters = &self.shared.counters;
         let place = match self.place(Kind::Datagram, &limits) {
