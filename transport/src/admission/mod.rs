@@ -62,21 +62,21 @@ pub const MAX_ADDRESSES: usize = 65_536;
 /// Decides whom the listeners of a process let in. Cheap to clone: clones share everything.
 ///
 /// ```
-/// use sealstream_transport::admission::{Admission, AdmissionLimits, Shed};
+/// use sealstream_transport::TransportOptions;
+/// use sealstream_transport::admission::{Admission, AdmissionLimits};
 ///
-/// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// let admission = Admission::new(AdmissionLimits { connections: 1, ..AdmissionLimits::default() })?;
-/// let peer = "192.0.2.1:50000".parse()?;
-/// let place = admission.admit(peer)?; // held as long as the connection lives
-/// assert_eq!(admission.admit(peer).unwrap_err(), Shed::Connections);
-///
-/// // The peer has said something: its handshake, under a deadline.
-/// let handshake = place.handshake_place().await;
-/// assert_eq!(admission.compute(|| 2 + 2).await, 4);
-/// drop(handshake);
-/// # Ok(())
-/// # }
+/// let mut limits = AdmissionLimits::default();
+/// limits.connections = 1;
+/// let admission = Admission::new(limits)?;
+/// // The listeners of every transport that has these options, or a clone of them, let in one connection together.
+/// let mut options = TransportOptions::new("echo/1", 7007);
+/// options.admission = admission.clone();
+/// // More, from now on.
+/// limits.connections = 100;
+/// admission.set_limits(limits)?;
+/// assert_eq!(options.admission.limits().connections, 100);
+/// assert_eq!(admission.counts().connections, 0);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug)]
 pub struct Admission {
