@@ -16,6 +16,7 @@ use std::time::Duration;
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the option {option} is {value}: it must be {bound}")]
+#[non_exhaustive]
 pub struct OptionError {
     /// The option, by the name of the builder's method.
     pub option: &'static str,

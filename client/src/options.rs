@@ -10,7 +10,7 @@ use sealstream_protocol::message::hello::Secret;
 use sealstream_protocol::name::{NameError, check_name};
 use sealstream_transport::endpoint::EndpointError;
 use sealstream_transport::tls::{IdentitySource, Material, MaterialError, Receiver, TrustSource};
-use sealstream_transport::{Connector, Deadlines, Endpoint, Expectation, Transport, TransportOptions};
+use sealstream_transport::{Connector, Endpoint, Expectation, Transport, TransportOptions};
 
 use crate::backoff::{FOR_EVER, RetryPolicy};
 use crate::bounds::{OptionError, some_time};
@@ -305,8 +305,9 @@ fn credentials(
 }
 
 fn connector(receiver: &Receiver, timeout: Duration, key_log: bool) -> Connector {
-    let deadlines = Deadlines { connect: timeout, handshake: timeout, ..Deadlines::default() };
-    let options = TransportOptions { key_log, deadlines, ..TransportOptions::new(ALPN, DEFAULT_PORT) };
+    let mut options = TransportOptions::new(ALPN, DEFAULT_PORT);
+    options.key_log = key_log;
+    (options.deadlines.connect, options.deadlines.handshake) = (timeout, timeout);
     Connector::new(receiver, &options)
 }
 

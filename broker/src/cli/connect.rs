@@ -58,7 +58,7 @@ fn client(connection: &Connection, retry_for: Duration) -> Result<Client, Failur
     let mut builder = Client::builder()
         .url(&connection.url)
         .name("sealstream command line")
-        .retry(RetryPolicy { retry_for, ..RetryPolicy::default() });
+        .retry(RetryPolicy::default().retry_for(retry_for));
     // Who is not to wait for longer waits for no single step for longer.
     if let Some(Span(timeout)) = connection.timeout.filter(|span| !span.0.is_zero()) {
         builder = builder

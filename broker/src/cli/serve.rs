@@ -297,10 +297,7 @@ fn options(config: &Config, tls: Arc<ServedTls>, rules: RuleBook, quotas: Arc<Qu
     BrokerOptions {
         name: if config.name.is_empty() { host_name() } else { config.name.clone() },
         cluster: config.cluster.clone(),
-        limits: sealstream_protocol::Limits {
-            frame: bytes(limits.frame),
-            decompressed_batch: bytes(limits.decompressed_batch),
-        },
+        limits: sealstream_protocol::Limits::new(bytes(limits.frame), bytes(limits.decompressed_batch)),
         anonymous: match config.auth.anonymous {
             Anonymous::Never => server::Anonymous::Never,
             Anonymous::Loopback => server::Anonymous::OnLoopback,

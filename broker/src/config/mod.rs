@@ -325,14 +325,13 @@ impl Limits {
         // The check has made sure that there is one.
         let limit =
             |rate: u32, burst: u32| Limit::new(rate.into(), Duration::from_secs(1), burst.into()).ok();
-        AdmissionLimits {
-            connections: self.connections,
-            handshakes: self.handshakes,
-            address_rate: limit(self.address_rate, self.address_burst),
-            unvalidated_rate: limit(self.unvalidated_rate, self.unvalidated_burst),
-            retry_above: self.retry_above,
-            ..AdmissionLimits::default()
-        }
+        let mut limits = AdmissionLimits::default();
+        limits.connections = self.connections;
+        limits.handshakes = self.handshakes;
+        limits.address_rate = limit(self.address_rate, self.address_burst);
+        limits.unvalidated_rate = limit(self.unvalidated_rate, self.unvalidated_burst);
+        limits.retry_above = self.retry_above;
+        limits
     }
 
     fn check_handshakes(&self) -> Result<(), String> {
@@ -373,7 +372,8 @@ mod tests {
     #[test]
     fn what_is_not_configured_is_what_the_transport_does_by_itself_but_for_the_connections() {
         let limits = Limits::default();
-        let transport = AdmissionLimits { connections: limits.connections, ..AdmissionLimits::default() };
+        let mut transport = AdmissionLimits::default();
+        transport.connections = limits.connections;
         assert_eq!(limits.admission(), transport);
     }
 

@@ -148,14 +148,8 @@ mod tests {
     use super::*;
 
     fn peer(port: u16) -> Peer {
-        Peer {
-            transport: TransportKind::Tls,
-            remote_addr: SocketAddr::from(([192, 0, 2, 1], port)),
-            negotiated: None,
-            handshake: Handshake::Resumed,
-            identity: None,
-            exporter: None,
-        }
+        let addr = SocketAddr::from(([192, 0, 2, 1], port));
+        Peer::new(TransportKind::Tls, addr, Handshake::Resumed)
     }
 
     #[test]

@@ -78,6 +78,7 @@ pub struct DeadLetters {
 /// # }
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Processed {
     /// It was worked off, with the attempt of this number, from 1.
     Done {

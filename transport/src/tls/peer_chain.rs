@@ -13,7 +13,7 @@ use crate::error::HandshakeError;
 use crate::peer::Identity;
 
 /// A chain that a verifier has accepted, leaf first, with what is read from it.
-pub struct PeerChain {
+pub(crate) struct PeerChain {
     certificates: Vec<CertificateDer<'static>>,
     digest: [u8; 32],
     identity: Arc<Identity>,
@@ -35,22 +35,22 @@ impl PeerChain {
     }
 
     /// The leaf.
-    pub fn leaf(&self) -> &CertificateDer<'static> {
+    pub(crate) fn leaf(&self) -> &CertificateDer<'static> {
         &self.certificates[0]
     }
 
     /// What came along with the leaf.
-    pub fn intermediates(&self) -> &[CertificateDer<'static>] {
+    pub(crate) fn intermediates(&self) -> &[CertificateDer<'static>] {
         &self.certificates[1..]
     }
 
     /// Who the leaf says its holder is.
-    pub fn identity(&self) -> &Arc<Identity> {
+    pub(crate) fn identity(&self) -> &Arc<Identity> {
         &self.identity
     }
 
     /// When the first of the certificates ends, in seconds since the Unix epoch.
-    pub fn not_after(&self) -> i64 {
+    pub(crate) fn not_after(&self) -> i64 {
         self.not_after
     }
 

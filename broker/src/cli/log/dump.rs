@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use std::path::Path;
 
 use sealstream_protocol::Limits;
-use sealstream_protocol::batch::{Batch, BatchHeader, Codec, Record};
+use sealstream_protocol::batch::{Batch, BatchHeader, Record};
 use sealstream_protocol::entry::EntryHeader;
 use serde_json::{Value, json};
 use tokio::runtime::Builder;
@@ -151,7 +151,7 @@ impl Show<'_> {
                 header.durable_end,
                 batch.producer_id,
                 batch.sequence,
-                codec(batch.codec),
+                batch.codec.name(),
             )),
             Dumped::Fault(fault) => output::line(format_args!("    cannot be read on: {fault}")),
         }
@@ -221,14 +221,7 @@ fn entry(header: &EntryHeader, batch: &BatchHeader) -> Value {
     json!({
         "kind": "entry", "offset": header.base_offset, "records": batch.count, "append_time": header.append_time,
         "epoch": header.log_epoch, "durable_end": header.durable_end, "producer": batch.producer_id.to_string(),
-        "sequence": batch.sequence, "codec": codec(batch.codec), "crc32c": batch.crc,
+        "sequence": batch.sequence, "codec": batch.codec.name(), "crc32c": batch.crc,
         "first_timestamp": batch.first_timestamp, "last_timestamp": batch.last_timestamp,
     })
-}
-
-fn codec(codec: Codec) -> &'static str {
-    match codec {
-        Codec::None => "none",
-        Codec::Lz4 => "lz4",
-    }
 }

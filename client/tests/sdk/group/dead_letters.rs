@@ -57,7 +57,7 @@ async fn a_record_that_fails_every_attempt_is_done_with_once_it_is_stored_aside(
         letter(produce)
     };
     let (processed, (found, value)) = tokio::join!(consumer.process(&dead_letters, work), play);
-    let stored = RecordMetadata { partition: 0, offset: 70 };
+    let stored = RecordMetadata::new(0, 70);
     let expected = Processed::DeadLettered { attempts: 3, error: "no luck, 3".to_owned(), stored };
     assert_eq!(processed.unwrap().unwrap(), expected);
     let expected = [
