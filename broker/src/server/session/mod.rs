@@ -32,7 +32,6 @@ use super::rights::Rights;
 use super::standing::Standing;
 use super::trace::number;
 use super::{admin, consume, group, produce};
-use crate::access::Badge;
 use crate::access::audit::cut;
 use crate::quotas::Allowance;
 use crate::report;
@@ -142,7 +141,9 @@ async fn converse(core: Arc<Core>, stream: Stream, local: SocketAddr, standing: 
         span.record("kind", report::kind(kind));
         span.record("client", cut(&client));
         span.record("identity", cut(rights.identity()));
-        span.record("token", badge.as_ref().map(Badge::name));
+        if let Some(badge) = &badge {
+            span.record("token", badge.name());
+        }
     }
     tracing::debug!("session opened");
     let standing = standing.with(badge);
