@@ -9,6 +9,7 @@ mod layers;
 mod monitor;
 mod quotas;
 mod tls;
+mod traces;
 mod units;
 
 use std::net::{Ipv4Addr, SocketAddr};
@@ -32,6 +33,7 @@ pub use tls::{
     ClientCertificates, CrlExpired, CrlUnknown, ExpiredClients, MAX_IDENTITIES, Paths, Pin, Resumption, Tls,
     TlsIdentity,
 };
+pub use traces::{Collector, TraceLevel, Traces};
 pub use units::{Size, Span};
 
 use crate::server;
@@ -79,6 +81,8 @@ pub struct Config {
     pub drill: Drill,
     /// Health, metrics and the status page.
     pub monitor: Monitor,
+    /// Spans for a collector.
+    pub traces: Traces,
 }
 
 /// A transport, as the configuration names it.
@@ -210,6 +214,7 @@ impl Default for Config {
             quic: Quic::default(),
             drill: Drill::default(),
             monitor: Monitor::default(),
+            traces: Traces::default(),
         }
     }
 }
@@ -300,6 +305,7 @@ impl Config {
             return Err("listen and transports must name at least one address and one transport".into());
         }
         self.monitor.check(&self.listen)?;
+        self.traces.check()?;
         self.groups.check()?;
         self.tls.check()?;
         self.auth.rules()?;

@@ -134,6 +134,13 @@ impl Presence {
     }
 }
 
+impl Present {
+    /// Its number: no other connection or session of this broker's life has it.
+    pub(crate) fn number(&self) -> u64 {
+        self.number
+    }
+}
+
 impl Drop for Present {
     fn drop(&mut self) {
         let mut state = self.presence.state();

@@ -71,7 +71,7 @@ impl House {
         let args: Vec<&str> = args.into_iter().collect();
         let mut command = Command::new(env!("CARGO_BIN_EXE_sealstream"));
         for (name, _) in std::env::vars_os() {
-            if name.to_string_lossy().starts_with("SEALSTREAM_") {
+            if ["SEALSTREAM_", "OTEL_"].iter().any(|prefix| name.to_string_lossy().starts_with(prefix)) {
                 command.env_remove(name);
             }
         }

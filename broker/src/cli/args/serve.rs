@@ -19,7 +19,10 @@ Examples:
   SEALSTREAM_LISTEN=127.0.0.1:7421,[::1]:7421 sealstream serve
 
 The first SIGTERM or SIGINT stops it in order: sessions finish, the log is sealed. A second one stops it at \
-once. SIGHUP loads certificates, keys and trust anew, as `sealstream tls reload` does."
+once. SIGHUP loads certificates, keys and trust anew, as `sealstream tls reload` does.
+
+Log lines go to stderr, each with the connection and session that it is about; SEALSTREAM_LOG says which. Traces go to a collector \
+where the configuration names one (traces.otlp) and the binary was built with the feature `otlp`."
 )]
 pub struct Serve {
     /// Where the configuration comes from.
