@@ -19,6 +19,16 @@ pub(crate) struct House {
     dir: tempfile::TempDir,
 }
 
+/// A file system, until dropped.
+pub(crate) struct Mounted(PathBuf);
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        // Lazily, for a test that failed has a broker there.
+        drop(Command::new("umount").arg("--lazy").arg(&self.0).status());
+    }
+}
+
 /// What a client command gave.
 pub(crate) struct Ran {
     pub(crate) status: ExitStatus,
@@ -62,6 +72,16 @@ impl House {
         let path = self.path(name);
         std::fs::write(&path, content).unwrap();
         path
+    }
+
+    /// A file system of its own there, in memory: `size` as `mount` takes it. Needs root.
+    pub(crate) fn mount(&self, name: &str, size: &str) -> Mounted {
+        let dir = self.path(name);
+        std::fs::create_dir(&dir).unwrap();
+        let mut mount = Command::new("mount");
+        let mount = mount.args(["-t", "tmpfs", "-o", &format!("size={size}"), "none"]).arg(&dir);
+        assert!(mount.status().unwrap().success());
+        Mounted(dir)
     }
 
     /// The binary, in this directory and with nothing of the tester's environment that it reads.
