@@ -154,7 +154,13 @@ mod tests {
 
     fn well() -> Observed {
         let certificate = Validity { origin: "server.pem".into(), not_before: 0, not_after: 90 * DAY };
-        Observed { serving: true, room: true, certificates: vec![certificate], now: 10 * DAY, ..Observed::default() }
+        Observed {
+            serving: true,
+            room: true,
+            certificates: vec![certificate],
+            now: 10 * DAY,
+            ..Observed::default()
+        }
     }
 
     fn codes(observed: &Observed) -> Vec<&'static str> {
@@ -179,9 +185,8 @@ mod tests {
 
     #[test]
     fn a_disk_that_had_no_room_for_a_batch_is_full_until_there_is_room_and_for_ten_seconds_at_least() {
-        let found = |ago, room| {
-            codes(&Observed { no_room_ago: Some(Duration::from_secs(ago)), room, ..well() })
-        };
+        let found =
+            |ago, room| codes(&Observed { no_room_ago: Some(Duration::from_secs(ago)), room, ..well() });
         assert_eq!(found(9, true), ["disk_full"]);
         assert!(found(10, true).is_empty());
         assert_eq!(found(3600, false), ["disk_full"]);

@@ -125,6 +125,22 @@ impl House {
         Self::start(self.command(["serve", "--listen", "127.0.0.1:0", "--config", config]))
     }
 
+    /// Starts a broker for development by nothing but a configuration.
+    #[track_caller]
+    pub(crate) fn serve_by(&self, config: &str) -> Broker {
+        Self::start(self.command(["serve", "--config", config]))
+    }
+
+    /// Starts a broker with certificates by nothing but a configuration; its port is that of the first address.
+    #[track_caller]
+    pub(crate) fn serve_sealed(&self, config: &str) -> Broker {
+        let mut process = Process::start(&mut self.command(["serve", "--config", config]));
+        let line = process.wait_for("listening on tls://");
+        let port = line.trim_end().rsplit(':').next().unwrap().parse().unwrap();
+        process.wait_for("permissions");
+        Broker { process, port }
+    }
+
     #[track_caller]
     fn start(mut command: Command) -> Broker {
         let mut process = Process::start(&mut command);
