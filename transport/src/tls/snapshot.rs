@@ -247,15 +247,20 @@ impl Snapshot {
         config
     }
 
-    /// The context of one handshake with `server`. Fails where the expectation is no name, or nobody is trusted.
-    pub fn client_handshake(&self, profile: &Profile, server: &Server) -> Result<ClientHandshake, String> {
+    /// The name that `server` is greeted by. Fails where the expectation is no name, or nobody is trusted.
+    pub(crate) fn greeting(&self, server: &Server) -> Result<ServerName<'static>, String> {
         if self.server_trust.is_empty() {
             return Err(format!(
                 "nobody is trusted to vouch for {}: name a CA file, or trust the public roots",
                 server.endpoint.host
             ));
         }
-        let server_name = server_name(server)?;
+        server_name(server)
+    }
+
+    /// The context of one handshake with `server`. Fails where the expectation is no name, or nobody is trusted.
+    pub fn client_handshake(&self, profile: &Profile, server: &Server) -> Result<ClientHandshake, String> {
+        let server_name = self.greeting(server)?;
         let key = SessionKey {
             kind: profile.kind,
             host: server.endpoint.host.clone(),
