@@ -28,15 +28,21 @@ pub(super) struct Observed {
     pub(super) draining: bool,
     /// Whether the room that is kept for deletions and commits is in use.
     pub(super) reserve_in_use: bool,
-    /// How long ago a batch last found no room.
-    pub(super) no_room_ago: Option<Duration>,
-    /// Whether there is room for a batch, as the file system says.
-    pub(super) room: bool,
+    /// The last batch that found no room.
+    pub(super) refused: Option<NoRoom>,
     /// How long ago the disk last failed.
     pub(super) disk_failed_ago: Option<Duration>,
     pub(super) certificates: Vec<Validity>,
     /// Seconds since the Unix epoch.
     pub(super) now: i64,
+}
+
+/// A batch that found no room on the disk.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct NoRoom {
+    pub(super) ago: Duration,
+    /// Whether there is room for a batch by now, as the file system says.
+    pub(super) room: bool,
 }
 
 /// A certificate that is served, in seconds since the Unix epoch.
@@ -78,14 +84,12 @@ pub(super) fn observe(watched: &Watched) -> Observed {
     let Some(view) = watched.view.get() else { return Observed { certificates, now, ..Observed::default() } };
     let log = view.log().unwrap_or_default();
     let failed = [log.sync_failed_ago, view.meters().storage_failed_ago()];
-    let no_room_ago = view.meters().no_room_ago();
     let room = || Disk::of(&watched.data_dir).is_none_or(|disk| disk.free >= LEAST_ROOM);
     Observed {
         serving: true,
         draining: view.is_draining(),
         reserve_in_use: log.reserve_in_use,
-        no_room_ago,
-        room: no_room_ago.is_none() || room(),
+        refused: view.meters().no_room_ago().map(|ago| NoRoom { ago, room: room() }),
         disk_failed_ago: failed.into_iter().flatten().min(),
         certificates,
         now,
@@ -102,12 +106,12 @@ pub(super) fn reasons(observed: &Observed) -> Vec<Reason> {
     if observed.draining {
         say("draining", "the broker is shutting down: clients are to go to another".into());
     }
-    let no_room = observed.no_room_ago.filter(|ago| *ago < NO_ROOM || !observed.room);
+    let no_room = observed.refused.filter(|refused| refused.ago < NO_ROOM || !refused.room);
     if observed.reserve_in_use {
         let text = "the disk is full and its reserve is in use: no batch is taken until there is room again; free some space, delete topics, or shorten \
                     their retention";
         say("disk_full", text.into());
-    } else if let Some(ago) = no_room {
+    } else if let Some(NoRoom { ago, .. }) = no_room {
         let text = format!(
             "the disk is full, a batch found no room {} s ago: free some space, delete topics, or shorten their retention",
             ago.as_secs()
@@ -154,13 +158,7 @@ mod tests {
 
     fn well() -> Observed {
         let certificate = Validity { origin: "server.pem".into(), not_before: 0, not_after: 90 * DAY };
-        Observed {
-            serving: true,
-            room: true,
-            certificates: vec![certificate],
-            now: 10 * DAY,
-            ..Observed::default()
-        }
+        Observed { serving: true, certificates: vec![certificate], now: 10 * DAY, ..Observed::default() }
     }
 
     fn codes(observed: &Observed) -> Vec<&'static str> {
@@ -185,14 +183,12 @@ mod tests {
 
     #[test]
     fn a_disk_that_had_no_room_for_a_batch_is_full_until_there_is_room_and_for_ten_seconds_at_least() {
-        let found =
-            |ago, room| codes(&Observed { no_room_ago: Some(Duration::from_secs(ago)), room, ..well() });
+        let refused = |ago, room| Some(NoRoom { ago: Duration::from_secs(ago), room });
+        let found = |ago, room| codes(&Observed { refused: refused(ago, room), ..well() });
         assert_eq!(found(9, true), ["disk_full"]);
         assert!(found(10, true).is_empty());
         assert_eq!(found(3600, false), ["disk_full"]);
-        let never = Observed { room: false, ..well() };
-        assert!(codes(&never).is_empty(), "nobody was refused yet");
-        let twice = Observed { reserve_in_use: true, no_room_ago: Some(Duration::ZERO), ..well() };
+        let twice = Observed { reserve_in_use: true, refused: refused(0, false), ..well() };
         assert_eq!(codes(&twice), ["disk_full"], "one reason for one thing");
     }
 

@@ -154,9 +154,8 @@ fn fault(span: &str) -> Option<String> {
             }
         } else if command.has_subcommands() && word.chars().any(|c| c.is_ascii_lowercase()) {
             for name in word.split('|') {
-                match command.find_subcommand(name) {
-                    Some(_) => {}
-                    None => return Some(format!("`{}` has no command {name}", command.get_name())),
+                if command.find_subcommand(name).is_none() {
+                    return Some(format!("`{}` has no command {name}", command.get_name()));
                 }
             }
             command = command.find_subcommand(word.split('|').next().unwrap_or_default())?;
