@@ -1,6 +1,6 @@
 //! From the connection flags to a client, and what every client command does with it.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use sealstream_client::options::{DEFAULT_CONNECT_TIMEOUT, DEFAULT_HELLO_TIMEOUT};
@@ -94,5 +94,8 @@ pub(super) fn ca(connection: &Connection, endpoint: &Endpoint) -> Option<PathBuf
     }
     let loopback =
         endpoint.host.parse().map_or(endpoint.host == "localhost", |ip: std::net::IpAddr| ip.is_loopback());
-    Some(devca::ca_path(Path::new(DEFAULT_DATA_DIR))).filter(|path| loopback && path.exists())
+    // Inside of a container the data directory is what the environment says.
+    let data_dir = std::env::var_os("SEALSTREAM_DATA_DIR").filter(|dir| !dir.is_empty());
+    let data_dir = data_dir.map_or_else(|| PathBuf::from(DEFAULT_DATA_DIR), PathBuf::from);
+    Some(devca::ca_path(&data_dir)).filter(|path| loopback && path.exists())
 }

@@ -20,6 +20,7 @@ mod log;
 mod mistakes;
 mod monitor;
 mod openssl;
+mod pages;
 mod quotas;
 mod reconnect;
 mod restart;
