@@ -159,7 +159,7 @@ pub struct Connection {
     /// The broker: tls://, quic:// or auto://, a host and a port
     #[arg(long, value_name = "URL", env = "SEALSTREAM_URL", default_value = "tls://localhost:7420")]
     pub url: String,
-    /// CA file (PEM) to trust [default: for localhost the development CA of SEALSTREAM_DATA_DIR or ./sealstream-data, else the public roots]
+    /// CA file (PEM) to trust [default: for localhost the development CA of `SEALSTREAM_DATA_DIR` or ./sealstream-data, else the public roots]
     #[arg(long, value_name = "FILE", env = "SEALSTREAM_CA")]
     pub ca: Option<PathBuf>,
     /// Client certificate (PEM)

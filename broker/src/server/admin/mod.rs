@@ -76,12 +76,13 @@ async fn answer_all(
                     outcome = Empty,
                     otel.status_code = Empty
                 ));
-                let carried = async {
+                // Rare and large: a session that waits does not hold it.
+                let carried = Box::pin(async {
                     match heart.while_busy(allowance.request()).await {
                         Ok(()) => carry_out(core, heart, rights, request).await,
                         Err(denied) => Ok(Message::RequestRefused(denied.into())),
                     }
-                };
+                });
                 match carried.instrument(trace.span()).await {
                     Ok(answer) => {
                         match &answer {
