@@ -2,6 +2,7 @@
 #
 #   docker build -t sealstream .
 #   docker build -t sealstream --platform linux/arm64 --build-arg TARGET=aarch64-unknown-linux-musl .
+#   docker build -t sealstream --build-arg FEATURES=otlp .                           with the export of traces
 #
 # docs/operations.md, "In a container", says how to run it.
 
@@ -14,6 +15,7 @@ RUN apt-get update \
 RUN rustup target add "$TARGET"
 WORKDIR /source
 COPY . .
+ARG FEATURES=
 # The whole program at once: a fifth smaller than by parts.
 ENV CC_x86_64_unknown_linux_musl=musl-gcc \
     CC_aarch64_unknown_linux_musl=musl-gcc \
@@ -22,7 +24,7 @@ ENV CC_x86_64_unknown_linux_musl=musl-gcc \
     CARGO_PROFILE_RELEASE_STRIP=symbols
 RUN --mount=type=cache,target=/source/target \
     --mount=type=cache,target=/usr/local/cargo/registry \
-    cargo build --release --locked --target "$TARGET" -p sealstream-broker --bin sealstream \
+    cargo build --release --locked --target "$TARGET" -p sealstream-broker --features "$FEATURES" --bin sealstream \
     && mkdir -p /image/data \
     && cp "target/$TARGET/release/sealstream" /image/sealstream
 

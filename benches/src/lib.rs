@@ -12,6 +12,7 @@
     clippy::missing_panics_doc,
     reason = "a benchmark ends with whatever does not work, and says what it was"
 )]
+#![expect(missing_debug_implementations, reason = "nobody prints the parts of a benchmark")]
 
 pub mod broker;
 pub mod handshake;

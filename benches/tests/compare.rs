@@ -91,5 +91,5 @@ fn a_quick_run_measures_all_that_is_here_names_what_is_not_and_writes_tables_jso
 }
 
 fn read(dir: &Path, name: &str) -> String {
-    fs::read_to_string(dir.join(name)).unwrap()
+    fs::read_to_string(dir.join(name)).expect("a file of the comparison")
 }

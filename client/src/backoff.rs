@@ -35,12 +35,13 @@ pub(crate) const FOR_EVER: Duration = Duration::from_hours(24 * 365);
 /// use sealstream_client::{Client, RetryPolicy};
 ///
 /// // For a program that would rather fail than wait.
-/// let policy = RetryPolicy { retry_for: Duration::from_secs(5), ..RetryPolicy::default() };
+/// let policy = RetryPolicy::default().retry_for(Duration::from_secs(5));
 /// let client = Client::builder().url("tls://localhost").retry(policy).build()?;
 /// # drop(client);
 /// # Ok::<(), sealstream_client::BuildError>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct RetryPolicy {
     /// The shortest wait, at least 1 ms; [`DEFAULT_MIN_BACKOFF`] by default.
     pub min_backoff: Duration,
@@ -63,6 +64,24 @@ impl Default for RetryPolicy {
 }
 
 impl RetryPolicy {
+    /// The same with this shortest wait.
+    #[must_use]
+    pub fn min_backoff(self, min_backoff: Duration) -> Self {
+        Self { min_backoff, ..self }
+    }
+
+    /// The same with this longest wait.
+    #[must_use]
+    pub fn max_backoff(self, max_backoff: Duration) -> Self {
+        Self { max_backoff, ..self }
+    }
+
+    /// The same, trying again for so long.
+    #[must_use]
+    pub fn retry_for(self, retry_for: Duration) -> Self {
+        Self { retry_for, ..self }
+    }
+
     /// Whether nobody would be asked again in a hot loop, and the waits are in order.
     pub(crate) fn check(&self) -> Result<(), OptionError> {
         no_shorter("retry.min_backoff", self.min_backoff, SHORTEST_BACKOFF, "")?;

@@ -16,6 +16,7 @@ use std::time::Duration;
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the option {option} is {value}: it must be {bound}")]
+#[non_exhaustive]
 pub struct OptionError {
     /// The option, by the name of the builder's method.
     pub option: &'static str,
@@ -70,4 +71,12 @@ pub(crate) fn no_shorter(
     }
     let bound = format!("no shorter than {what}{least:?}");
     Err(OptionError { option, value: format!("{value:?}"), bound })
+}
+
+/// Whether a time is no longer than another.
+pub(crate) fn no_longer(option: &'static str, value: Duration, most: Duration) -> Result<(), OptionError> {
+    if value <= most {
+        return Ok(());
+    }
+    Err(OptionError { option, value: format!("{value:?}"), bound: format!("no longer than {most:?}") })
 }

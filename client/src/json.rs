@@ -55,6 +55,7 @@ pub struct EncodeError(#[source] serde_json::Error);
 /// ```
 #[derive(Debug, thiserror::Error)]
 #[error("the value at partition {partition} offset {offset} is not the JSON expected: {source}")]
+#[non_exhaustive]
 pub struct DecodeError {
     /// The record's partition.
     pub partition: u32,

@@ -31,6 +31,8 @@
 //! | wait for room before there is a record | [`Producer::reserve`] |
 //! | consume a topic | [`Client::consumer`], then [`Consumer::next`], or [`next_batch`](Consumer::next_batch) for many at once |
 //! | consume it together with others | [`Client::group_consumer`], then [`GroupConsumer::next`] |
+//! | say yourself when a group's records are done | [`commit_manually`](group::GroupConsumerBuilder::commit_manually), then [`GroupConsumer::commit`] |
+//! | try a record several times, and put it aside if it fails | [`GroupConsumer::process`] with [`DeadLetters`](group::DeadLetters) |
 //! | start elsewhere, go elsewhere | [`start`](consumer::ConsumerBuilder::start), [`Consumer::seek`], [`GroupConsumer::seek`] |
 //! | make topics, look at groups, reload certificates | [`Client::admin`] |
 //! | use streams and sinks | [`Consumer`] and [`GroupConsumer`] are streams, [`Producer::sink`] is a sink |
@@ -64,6 +66,30 @@
 //! | `admin` | one request, with all its attempts | `request` |
 //!
 //! More examples, each a program: `client/examples/`.
+//!
+//! # Features
+//!
+//! - **`serde`**, off by default: values of records as JSON, by `json::encode` and `ConsumerRecord::json`.
+//!
+//! # Versions
+//!
+//! Versions follow Semantic Versioning; before 1.0 the second number counts what breaks a program.
+//!
+//! - **What grows is `#[non_exhaustive]`**: errors, events, records and what else a program is given. Where a program's own tests need one,
+//!   there is a `new`, such as [`ConsumerRecord::new`]. Options are set by builders. An enum without it is a closed list that a program
+//!   is meant to act on, such as [`producer::Retry`] or [`FaultClass`].
+//! - **What [`Admin`] answers are the protocol's own structs.** A field that is added to one counts as what breaks, though a program that
+//!   only reads fields does not notice.
+//! - **Types of other crates** are part of the interface: `Bytes` of bytes 1 and `Uuid` of uuid 1; `Stream` of futures-core 0.3 and `Sink` of
+//!   futures-sink 0.3; with `serde`, the traits of serde 1 and the error of `serde_json` 1; and this project's own [`transport`] and
+//!   [`protocol`], which are of the same version. In [`wire`], which is for brokers and clients of another kind, `AsyncRead` and
+//!   `AsyncWrite` of tokio 1. To go over to a version of theirs that breaks is to break.
+//! - What a message of an error says is no part of it, nor are the spans and lines of `tracing`. A newer Rust may be needed by any version
+//!   that is not a mere correction.
+//! - A client speaks with brokers of its own version of the protocol, whatever their versions are.
+
+// The badges that say which feature an item needs: made where the documentation is built for publishing.
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub mod admin;
 pub mod backoff;
@@ -104,8 +130,7 @@ pub use sealstream_protocol::batch::Codec;
 pub use sealstream_transport as transport;
 pub use sealstream_transport::Expectation;
 
-/// The examples of both READMEs compile.
+/// The examples of the README compile; that of the workspace's is the same program.
 #[cfg(doctest)]
-#[doc = include_str!("../../README.md")]
 #[doc = include_str!("../README.md")]
 struct Readme;

@@ -13,7 +13,7 @@ use sealstream_transport::tls::{IdentitySource, Material, MaterialError, Receive
 use sealstream_transport::{Connector, Endpoint, Expectation, Transport, TransportOptions};
 
 use crate::backoff::{FOR_EVER, RetryPolicy};
-use crate::bounds::OptionError;
+use crate::bounds::{OptionError, some_time};
 use crate::client::{Client, ClientError};
 use crate::connection::{Connections, Settings};
 use crate::credentials::Credentials;
@@ -24,6 +24,10 @@ use crate::token::{TokenError, TokenSource};
 /// three pings 5 s apart, longer than any pause that a broker in good health makes, and keeps a NAT's memory of a flow
 /// alive, which on UDP lasts 30 s. Ten thousand idle sessions make 2,000 pings a second.
 pub const DEFAULT_IDLE: Duration = Duration::from_secs(15);
+
+/// How long each step of an attempt to connect may take: the kernel repeats a lost SYN after 1, 3 and 7 s, and 10 s outlive three
+/// losses.
+pub const DEFAULT_CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long a broker may take to answer Hello: a round trip, three lost packets repeated after 1, 2 and 4 s.
 pub const DEFAULT_HELLO_TIMEOUT: Duration = Duration::from_secs(10);
@@ -93,6 +97,7 @@ pub struct ClientBuilder {
     key_log: bool,
     transport: Option<Arc<dyn Transport>>,
     expectation: Option<Expectation>,
+    connect_timeout: Duration,
     settings: Settings,
 }
 
@@ -106,6 +111,7 @@ impl ClientBuilder {
             key_log: false,
             transport: None,
             expectation: None,
+            connect_timeout: DEFAULT_CONNECT_TIMEOUT,
             settings: Settings {
                 name: String::new(),
                 token: None,
@@ -197,6 +203,13 @@ impl ClientBuilder {
         self
     }
 
+    /// How long each step of an attempt to connect may take, to reach the broker and to shake hands, longer than zero;
+    /// [`DEFAULT_CONNECT_TIMEOUT`] by default. A transport that is [given](Self::transport) has deadlines of its own.
+    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
+        self.connect_timeout = timeout.min(FOR_EVER);
+        self
+    }
+
     /// How long a broker may take to answer Hello, longer than zero; [`DEFAULT_HELLO_TIMEOUT`] by default.
     pub fn hello_timeout(mut self, timeout: Duration) -> Self {
         self.settings.hello_timeout = timeout.min(FOR_EVER);
@@ -244,6 +257,7 @@ impl ClientBuilder {
     /// Builds the client without connecting: the first use does. Checks every option, and reads the files named.
     pub fn build(mut self) -> Result<Client, BuildError> {
         self.settings.check()?;
+        some_time("connect_timeout", self.connect_timeout)?;
         self.settings.retry = self.settings.retry.sound();
         let home =
             self.urls.iter().map(|url| Endpoint::parse(url, DEFAULT_PORT)).collect::<Result<Vec<_>, _>>()?;
@@ -258,10 +272,15 @@ impl ClientBuilder {
         }
         let dial = match (self.transport, self.trust) {
             (Some(transport), _) => Dial::By(transport),
-            (None, Some(receiver)) => Dial::ByScheme(connector(&receiver, self.key_log), None),
+            (None, Some(receiver)) => {
+                Dial::ByScheme(connector(&receiver, self.connect_timeout, self.key_log), None)
+            }
             (None, None) => {
                 let credentials = credentials(self.roots, self.identity)?;
-                Dial::ByScheme(connector(credentials.receiver(), self.key_log), Some(Box::new(credentials)))
+                Dial::ByScheme(
+                    connector(credentials.receiver(), self.connect_timeout, self.key_log),
+                    Some(Box::new(credentials)),
+                )
             }
         };
         Ok(Client::new(Connections::new(dial, home, self.expectation, self.settings)))
@@ -285,8 +304,10 @@ fn credentials(
     Credentials::load(material)
 }
 
-fn connector(receiver: &Receiver, key_log: bool) -> Connector {
-    let options = TransportOptions { key_log, ..TransportOptions::new(ALPN, DEFAULT_PORT) };
+fn connector(receiver: &Receiver, timeout: Duration, key_log: bool) -> Connector {
+    let mut options = TransportOptions::new(ALPN, DEFAULT_PORT);
+    options.key_log = key_log;
+    (options.deadlines.connect, options.deadlines.handshake) = (timeout, timeout);
     Connector::new(receiver, &options)
 }
 

@@ -24,7 +24,7 @@ const MAX_FILE: u64 = 16 << 10;
 #[non_exhaustive]
 pub enum TokenError {
     /// It cannot be read.
-    #[error("cannot read the token file {}: {source}", .path.display())]
+    #[error("cannot read the token file {}: {source}: correct the path, or let this user read the file", .path.display())]
     Read {
         /// The file.
         path: PathBuf,

@@ -8,7 +8,7 @@ use sealstream_protocol::batch::{BATCH_HEADER, Batch, BatchBuilder, Codec, Recor
 use xxhash_rust::xxh32::xxh32;
 
 /// Small, so that bombs are cut soon and often.
-const LIMITS: Limits = Limits { frame: 1 << 20, decompressed_batch: 256 << 10 };
+const LIMITS: Limits = Limits::new(1 << 20, 256 << 10);
 
 fuzz_target!(|data: &[u8]| {
     let Some((&mode, batch)) = data.split_first() else { return };

@@ -33,6 +33,22 @@
 //! assert_eq!(batch.header().count, 1);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
+//!
+//! # Versions
+//!
+//! The crate speaks version 1 of the protocol. Its own version follows Semantic Versioning; before 1.0 the second number counts
+//! what breaks a program.
+//!
+//! - **Messages are closed**, and made of all their fields: whoever speaks the protocol has to say something for each, and the compiler
+//!   tells where that was forgotten. [`Message`](message::Message), [`Kind`](message::Kind) and the enumerations in messages grow with
+//!   a version of the protocol only. A tag that is added to a message is a field that is added to its struct. Both count as what
+//!   breaks, though who only reads fields does not notice.
+//! - **What grows otherwise is `#[non_exhaustive]`**: errors, [`Limits`], [`Codec`](batch::Codec), and
+//!   [`FaultCode`](message::FaultCode), of which new ones come at any time: act by the [class](message::FaultClass), which is closed.
+//! - **Types of other crates** are part of the interface: `Bytes` and `BytesMut` of bytes 1, `Uuid` of uuid 1.
+//! - What a message of an error says is no part of it. A newer Rust may be needed by any version that is not a mere correction.
+//!
+//! There are no features.
 
 pub mod batch;
 pub mod entry;
@@ -44,3 +60,8 @@ pub mod partition;
 mod wire;
 
 pub use limits::{ALPN, DEFAULT_PORT, Limits};
+
+/// The example of the README compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

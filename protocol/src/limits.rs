@@ -34,6 +34,7 @@ pub const FRAME_OVERHEAD: u32 = 64;
 
 /// What a peer accepts. Configurable downwards; the defaults are the protocol's own upper bounds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Limits {
     /// The largest frame, in bytes after its length field.
     pub frame: u32,
@@ -46,6 +47,11 @@ impl Limits {
     pub const MAX_FRAME: u32 = 16 << 20;
     /// 32 MiB: validating a compressed batch may hold this much for the time of the check.
     pub const MAX_DECOMPRESSED_BATCH: u32 = 32 << 20;
+
+    /// These limits; those of the protocol are the defaults.
+    pub const fn new(frame: u32, decompressed_batch: u32) -> Self {
+        Self { frame, decompressed_batch }
+    }
 
     /// The largest batch, in bytes: what a frame has room for.
     pub fn batch(&self) -> u32 {

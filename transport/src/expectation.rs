@@ -4,6 +4,7 @@ use std::fmt;
 
 /// What the certificate of a server must show, on top of a chain to a trusted root.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Expectation {
     /// A DNS name or IP address among the subject alternative names (RFC 9525).
     Name(String),

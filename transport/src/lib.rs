@@ -72,6 +72,32 @@
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! # Features
+//!
+//! None is on by default.
+//!
+//! - **`metrics`**: handshakes, and how long what is served holds, as metrics for Prometheus: `observe::HandshakeMetrics`
+//!   and `observe::ServedMetrics`.
+//! - **`test-util`**: the modules `testing` (certificates, conformance suites for backends, paths that can be cut) and `memory` (a
+//!   backend without sockets), for tests.
+//!
+//! # Versions
+//!
+//! Versions follow Semantic Versioning; before 1.0 the second number counts what breaks a program.
+//!
+//! - **What grows is `#[non_exhaustive]`**: errors, reasons, sources of material, what observers are told, who a peer is, and
+//!   options, which are made by `new` or `default` and then changed field by field. An enum without it is a closed list, such as
+//!   [`Scheme`] or [`Handshake`], and a struct without it is no more than its fields, such as [`Server`] and [`Stream`].
+//! - **The traits are open.** A backend, or what wraps one, can be written elsewhere; a method that is added to a trait has a body.
+//! - **Types of other crates** are part of the interface in these places alone: `AsyncRead` and `AsyncWrite` of tokio 1; certificates and
+//!   keys in DER of rustls-pki-types 1; the `CryptoProvider` of rustls 0.23 in [`tls::provider`]; with `metrics`, the registry and the
+//!   collector of prometheus-client 0.26. To go over to a version of theirs that breaks is to break.
+//! - **No promise** is made about `test-util`, about what a message of an error says, nor about the text of logs.
+//! - A newer Rust may be needed by any version that is not a mere correction.
+
+// The badges that say which feature an item needs: made where the documentation is built for publishing.
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub mod admission;
 pub mod connect;
@@ -103,3 +129,8 @@ pub use quic::QuicTransport;
 pub use stream::{RecvHalf, SendHalf, Stream, StreamError};
 pub use tcp::TcpTransport;
 pub use transport::{BoxFuture, Inbound, Incoming, Listener, Outbound, Server, Transport};
+
+/// The example of the README compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

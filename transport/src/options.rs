@@ -46,6 +46,7 @@ pub const DEFAULT_ACCEPT_BACKLOG: u32 = 1024;
 
 /// How long each step of a connection's life may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Deadlines {
     /// Resolving the name and reaching an address; by default [`DEFAULT_CONNECT_DEADLINE`].
     pub connect: Duration,
@@ -68,8 +69,21 @@ impl Default for Deadlines {
     }
 }
 
-/// What a program decides about its connections, on every backend.
+/// What a program decides about its connections, on every backend: the defaults, and then field by field what is to be
+/// different.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use sealstream_transport::TransportOptions;
+///
+/// let mut options = TransportOptions::new("echo/1", 7007);
+/// options.deadlines.connect = Duration::from_secs(3);
+/// options.quic.gso = false;
+/// # drop(options);
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct TransportOptions {
     /// The application protocol (RFC 7301) that both ends must agree on, 1 to 255 bytes, such as `sealstream/1`.
     pub alpn: Vec<u8>,

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 /// Which backend carries a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[non_exhaustive]
 pub enum TransportKind {
     /// TLS 1.3 over TCP.
     Tls,
@@ -36,6 +37,7 @@ pub enum Handshake {
 
 /// What the handshake agreed on.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Negotiated {
     /// The cipher suite, by its IANA name.
     pub suite: &'static str,
@@ -45,8 +47,16 @@ pub struct Negotiated {
     pub alpn: Vec<u8>,
 }
 
+impl Negotiated {
+    /// What a handshake agreed on.
+    pub fn new(suite: &'static str, group: Option<&'static str>, alpn: impl Into<Vec<u8>>) -> Self {
+        Self { suite, group, alpn: alpn.into() }
+    }
+}
+
 /// Who a verified certificate says the peer is. Only what chain validation accepted is ever in here.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Identity {
     /// The SPIFFE ID: the one URI SAN, `spiffe://trust-domain/path`.
     pub spiffe_id: Option<String>,
@@ -66,6 +76,7 @@ pub struct Identity {
 
 /// The other side of a connection. Cheap to clone.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Peer {
     /// The backend.
     pub transport: TransportKind,
@@ -82,6 +93,11 @@ pub struct Peer {
 }
 
 impl Peer {
+    /// A peer of which nothing else is known: no TLS session, no certificate. What is known, say in its fields.
+    pub fn new(transport: TransportKind, remote_addr: SocketAddr, handshake: Handshake) -> Self {
+        Self { transport, remote_addr, negotiated: None, handshake, identity: None, exporter: None }
+    }
+
     /// Fills `output` with keying material that only the two ends of this TLS session can compute (RFC 8446, section
     /// 7.5; RFC 5705), to bind something else to it. Both ends get the same bytes for the same label and context, which
     /// may be empty; another label or context gives other bytes.

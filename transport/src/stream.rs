@@ -31,6 +31,7 @@ pub struct Stream {
 
 /// Why a stream ended other than cleanly: the source of the [`io::Error`] that reading or writing returned.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum StreamError {
     /// The peer gave the stream up. TCP carries no code, and cannot tell an abort from a crash.
     #[error("the peer aborted the stream{}", .code.map(|c| format!(" with code {c}")).unwrap_or_default())]

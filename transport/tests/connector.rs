@@ -143,7 +143,11 @@ fn connections_come_from_the_address_that_the_options_name() {
         let trusting = Store::new(&Material::new().with_roots([authority.trust()])).unwrap().receiver();
         // Every address of 127.0.0.0/8 is this machine's.
         let local = IpAddr::from([127, 1, 2, 3]);
-        let from = |local| TransportOptions { local_address: Some(local), ..options() };
+        let from = |local| {
+            let mut options = options();
+            options.local_address = Some(local);
+            options
+        };
         let listeners = [
             ("tls", TcpTransport::new(serving.clone(), options()).listen(ANYWHERE).await.unwrap()),
             ("quic", QuicTransport::new(serving, options()).listen(ANYWHERE).await.unwrap()),

@@ -21,8 +21,21 @@ use tokio::time::timeout;
 
 const MEGABYTE: u64 = 1 << 20;
 
+/// The defaults but for this change.
+fn quic(change: impl FnOnce(&mut QuicOptions)) -> QuicOptions {
+    let mut options = QuicOptions::default();
+    change(&mut options);
+    options
+}
+
+fn transport_options(quic: QuicOptions) -> TransportOptions {
+    let mut options = TransportOptions::new(ALPN, 9);
+    options.quic = quic;
+    options
+}
+
 async fn listen(world: &World, options: QuicOptions) -> Box<dyn Listener> {
-    let options = TransportOptions { quic: options, ..TransportOptions::new(ALPN, 9) };
+    let options = transport_options(options);
     let anywhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     QuicTransport::new(world.server(), options).listen(anywhere).await.unwrap()
 }
@@ -37,7 +50,7 @@ async fn largest_datagram_over(options: QuicOptions, prepare: impl FnOnce(&UdpPr
     let listener = listen(&world, options).await;
     let path = UdpProxy::new(listener.local_addr()).await.unwrap();
     prepare(&path);
-    let options = TransportOptions { quic: options, ..TransportOptions::new(ALPN, 9) };
+    let options = transport_options(options);
     let client = QuicTransport::new(world.client(), options);
     let endpoint =
         Endpoint { scheme: Scheme::Quic, host: "127.0.0.1".to_owned(), port: path.entrance().port() };
@@ -75,22 +88,22 @@ async fn a_path_that_is_narrower_than_its_first_link_is_survived() {
 
 #[tokio::test]
 async fn no_datagram_exceeds_what_segmentation_can_carry_whatever_is_asked_for() {
-    let wild = QuicOptions { initial_mtu: u16::MAX, max_mtu: u16::MAX, ..QuicOptions::default() };
+    let wild = quic(|options| (options.initial_mtu, options.max_mtu) = (u16::MAX, u16::MAX));
     assert_eq!(largest_datagram(wild).await, usize::from(MAX_MTU));
 }
 
 #[tokio::test]
 async fn no_datagram_exceeds_the_mtu_allowed() {
-    let narrow = QuicOptions { max_mtu: 1_300, ..QuicOptions::default() };
+    let narrow = quic(|options| options.max_mtu = 1_300);
     let largest = largest_datagram(narrow).await;
     assert!(largest > usize::from(MIN_MTU) && largest <= 1_300, "{largest}");
-    let least = QuicOptions { initial_mtu: 0, max_mtu: 0, ..QuicOptions::default() };
+    let least = quic(|options| (options.initial_mtu, options.max_mtu) = (0, 0));
     assert_eq!(largest_datagram(least).await, usize::from(MIN_MTU));
 }
 
 #[tokio::test]
 async fn bytes_arrive_without_segmentation_offload() {
-    let largest = largest_datagram(QuicOptions { gso: false, ..QuicOptions::default() }).await;
+    let largest = largest_datagram(quic(|options| options.gso = false)).await;
     assert!(largest <= usize::from(MAX_MTU), "{largest}");
 }
 
@@ -172,7 +185,7 @@ async fn fill(stream: &mut Stream) -> usize {
 async fn what_clients_do_not_acknowledge_is_bounded_for_each_and_in_all() {
     const FIRST: usize = 512 * 1024;
     let world = World::new();
-    let options = QuicOptions { send_budget: 3 * FIRST as u64, ..QuicOptions::default() };
+    let options = quic(|options| options.send_budget = 3 * FIRST as u64);
     let listener = listen(&world, options).await;
     let path = UdpProxy::new(listener.local_addr()).await.unwrap();
     // Foreign clients: ours would let a stream have 256 KiB unread.
@@ -201,7 +214,7 @@ async fn what_clients_do_not_acknowledge_is_bounded_for_each_and_in_all() {
 #[tokio::test]
 async fn a_client_that_does_not_read_takes_nothing_of_what_clients_share() {
     let world = World::new();
-    let options = QuicOptions { send_budget: 512 * 1024, ..QuicOptions::default() };
+    let options = quic(|options| options.send_budget = 512 * 1024);
     let listener = listen(&world, options).await;
     let client = QuicTransport::new(world.client(), TransportOptions::new(ALPN, 9));
     let endpoint =

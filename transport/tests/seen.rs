@@ -132,9 +132,10 @@ fn every_handshake_is_told_once_at_either_end_with_how_it_went() {
         let doubting = Material::new().with_roots([Authority::new("Other CA").trust()]);
         for scheme in SCHEMES {
             let notes = Arc::new(Notes::default());
-            let observed = || TransportOptions {
-                observers: Observers::new([Arc::clone(&notes) as Arc<dyn HandshakeObserver>]),
-                ..options()
+            let observed = || {
+                let mut options = options();
+                options.observers = Observers::new([Arc::clone(&notes) as Arc<dyn HandshakeObserver>]);
+                options
             };
             let listener = listen(&*transport(scheme, receiver(&serving), observed())).await;
             let server = localhost(scheme, &*listener);
@@ -168,9 +169,11 @@ fn a_quic_client_proves_its_address_under_load_once_and_not_again_after_a_restar
         let trusting = Material::new().with_roots([authority.trust()]);
         let client = QuicTransport::new(receiver(&trusting), options());
         let start = async |retry_above| {
-            let limits = AdmissionLimits { retry_above, ..AdmissionLimits::default() };
+            let mut limits = AdmissionLimits::default();
+            limits.retry_above = retry_above;
             let admission = Admission::new(limits).unwrap();
-            let options = TransportOptions { admission: admission.clone(), ..options() };
+            let mut options = options();
+            options.admission = admission.clone();
             let listener = listen(&QuicTransport::new(receiver(&serving), options)).await;
             (localhost(Scheme::Quic, &*listener), answer(listener), admission)
         };

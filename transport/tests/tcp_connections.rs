@@ -120,7 +120,8 @@ fn sixteen_streams_opened_at_once_all_resume_after_the_first_reply() {
 #[test]
 fn silent_peers_take_no_place_among_the_handshakes() {
     run("silent", async {
-        let limits = AdmissionLimits { handshakes: 1, ..AdmissionLimits::default() };
+        let mut limits = AdmissionLimits::default();
+        limits.handshakes = 1;
         let mut options = TransportOptions::new("test/1", 9);
         options.admission = Admission::new(limits).unwrap();
         let world = World::with(options, "127.0.0.1:0", ClientAuth::None, |_, material| material).await;
@@ -262,7 +263,8 @@ async fn answer_to(world: &World, request: &[u8]) -> (Vec<u8>, HandshakeError) {
 fn who_speaks_http_is_answered_in_http_and_tls_goes_on_beside_it() {
     run("plaintext", async {
         let http_answer = Some("here listens test/1".to_owned());
-        let options = TransportOptions { http_answer, ..TransportOptions::new("test/1", 9) };
+        let mut options = TransportOptions::new("test/1", 9);
+        options.http_answer = http_answer;
         let world = World::with(options, "127.0.0.1:0", ClientAuth::None, |_, material| material).await;
         // With a body that nobody reads: an RST would destroy the answer.
         let long = [b"POST /x HTTP/1.1\r\n\r\n".as_slice(), &vec![b'x'; 100_000]].concat();

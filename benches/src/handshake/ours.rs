@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use sealstream_transport::tls::{Receiver, SessionKey, Store};
+use sealstream_transport::tls::{Receiver, Store};
 use sealstream_transport::{
     BoxFuture, Endpoint, Expectation, Handshake, Inbound, Listener, Outbound, QuicTransport, Scheme, Server,
     Stream, TcpTransport, Transport, TransportOptions,
@@ -119,13 +119,7 @@ impl Dialler {
 
     /// Without tickets a handshake is a full one.
     fn forget(&self, server: &Server) {
-        self.receiver.current().sessions().forget(&SessionKey {
-            kind: self.transport.kind(),
-            host: server.endpoint.host.clone(),
-            port: server.endpoint.port,
-            alpn: self.alpn.clone(),
-            expectation: server.expectation.clone(),
-        });
+        self.receiver.current().forget_tickets(self.transport.kind(), &self.alpn, server);
     }
 }
 

@@ -225,12 +225,10 @@ fn server_config(
 
 /// The options of our transports: the defaults, but that nobody is turned away for coming often.
 pub fn options() -> TransportOptions {
-    let limits = AdmissionLimits {
-        address_rate: None,
-        unvalidated_rate: None,
-        retry_above: usize::MAX,
-        ..AdmissionLimits::default()
-    };
+    let mut limits = AdmissionLimits::default();
+    limits.address_rate = None;
+    limits.unvalidated_rate = None;
+    limits.retry_above = usize::MAX;
     let mut options = TransportOptions::new(ALPN, 9);
     options.admission = Admission::new(limits).expect("limits");
     options.deadlines.handshake = PATIENCE;

@@ -46,6 +46,7 @@ pub use record::LoadTokensError;
 pub(crate) use rules::ANONYMOUS;
 pub use rules::{
     ALL_TOPICS, Action, Because, Decision, Effect, MAX_RULE_TOPICS, MAX_RULES, Rule, RuleError, Rules,
+    known_identity,
 };
 pub use tokens::MAX_TOKENS;
 pub(crate) use tokens::{Badge, TokenError, Tokens};

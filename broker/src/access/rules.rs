@@ -123,6 +123,11 @@ pub(super) fn token_identity(text: &str) -> Result<Pattern, RuleError> {
     identity_pattern(text)
 }
 
+/// Whether somebody can be called so.
+pub fn known_identity(text: &str) -> Result<(), RuleError> {
+    identity_pattern(text).map(drop)
+}
+
 /// The pattern of a topic that there can be.
 fn topic_pattern(text: &str) -> Result<Pattern, RuleError> {
     let pattern: Pattern = text.parse()?;

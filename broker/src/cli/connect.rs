@@ -1,8 +1,9 @@
 //! From the connection flags to a client, and what every client command does with it.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
+use sealstream_client::options::{DEFAULT_CONNECT_TIMEOUT, DEFAULT_HELLO_TIMEOUT};
 use sealstream_client::{Client, RetryPolicy};
 use sealstream_protocol::DEFAULT_PORT;
 use sealstream_transport::Endpoint;
@@ -10,6 +11,7 @@ use sealstream_transport::Endpoint;
 use super::args::Connection;
 use super::context::chosen::TOKEN_VARIABLE;
 use super::{Failure, logging};
+use crate::config::Span;
 use crate::devca;
 
 /// Where `serve` keeps its data unless told otherwise: there a client on this machine finds the development CA.
@@ -56,7 +58,13 @@ fn client(connection: &Connection, retry_for: Duration) -> Result<Client, Failur
     let mut builder = Client::builder()
         .url(&connection.url)
         .name("sealstream command line")
-        .retry(RetryPolicy { retry_for, ..RetryPolicy::default() });
+        .retry(RetryPolicy::default().retry_for(retry_for));
+    // Who is not to wait for longer waits for no single step for longer.
+    if let Some(Span(timeout)) = connection.timeout.filter(|span| !span.0.is_zero()) {
+        builder = builder
+            .connect_timeout(timeout.min(DEFAULT_CONNECT_TIMEOUT))
+            .hello_timeout(timeout.min(DEFAULT_HELLO_TIMEOUT));
+    }
     if let Some(ca) = ca(connection, &endpoint) {
         builder = builder.ca_file(ca);
     }
@@ -86,5 +94,8 @@ pub(super) fn ca(connection: &Connection, endpoint: &Endpoint) -> Option<PathBuf
     }
     let loopback =
         endpoint.host.parse().map_or(endpoint.host == "localhost", |ip: std::net::IpAddr| ip.is_loopback());
-    Some(devca::ca_path(Path::new(DEFAULT_DATA_DIR))).filter(|path| loopback && path.exists())
+    // Inside of a container the data directory is what the environment says.
+    let data_dir = std::env::var_os("SEALSTREAM_DATA_DIR").filter(|dir| !dir.is_empty());
+    let data_dir = data_dir.map_or_else(|| PathBuf::from(DEFAULT_DATA_DIR), PathBuf::from);
+    Some(devca::ca_path(&data_dir)).filter(|path| loopback && path.exists())
 }

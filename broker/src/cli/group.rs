@@ -52,7 +52,9 @@ fn list(groups: &[GroupSummary], json: bool) -> Result<(), Failure> {
         return groups.iter().try_for_each(|group| output::json(&as_json(group)));
     }
     if groups.is_empty() {
-        output::note("no groups: a group is made by its first member");
+        output::note(
+            "no groups: the first member makes one, such as `sealstream consume TOPIC --group NAME`",
+        );
         return Ok(());
     }
     let heading = ["GROUP", "MEMBERS", "PARTITIONS", "IDLE SINCE"].map(str::to_owned).to_vec();

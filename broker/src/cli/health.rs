@@ -52,9 +52,13 @@ fn readiness(args: &Health) -> Result<(), Failure> {
     };
     let patience = args.connection.timeout.map_or(MONITOR_PATIENCE, |span| span.0);
     let (ready, text) = ask(addr, patience).map_err(|error| {
-        Failure::new(format!(
-            "no monitor answers on {addr}: {error}: is the broker running? --monitor names another address, --url asks by a Hello"
-        ))
+        let what = match error.kind() {
+            io::ErrorKind::InvalidData => {
+                format!("what listens on {addr} is no monitor of a broker ({error})")
+            }
+            _ => format!("no monitor answers on {addr} ({error}): is the broker running?"),
+        };
+        Failure::new(format!("{what}: --monitor names another address, --url asks by a Hello"))
     })?;
     let reasons: Vec<&str> = text.lines().skip(1).collect();
     if !ready {
@@ -91,10 +95,15 @@ fn ask(addr: SocketAddr, patience: Duration) -> io::Result<(bool, String)> {
     let mut answer = String::new();
     stream.take(MAX_ANSWER).read_to_string(&mut answer)?;
     let (head, body) =
-        answer.split_once("\r\n\r\n").ok_or_else(|| io::Error::other("its answer is not HTTP"))?;
+        answer.split_once("\r\n\r\n").ok_or_else(|| strange("its answer is not HTTP".to_owned()))?;
     match head.split(' ').nth(1) {
         Some("200") => Ok((true, body.to_owned())),
         Some("503") => Ok((false, body.to_owned())),
-        code => Err(io::Error::other(format!("it answered {}", code.unwrap_or("nothing")))),
+        code => Err(strange(format!("it answered {}", code.unwrap_or("nothing")))),
     }
+}
+
+/// An answer that no monitor gives.
+fn strange(answer: String) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, answer)
 }

@@ -10,7 +10,7 @@ use sealstream_client::wire::{Session, WireError, session};
 use sealstream_protocol::message::Message;
 use sealstream_protocol::message::hello::{Hello, Ping, Pong, Secret, SessionKind, Welcome};
 use sealstream_protocol::{ALPN, DEFAULT_PORT, Limits};
-use sealstream_transport::tls::{IdentitySource, Material, Profile, Receiver, Store, TrustSource};
+use sealstream_transport::tls::{IdentitySource, Material, Receiver, Store, TrustSource};
 use sealstream_transport::{
     Connector, Endpoint, Expectation, Outbound, Peer, Scheme, Server, TransportKind, TransportOptions,
 };
@@ -125,11 +125,7 @@ impl Link {
             Scheme::Quic => TransportKind::Quic,
             Scheme::Tls | Scheme::Auto => TransportKind::Tls,
         };
-        let snapshot = self.receiver.current();
-        let profile = Profile { kind, alpn: ALPN.to_vec(), key_log: false };
-        if let Ok(handshake) = snapshot.client_handshake(&profile, &self.server) {
-            snapshot.sessions().forget(handshake.session_key());
-        }
+        self.receiver.current().forget_tickets(kind, ALPN, &self.server);
     }
 
     /// Resolves once every connection that was closed has said so to the broker.

@@ -2,28 +2,98 @@
 
 use std::io;
 
+use tokio::runtime::Handle;
 use tracing_subscriber::EnvFilter;
 
 use super::{Failure, progress, style};
+use crate::config::Config;
+
+/// What a server logs where `SEALSTREAM_LOG` is not set.
+const SERVER: &str = "info";
 
 /// Starts logging. `default` holds where `SEALSTREAM_LOG` is not set.
 pub(super) fn start(default: &str, json: bool) -> Result<(), Failure> {
-    let text = std::env::var("SEALSTREAM_LOG").unwrap_or_default();
-    let text = if text.is_empty() { default } else { &text };
-    let filter = EnvFilter::try_new(text).map_err(|error| {
-        Failure::new(format!(
-            "SEALSTREAM_LOG: {error}: use error, warn, info, debug or a filter such as info,quinn=debug"
-        ))
-    })?;
+    let filter = filter(default)?;
     // A line that cannot be written (the terminal was closed) is lost: to complain of it on stderr would panic.
     let builder =
         tracing_subscriber::fmt().log_internal_errors(false).with_env_filter(filter).with_writer(|| Lines);
     if json {
-        builder.json().init();
+        // The list of spans has the innermost one as well.
+        builder.json().with_current_span(false).init();
     } else {
         builder.with_ansi(style::on_stderr()).init();
     }
     Ok(())
+}
+
+/// Like [`start`], and has spans exported as well: these are not under `SEALSTREAM_LOG`.
+#[cfg(feature = "otlp")]
+pub(super) fn start_with(
+    default: &str,
+    json: bool,
+    exporter: &crate::traces::Exporter,
+) -> Result<(), Failure> {
+    use tracing_subscriber::Layer as _;
+    use tracing_subscriber::layer::SubscriberExt as _;
+    use tracing_subscriber::util::SubscriberInitExt as _;
+
+    let filter = filter(default)?;
+    let lines = tracing_subscriber::fmt::layer().log_internal_errors(false).with_writer(|| Lines);
+    let lines = if json {
+        lines.json().with_current_span(false).with_filter(filter).boxed()
+    } else {
+        lines.with_ansi(style::on_stderr()).with_filter(filter).boxed()
+    };
+    tracing_subscriber::registry().with(lines).with(exporter.layer()).init();
+    Ok(())
+}
+
+fn filter(default: &str) -> Result<EnvFilter, Failure> {
+    let text = std::env::var("SEALSTREAM_LOG").unwrap_or_default();
+    let text = if text.is_empty() { default } else { &text };
+    EnvFilter::try_new(text).map_err(|error| {
+        Failure::new(format!(
+            "SEALSTREAM_LOG: {error}: use error, warn, info, debug or a filter such as info,quinn=debug"
+        ))
+    })
+}
+
+/// What a server tells of itself: log lines, and traces if a collector is to have them.
+pub(super) struct Telling {
+    #[cfg(feature = "otlp")]
+    exporter: Option<crate::traces::Exporter>,
+}
+
+impl Telling {
+    /// Starts both. Requests to the collector are tasks of `runtime`.
+    #[cfg(feature = "otlp")]
+    pub(super) fn start(config: &Config, name: &str, json: bool, runtime: &Handle) -> Result<Self, Failure> {
+        let exporter = crate::traces::Exporter::start(config, name, runtime).map_err(Failure::Message)?;
+        match &exporter {
+            None => start(SERVER, json)?,
+            Some(exporter) => {
+                start_with(SERVER, json, exporter)?;
+                tracing::info!("traces go to {}", exporter.url());
+            }
+        }
+        Ok(Self { exporter })
+    }
+
+    /// Starts logging: a configuration that names a collector was refused.
+    #[cfg(not(feature = "otlp"))]
+    pub(super) fn start(_: &Config, _: &str, json: bool, _: &Handle) -> Result<Self, Failure> {
+        start(SERVER, json)?;
+        Ok(Self {})
+    }
+
+    /// Sends the last traces. Blocks, for some seconds at most.
+    #[cfg_attr(not(feature = "otlp"), expect(clippy::unused_self, reason = "there is nothing to send"))]
+    pub(super) fn stop(self) {
+        #[cfg(feature = "otlp")]
+        if let Some(exporter) = self.exporter {
+            exporter.stop();
+        }
+    }
 }
 
 /// A panic becomes a line of the log, for whoever reads nothing else, with where it was: it ends its session (or the

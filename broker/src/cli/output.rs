@@ -39,6 +39,11 @@ pub(super) fn table(rows: &[Vec<String>]) -> Result<(), Failure> {
     Ok(())
 }
 
+/// A number and what of: `1 record`, `2 records`.
+pub(super) fn counted(count: u64, one: &str, many: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { many })
+}
+
 /// A number of bytes in the largest binary unit that fits, with one digit behind the point.
 pub(super) fn bytes(bytes: u64) -> String {
     bytesize::ByteSize(bytes).display().iec().to_string()

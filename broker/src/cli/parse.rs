@@ -4,9 +4,9 @@ use std::process::ExitCode;
 
 use clap::error::ErrorKind;
 use clap::parser::ValueSource;
-use clap::{ArgMatches, CommandFactory as _, FromArgMatches as _};
+use clap::{ArgMatches, Command, CommandFactory as _, FromArgMatches as _};
 
-use super::args::{Cli, Command};
+use super::args::{self, Cli};
 use super::context::{Store, chosen::chosen};
 
 /// What the process was called with. What cannot be understood, or does not fit together, ends it with exit code 2 and says why;
@@ -25,16 +25,33 @@ pub(super) fn parse() -> Result<Cli, ExitCode> {
     };
     let mut cli =
         Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.format(&mut Cli::command()).exit());
-    if let Command::Health(health) = &mut cli.command {
+    if let args::Command::Health(health) = &mut cli.command {
         let context = health.connection.context.as_ref();
         let given =
             leaf(&matches).value_source("url").is_some_and(|source| source != ValueSource::DefaultValue);
         health.has_url = given || context.is_some_and(|context| !context.name.is_empty());
     }
     if let Some(fault) = cli.command.fault() {
-        Cli::command().error(ErrorKind::ArgumentConflict, fault).exit();
+        of_whom(&mut root(), &matches).error(ErrorKind::ArgumentConflict, fault).exit();
     }
     Ok(cli)
+}
+
+/// The command line with the names by which its commands are called.
+fn root() -> Command {
+    let mut root = Cli::command();
+    root.build();
+    root
+}
+
+/// The command that is to be carried out: what is said of it shows its usage.
+fn of_whom<'a>(command: &'a mut Command, matches: &ArgMatches) -> &'a mut Command {
+    match matches.subcommand() {
+        Some((name, matches)) if command.find_subcommand(name).is_some() => {
+            of_whom(command.find_subcommand_mut(name).expect("it was just found"), matches)
+        }
+        _ => command,
+    }
 }
 
 /// What was given to the command itself.

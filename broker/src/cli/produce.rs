@@ -39,6 +39,9 @@ fn input(args: &Produce) -> Result<(Lines, Option<u64>), Failure> {
     let cannot = |error: io::Error| Failure::new(format!("cannot read {}: {error}", path.display()));
     let file = File::open(path).map_err(cannot)?;
     let metadata = file.metadata().map_err(cannot)?;
+    if metadata.is_dir() {
+        return Err(Failure::new(format!("cannot read {}: it is a directory", path.display())));
+    }
     let total = metadata.is_file().then_some(metadata.len());
     Ok((Lines::read(file, max_line)?, total))
 }
@@ -59,7 +62,10 @@ async fn produce(client: Client, args: &Produce, lines: Lines, total: Option<u64
     if by_hand {
         output::note(format_args!("each line becomes a record of {}; Ctrl-D ends", args.topic));
     }
-    let mut sending = Sending { producer: &producer, args, lines, under_way: UnderWay::default() };
+    let headers: Vec<_> =
+        args.headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes())).collect();
+    let under_way = UnderWay::default();
+    let mut sending = Sending { producer: &producer, args, headers: &headers, lines, under_way };
     let sent = sending.send_all(&interrupt, &mut progress).await;
     let Sending { mut under_way, .. } = sending;
     under_way.settle();
@@ -96,10 +102,10 @@ async fn open(client: &Client, args: &Produce) -> Result<Producer, Failure> {
         Compression::None => Codec::None,
         Compression::Lz4 => Codec::Lz4,
     };
-    let batch_bytes = usize::try_from(args.batch_bytes.as_u64()).unwrap_or(usize::MAX);
+    let batch_bytes = usize::try_from(args.batch_bytes.0).unwrap_or(usize::MAX);
     let producer = client
         .producer(&args.topic)
-        .linger(Duration::from_millis(args.linger))
+        .linger(args.linger.0)
         .batch_bytes(batch_bytes)
         .codec(codec)
         .delivery_timeout(args.connection.timeout.map_or(PATIENT, |span| span.0))
@@ -137,6 +143,7 @@ fn and_what_was_done(failure: Failure, records: u64) -> Failure {
 struct Sending<'a> {
     producer: &'a Producer,
     args: &'a Produce,
+    headers: &'a [(&'a str, &'a [u8])],
     lines: Lines,
     under_way: UnderWay,
 }
@@ -153,7 +160,7 @@ impl Sending<'_> {
             };
             let Some(line) = line else { break };
             let number = self.lines.count();
-            let record = record(&line, self.args, number)?;
+            let record = record(&line, self.args, number)?.headers(self.headers);
             let value = record.value_bytes().len() as u64;
             let delivery = tokio::select! {
                 biased;

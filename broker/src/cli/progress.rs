@@ -198,8 +198,8 @@ impl Total {
 impl std::fmt::Display for Total {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { records, bytes, elapsed } = self;
-        let noun = if *records == 1 { "record" } else { "records" };
-        write!(f, "{records} {noun}, {} in {:.1} s", output::bytes(*bytes), elapsed.as_secs_f64())?;
+        let records = output::counted(*records, "record", "records");
+        write!(f, "{records}, {} in {:.1} s", output::bytes(*bytes), elapsed.as_secs_f64())?;
         // Of a few bytes the speed says how long the connection took.
         if *bytes >= SPEED_FROM { write!(f, " ({})", output::speed(self.bytes_per_second())) } else { Ok(()) }
     }

@@ -7,8 +7,8 @@ use std::io;
 use sealstream_client::consumer::ConsumeError;
 use sealstream_client::group::{GroupError, JoinError};
 use sealstream_client::producer::{DeliveryError, OpenProducerError, SendError};
-use sealstream_client::{ClientError, SessionError};
-use sealstream_protocol::message::FaultCode;
+use sealstream_client::{AdminError, ClientError, SessionError};
+use sealstream_protocol::message::{Fault, FaultCode};
 use sealstream_transport::{ConnectError, HandshakeError, OpenError, StreamError};
 
 const NOBODY: &str = "nothing listens there: start the broker (`sealstream serve`), or correct host and port in --url; a broker's port is 7420 unless \
@@ -26,12 +26,26 @@ const CERTIFICATE: &str = "show a certificate by --cert and --key";
 const ANOTHER_CERTIFICATE: &str = "show another certificate by --cert and --key; whom the broker trusts, its operator sees with `sealstream tls show`";
 const WHO: &str = "give --token-file or SEALSTREAM_TOKEN, or --cert and --key; an operator makes a token with `sealstream token create`";
 
+const ANOTHER_TOKEN: &str = "give it by --token-file or SEALSTREAM_TOKEN";
+const AS_IT_IS: &str = "--if-not-exists leaves it as it is";
+const GROUPS: &str = "`sealstream group list` shows which there are";
+const FROM: &str = "--from takes an offset, a time, `beginning` or `end`";
+
+/// What a broker's refusal of a token begins with: it says by itself where another one comes from.
+const TOKEN_REFUSED: &str = "the token is refused";
+
 /// The remedy for `error`, where there is one that its own words do not name.
 pub(super) fn of(error: &(dyn Error + 'static)) -> Option<&'static str> {
     let mut next = Some(error);
     while let Some(error) = next {
         if let Some(session) = session_error(error) {
             return of_session(session);
+        }
+        if let Some(AdminError::Refused { fault, .. }) = error.downcast_ref() {
+            return of_refusal(fault);
+        }
+        if let Some(ConsumeError::OutOfRange { .. }) = error.downcast_ref() {
+            return Some(FROM);
         }
         if let Some(connect) = error.downcast_ref() {
             return of_connect(connect);
@@ -67,11 +81,19 @@ fn session_error<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a SessionErro
     }
 }
 
+fn of_refusal(fault: &Fault) -> Option<&'static str> {
+    match fault.code_known()? {
+        FaultCode::TopicExists => Some(AS_IT_IS),
+        FaultCode::UnknownGroup => Some(GROUPS),
+        _ => None,
+    }
+}
+
 fn of_session(error: &SessionError) -> Option<&'static str> {
-    if error.fault().and_then(sealstream_protocol::message::Fault::code_known)
-        == Some(FaultCode::Unauthenticated)
-    {
-        return Some(WHO);
+    match error.fault().filter(|fault| fault.code_known() == Some(FaultCode::Unauthenticated)) {
+        Some(fault) if fault.text.starts_with(TOKEN_REFUSED) => return Some(ANOTHER_TOKEN),
+        Some(_) => return Some(WHO),
+        None => {}
     }
     match error {
         SessionError::Connect(error) => of_connect(error),

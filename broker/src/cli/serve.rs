@@ -44,11 +44,14 @@ pub(super) fn serve(args: &Serve) -> Result<(), Failure> {
         listen: args.listen.iter().map(|addr| toml::Value::String(addr.to_string())).collect(),
     };
     let config = source.read()?;
-    logging::start("info", args.json)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let telling = logging::Telling::start(&config, &broker_name(&config), args.json, runtime.handle())?;
     logging::log_panics();
     descriptors::raise_limit(&config);
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(run(source, config))
+    let served = runtime.block_on(run(source, config));
+    // After the last span has ended, and while its requests still have a runtime.
+    telling.stop();
+    served
 }
 
 /// Where the configuration is read from, at the start and at every reload.
@@ -295,12 +298,9 @@ fn options(config: &Config, tls: Arc<ServedTls>, rules: RuleBook, quotas: Arc<Qu
     // Bounded by the configuration's check to what the protocol can say.
     let bytes = |size: crate::config::Size| u32::try_from(size.0).unwrap_or(u32::MAX);
     BrokerOptions {
-        name: if config.name.is_empty() { host_name() } else { config.name.clone() },
+        name: broker_name(config),
         cluster: config.cluster.clone(),
-        limits: sealstream_protocol::Limits {
-            frame: bytes(limits.frame),
-            decompressed_batch: bytes(limits.decompressed_batch),
-        },
+        limits: sealstream_protocol::Limits::new(bytes(limits.frame), bytes(limits.decompressed_batch)),
         anonymous: match config.auth.anonymous {
             Anonymous::Never => server::Anonymous::Never,
             Anonymous::Loopback => server::Anonymous::OnLoopback,
@@ -340,7 +340,10 @@ pub(super) fn durability(name: DurabilityName) -> Durability {
     }
 }
 
-fn host_name() -> String {
+fn broker_name(config: &Config) -> String {
+    if !config.name.is_empty() {
+        return config.name.clone();
+    }
     let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
     if name.is_empty() { "sealstream".into() } else { name }
 }

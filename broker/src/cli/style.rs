@@ -13,6 +13,9 @@ use super::args::Color;
 /// What went wrong.
 pub(super) const ERROR: Style = AnsiColor::Red.on_default().bold();
 
+/// What may go wrong.
+pub(super) const WARNING: Style = AnsiColor::Yellow.on_default();
+
 /// What is well.
 pub(super) const GOOD: Style = AnsiColor::Green.on_default();
 

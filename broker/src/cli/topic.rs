@@ -52,10 +52,10 @@ fn new_topic(args: &TopicCreate) -> NewTopic {
         topic = topic.retention(age.0);
     }
     if let Some(size) = args.options.retention_bytes {
-        topic = topic.retention_bytes(size.as_u64());
+        topic = topic.retention_bytes(size.0);
     }
     if let Some(size) = args.options.segment_bytes {
-        topic = topic.segment_bytes(size.as_u64());
+        topic = topic.segment_bytes(size.0);
     }
     if let Some(age) = args.options.segment_age {
         topic = topic.segment_age(age.0);
@@ -67,8 +67,8 @@ fn options(args: &args::TopicOptions) -> TopicOptions {
     TopicOptions {
         durability: args.durability.map(durability),
         retention_ms: args.retention.map(Span::millis),
-        retention_bytes: args.retention_bytes.map(|size| size.as_u64()),
-        segment_bytes: args.segment_bytes.map(|size| size.as_u64()),
+        retention_bytes: args.retention_bytes.map(|size| size.0),
+        segment_bytes: args.segment_bytes.map(|size| size.0),
         segment_ms: args.segment_age.map(Span::millis),
         partitions: None,
     }

@@ -1,5 +1,8 @@
 //! How the layers of the configuration are read, checked and laid over one another.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -137,7 +140,7 @@ impl Layers {
     fn file(&mut self, path: &Path, schema: &BTreeMap<String, Value>) -> Result<(), ConfigError> {
         let text = std::fs::read_to_string(path)
             .map_err(|source| ConfigError::Read { path: path.into(), source })?;
-        let parse = |e: toml::de::Error| ConfigError::Parse { path: path.into(), reason: e.to_string() };
+        let parse = |e: toml::de::Error| ConfigError::Parse { path: path.into(), reason: placed(&e, &text) };
         let table: Table = toml::from_str(&text).map_err(parse)?;
         for key in flatten(&table).into_keys() {
             let origin = Origin::File(path.into());
@@ -198,6 +201,16 @@ impl Layers {
     }
 }
 
+/// What is wrong with a file and where. Without the line itself, which the error would show: a password may be in it.
+fn placed(error: &toml::de::Error, text: &str) -> String {
+    let Some(before) = error.span().and_then(|span| text.get(..span.start)) else {
+        return error.message().to_owned();
+    };
+    let line = before.matches('\n').count() + 1;
+    let column = before.rsplit('\n').next().map_or(0, |rest| rest.chars().count()) + 1;
+    format!("line {line}, column {column}: {}", error.message())
+}
+
 /// Every key with a value of its kind.
 fn schema() -> BTreeMap<String, Value> {
     let mut all = Config::default();
@@ -211,6 +224,9 @@ fn schema() -> BTreeMap<String, Value> {
     let (actions, topics) = (Vec::new(), Vec::new());
     all.auth.rule = vec![AuthRule { identity: String::new(), actions, topics, effect }];
     all.quotas = super::quotas::example();
+    all.traces.ca = Some(path());
+    all.traces.cert = Some(path());
+    all.traces.key = Some(path());
     flatten(&Table::try_from(all).expect("the configuration is made of what TOML has"))
 }
 
@@ -288,110 +304,4 @@ pub(crate) fn nearest(key: &str, known: impl Iterator<Item = (String, String)>) 
         .filter(|(likeness, _)| *likeness >= NEAR)
         .max_by(|a, b| a.0.total_cmp(&b.0))
         .map(|(_, shown)| shown)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::config::{DurabilityName, Size};
-
-    fn file(text: &str) -> (tempfile::TempDir, PathBuf) {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("sealstream.toml");
-        std::fs::write(&path, text).unwrap();
-        (dir, path)
-    }
-
-    fn from_file(text: &str) -> Result<Resolved, ConfigError> {
-        let (_dir, path) = file(text);
-        load(Some(&path), [], [])
-    }
-
-    fn from_env(name: &str, text: &str) -> Result<Resolved, ConfigError> {
-        load(None, [(name.to_owned(), text.to_owned())], [])
-    }
-
-    #[test]
-    fn nothing_set_is_the_default() {
-        assert_eq!(load(None, [], []).unwrap().config, Config::default());
-    }
-
-    #[test]
-    fn later_layers_win_and_are_named_as_the_origin() {
-        let (_dir, path) = file("cluster = \"file\"\n[topics]\npartitions = 2\ndurability = \"memory\"\n");
-        let env = [
-            ("SEALSTREAM_CLUSTER".to_owned(), "env".to_owned()),
-            ("SEALSTREAM_TOPICS_PARTITIONS".to_owned(), "3".to_owned()),
-        ];
-        let flags = [("cluster".to_owned(), Value::String("flag".into()))];
-        let resolved = load(Some(&path), env, flags).unwrap();
-        assert_eq!(resolved.config.cluster, "flag");
-        assert_eq!(resolved.config.topics.partitions, 3);
-        assert_eq!(resolved.config.topics.durability, DurabilityName::Memory);
-        assert_eq!(resolved.origin("cluster"), Origin::Flag);
-        assert_eq!(
-            resolved.origin("topics.partitions"),
-            Origin::Environment("SEALSTREAM_TOPICS_PARTITIONS".into())
-        );
-        assert_eq!(resolved.origin("topics.durability"), Origin::File(path));
-        assert_eq!(resolved.origin("log.shards"), Origin::Default);
-    }
-
-    #[test]
-    fn an_unknown_key_names_the_nearest_known_one() {
-        let error = from_file("[tls]\ncrt = \"x\"\n").unwrap_err().to_string();
-        assert!(error.contains("`tls.crt`") && error.contains("did you mean `tls.cert`?"), "{error}");
-        let error = from_env("SEALSTREAM_LISTN", "127.0.0.1:1").unwrap_err().to_string();
-        assert!(error.contains("SEALSTREAM_LISTEN"), "{error}");
-        let error = from_file("zzzz = 1\n").unwrap_err().to_string();
-        assert!(error.contains("`zzzz`") && !error.contains("did you mean"), "{error}");
-    }
-
-    #[test]
-    fn a_bad_value_names_its_place() {
-        let error = from_file("\n[limits]\nframe = \"much\"\n").unwrap_err().to_string();
-        assert!(error.contains("line 3") && error.contains("64KiB"), "{error}");
-        let error = from_env("SEALSTREAM_LOG_SHARDS", "four").unwrap_err().to_string();
-        assert!(error.contains("SEALSTREAM_LOG_SHARDS") && error.contains("whole number"), "{error}");
-        let error = from_env("SEALSTREAM_TOPICS_DURABILITY", "maybe").unwrap_err().to_string();
-        assert!(error.contains("memory"), "{error}");
-    }
-
-    #[test]
-    fn variables_of_kubernetes_and_of_the_client_are_no_keys() {
-        for name in
-            ["SEALSTREAM_SERVICE_HOST", "SEALSTREAM_PORT_7420_TCP", "SEALSTREAM_URL", "SEALSTREAM_TOKEN"]
-        {
-            from_env(name, "anything").unwrap();
-        }
-    }
-
-    #[test]
-    fn lists_in_variables_are_separated_by_commas() {
-        let config = from_env("SEALSTREAM_LISTEN", "127.0.0.1:1, [::1]:2").unwrap().config;
-        assert_eq!(config.listen.len(), 2);
-    }
-
-    #[test]
-    fn values_out_of_bounds_are_refused() {
-        let error = from_file("[log]\nshards = 0\n").unwrap_err().to_string();
-        assert!(error.contains("log.shards") && error.contains("64"), "{error}");
-        let error = from_file("[limits]\nframe = \"17MiB\"\n").unwrap_err().to_string();
-        assert!(error.contains("16MiB"), "{error}");
-        let error = from_file("[limits]\nhandshakes = 100\nretry_above = 101\n").unwrap_err().to_string();
-        assert!(error.contains("limits.retry_above") && error.contains("limits.handshakes"), "{error}");
-        for key in ["connections", "sessions", "handshakes", "address_burst", "unvalidated_burst"] {
-            let error =
-                from_file(&format!("[limits]\n{key} = 0\nretry_above = 0\n")).unwrap_err().to_string();
-            assert!(error.contains(&format!("limits.{key}")), "{error}");
-        }
-        from_file("[limits]\naddress_rate = 0\nunvalidated_rate = 0\nretry_above = 0\n").unwrap();
-        assert_eq!(from_file("[limits]\nframe = \"1MiB\"\n").unwrap().config.limits.frame, Size::mib(1));
-    }
-
-    #[test]
-    fn a_development_certificate_is_for_loopback_only() {
-        let error = from_file("listen = [\"0.0.0.0:7420\"]\n").unwrap_err().to_string();
-        assert!(error.contains("tls.cert"), "{error}");
-    }
 }

@@ -9,6 +9,7 @@ mod layers;
 mod monitor;
 mod quotas;
 mod tls;
+mod traces;
 mod units;
 
 use std::net::{Ipv4Addr, SocketAddr};
@@ -32,6 +33,7 @@ pub use tls::{
     ClientCertificates, CrlExpired, CrlUnknown, ExpiredClients, MAX_IDENTITIES, Paths, Pin, Resumption, Tls,
     TlsIdentity,
 };
+pub use traces::{Collector, TraceLevel, Traces};
 pub use units::{Size, Span};
 
 use crate::server;
@@ -79,6 +81,8 @@ pub struct Config {
     pub drill: Drill,
     /// Health, metrics and the status page.
     pub monitor: Monitor,
+    /// Spans for a collector.
+    pub traces: Traces,
 }
 
 /// A transport, as the configuration names it.
@@ -210,6 +214,7 @@ impl Default for Config {
             quic: Quic::default(),
             drill: Drill::default(),
             monitor: Monitor::default(),
+            traces: Traces::default(),
         }
     }
 }
@@ -300,6 +305,7 @@ impl Config {
             return Err("listen and transports must name at least one address and one transport".into());
         }
         self.monitor.check(&self.listen)?;
+        self.traces.check()?;
         self.groups.check()?;
         self.tls.check()?;
         self.auth.rules()?;
@@ -325,14 +331,13 @@ impl Limits {
         // The check has made sure that there is one.
         let limit =
             |rate: u32, burst: u32| Limit::new(rate.into(), Duration::from_secs(1), burst.into()).ok();
-        AdmissionLimits {
-            connections: self.connections,
-            handshakes: self.handshakes,
-            address_rate: limit(self.address_rate, self.address_burst),
-            unvalidated_rate: limit(self.unvalidated_rate, self.unvalidated_burst),
-            retry_above: self.retry_above,
-            ..AdmissionLimits::default()
-        }
+        let mut limits = AdmissionLimits::default();
+        limits.connections = self.connections;
+        limits.handshakes = self.handshakes;
+        limits.address_rate = limit(self.address_rate, self.address_burst);
+        limits.unvalidated_rate = limit(self.unvalidated_rate, self.unvalidated_burst);
+        limits.retry_above = self.retry_above;
+        limits
     }
 
     fn check_handshakes(&self) -> Result<(), String> {
@@ -373,7 +378,8 @@ mod tests {
     #[test]
     fn what_is_not_configured_is_what_the_transport_does_by_itself_but_for_the_connections() {
         let limits = Limits::default();
-        let transport = AdmissionLimits { connections: limits.connections, ..AdmissionLimits::default() };
+        let mut transport = AdmissionLimits::default();
+        transport.connections = limits.connections;
         assert_eq!(limits.admission(), transport);
     }
 

@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::io;
+use std::time::Instant;
 
 use bytes::Bytes;
 use sealstream_protocol::batch::Batch;
@@ -195,6 +196,17 @@ pub struct Committed {
     pub outcomes: Vec<Outcome>,
     /// Resolves when everything in the commit is as durable as promised. May be awaited anywhere, or dropped.
     pub durable: BoxFuture<'static, Result<(), DurabilityError>>,
+    /// When it was written, if the engine tells.
+    pub write: Option<Write>,
+}
+
+/// When a commit was written, for whoever traces it.
+#[derive(Clone, Copy, Debug)]
+pub struct Write {
+    /// Until then it waited for others.
+    pub begun: Instant,
+    /// From then on it was in the log, and no more durable than that.
+    pub done: Instant,
 }
 
 impl fmt::Debug for Committed {

@@ -21,4 +21,4 @@ pub use engine::{
     Outcome, Partition, PartitionId, PartitionOptions, ReadError, ReadOutcome, Refusal, Shard, ShardId,
     Source, Versioned, Within,
 };
-pub use status::{CacheUse, LogCounters, SyncTimes};
+pub use status::{CacheUse, LEAST_ROOM, LogCounters, SyncTimes};

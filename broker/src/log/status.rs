@@ -5,6 +5,10 @@ use std::time::Duration;
 use super::engine::PartitionId;
 use crate::meter::TimeCounts;
 
+/// Room besides the reserve, below which a disk is full: segments grow by up to 64 MiB at a time, and by less where there is less; the largest batch
+/// has 16 MiB.
+pub const LEAST_ROOM: u64 = 16 << 20;
+
 /// What an engine has done since it was opened, over all shards. Each number only grows; together they are of about one moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LogCounters {

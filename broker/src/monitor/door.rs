@@ -56,9 +56,10 @@ impl Door {
         }
         let mut options = TransportOptions::new(HTTP_ALPN, HTTPS_PORT);
         // Places of its own: it is there when the broker has none left, which is when it is needed.
-        options.admission =
-            Admission::new(AdmissionLimits { connections: PLACES, ..AdmissionLimits::default() })
-                .expect("a bound on connections changes nothing about the defaults' validity");
+        let mut limits = AdmissionLimits::default();
+        limits.connections = PLACES;
+        options.admission = Admission::new(limits)
+            .expect("a bound on connections changes nothing about the defaults' validity");
         options.observers = Observers::new([
             std::sync::Arc::new(HandshakeLog::new()) as std::sync::Arc<dyn HandshakeObserver>
         ]);

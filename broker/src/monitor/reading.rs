@@ -26,6 +26,15 @@ pub(super) struct Disk {
     pub(super) total: u64,
 }
 
+impl Disk {
+    /// That of a directory.
+    pub(super) fn of(dir: &Path) -> Option<Self> {
+        let stat = rustix::fs::statvfs(dir).ok()?;
+        // What an ordinary user may take; the rest is kept for root.
+        Some(Self { free: stat.f_bavail * stat.f_frsize, total: stat.f_blocks * stat.f_frsize })
+    }
+}
+
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Reading {
@@ -77,15 +86,9 @@ fn read(view: &View, dir: &Path, groups: Vec<GroupShown>, reasons: Vec<Reason>) 
         other_topics,
         more_groups: status.groups.now.saturating_sub(groups.len() as u64),
         groups,
-        disk: disk(dir),
+        disk: Disk::of(dir),
         reasons,
         view: view.clone(),
         status,
     }
-}
-
-fn disk(dir: &Path) -> Option<Disk> {
-    let stat = rustix::fs::statvfs(dir).ok()?;
-    // What an ordinary user may take; the rest is kept for root.
-    Some(Disk { free: stat.f_bavail * stat.f_frsize, total: stat.f_blocks * stat.f_frsize })
 }

@@ -4,16 +4,15 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use sealstream_transport::gcra::{Decision, Limit, Role, Spend};
+use sealstream_transport::testing::GCRA_VECTORS;
 use serde_json::Value;
 
 use super::key::{Key, Resource, Spender};
 use super::memory::MemoryStore;
 use super::store::RateStore;
 
-const VECTORS: &str = include_str!("../../../transport/vectors/gcra.json");
-
 pub(super) fn vectors() -> Value {
-    serde_json::from_str(VECTORS).unwrap()
+    serde_json::from_str(GCRA_VECTORS).unwrap()
 }
 
 fn millis(value: &Value) -> Duration {

@@ -4,6 +4,7 @@
 //! are let go of when somebody looks, and their place with them.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
@@ -37,11 +38,35 @@ pub(crate) struct Meters {
     refused: [Count; FaultCode::ALL.len()],
     acks_disk: Times,
     acks_memory: Times,
-    /// When a batch was last refused because the disk failed, in milliseconds since `begun`, and one more; 0: never.
-    storage_failed: std::sync::atomic::AtomicU64,
-    begun: Instant,
+    /// When a batch was last refused because the disk failed, and when because it is full.
+    storage_failed: Last,
+    no_room: Last,
     opened: [Count; KINDS.len()],
     closed: [Count; KINDS.len()],
+}
+
+/// When something happened last.
+#[derive(Debug)]
+struct Last {
+    begun: Instant,
+    /// In milliseconds since `begun`, and one more; 0: never.
+    at: AtomicU64,
+}
+
+impl Last {
+    fn never() -> Self {
+        Self { begun: Instant::now(), at: AtomicU64::new(0) }
+    }
+
+    fn is_now(&self) {
+        let at = u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.at.store(at.saturating_add(1), Relaxed);
+    }
+
+    fn ago(&self) -> Option<Duration> {
+        let at = self.at.load(Relaxed).checked_sub(1)?;
+        Some(self.begun.elapsed().saturating_sub(Duration::from_millis(at)))
+    }
 }
 
 /// Every kind of session, with its name as a label.
@@ -69,8 +94,8 @@ impl Meters {
             refused: std::array::from_fn(|_| Count::default()),
             acks_disk: Times::default(),
             acks_memory: Times::default(),
-            storage_failed: std::sync::atomic::AtomicU64::new(0),
-            begun: Instant::now(),
+            storage_failed: Last::never(),
+            no_room: Last::never(),
             opened: std::array::from_fn(|_| Count::default()),
             closed: std::array::from_fn(|_| Count::default()),
         }
@@ -114,16 +139,21 @@ impl Meters {
             return;
         };
         self.refused[index].add(1);
-        if code == Some(FaultCode::Storage) {
-            let at = u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
-            self.storage_failed.store(at.saturating_add(1), std::sync::atomic::Ordering::Relaxed);
+        match code {
+            Some(FaultCode::Storage) => self.storage_failed.is_now(),
+            Some(FaultCode::DiskFull) => self.no_room.is_now(),
+            _ => {}
         }
     }
 
     /// How long ago a batch was last refused because the disk failed.
     pub(crate) fn storage_failed_ago(&self) -> Option<Duration> {
-        let at = self.storage_failed.load(std::sync::atomic::Ordering::Relaxed).checked_sub(1)?;
-        Some(self.begun.elapsed().saturating_sub(Duration::from_millis(at)))
+        self.storage_failed.ago()
+    }
+
+    /// How long ago a batch was last refused because the disk is full.
+    pub(crate) fn no_room_ago(&self) -> Option<Duration> {
+        self.no_room.ago()
     }
 
     /// Refused batches by code, those that there were.
@@ -203,12 +233,19 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_counts_by_its_code_and_a_failing_disk_is_remembered() {
+    fn a_refusal_counts_by_its_code_and_a_failing_and_a_full_disk_are_remembered() {
         let meters = Meters::new();
         meters.refused(Some(FaultCode::Busy));
         assert_eq!(meters.storage_failed_ago(), None);
         meters.refused(Some(FaultCode::Storage));
         assert!(meters.storage_failed_ago().is_some_and(|ago| ago < Duration::from_mins(1)));
-        assert_eq!(meters.refusals().collect::<Vec<_>>(), [("busy", 1), ("storage", 1)]);
+        assert_eq!(meters.no_room_ago(), None);
+        meters.refused(Some(FaultCode::DiskFull));
+        assert!(meters.no_room_ago().is_some_and(|ago| ago < Duration::from_mins(1)));
+        let refusals: Vec<_> = meters.refusals().collect();
+        assert_eq!(refusals.iter().map(|(_, count)| count).sum::<u64>(), 3, "{refusals:?}");
+        for code in ["busy", "storage", "disk-full"] {
+            assert!(refusals.contains(&(code, 1)), "{refusals:?}");
+        }
     }
 }

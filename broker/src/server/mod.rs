@@ -55,6 +55,7 @@ mod produce;
 mod rights;
 mod session;
 mod standing;
+mod trace;
 mod view;
 mod windows;
 mod writing;

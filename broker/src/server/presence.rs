@@ -134,6 +134,13 @@ impl Presence {
     }
 }
 
+impl Present {
+    /// Its number: no other connection or session of this broker's life has it.
+    pub(crate) fn number(&self) -> u64 {
+        self.number
+    }
+}
+
 impl Drop for Present {
     fn drop(&mut self) {
         let mut state = self.presence.state();
@@ -148,14 +155,8 @@ mod tests {
     use super::*;
 
     fn peer(port: u16) -> Peer {
-        Peer {
-            transport: TransportKind::Tls,
-            remote_addr: SocketAddr::from(([192, 0, 2, 1], port)),
-            negotiated: None,
-            handshake: Handshake::Resumed,
-            identity: None,
-            exporter: None,
-        }
+        let addr = SocketAddr::from(([192, 0, 2, 1], port));
+        Peer::new(TransportKind::Tls, addr, Handshake::Resumed)
     }
 
     #[test]

@@ -50,16 +50,16 @@ fn identity(chain: &Path, key: &Path, staple: Option<&Path>) -> IdentitySource {
 }
 
 fn crl_policy(tls: &Tls) -> CrlPolicy {
-    CrlPolicy {
-        unknown: match tls.crl_unknown {
-            CrlUnknown::Accept => UnknownStatus::Accept,
-            CrlUnknown::Refuse => UnknownStatus::Refuse,
-        },
-        expiry: match tls.crl_expired {
-            CrlExpired::Ignore => CrlExpiry::Ignore,
-            CrlExpired::Enforce => CrlExpiry::Enforce,
-        },
-    }
+    let mut policy = CrlPolicy::default();
+    policy.unknown = match tls.crl_unknown {
+        CrlUnknown::Accept => UnknownStatus::Accept,
+        CrlUnknown::Refuse => UnknownStatus::Refuse,
+    };
+    policy.expiry = match tls.crl_expired {
+        CrlExpired::Ignore => CrlExpiry::Ignore,
+        CrlExpired::Enforce => CrlExpiry::Enforce,
+    };
+    policy
 }
 
 fn resumption(tls: &Tls) -> ServerResumption {

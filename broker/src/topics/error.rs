@@ -35,7 +35,7 @@ pub enum LoadTopicsError {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum FindTopicError {
     #[error(
-        "no topic {name:?}: create it with `sealstream topic create`, or check the name with `topic list`"
+        "no topic {name:?}: create it with `sealstream topic create`, or check the name with `sealstream topic list`"
     )]
     Unknown { name: String },
     #[error("topic {name:?} with the id {id} was deleted: forget what is known of it and begin anew")]

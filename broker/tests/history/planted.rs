@@ -189,6 +189,7 @@ fn stored_at(base_offset: u64) -> Committed {
     Committed {
         outcomes: vec![Outcome::Appended { base_offset, epoch: 0 }],
         durable: Box::pin(std::future::ready(Ok(()))),
+        write: None,
     }
 }
 

@@ -235,10 +235,7 @@ fn write_down(file: std::fs::File, mut operations: mpsc::Receiver<Operation>) {
 
 /// A client that waits for its broker as long as any test runs.
 fn client(url: &str, ca: PathBuf) -> Client {
-    let retry = RetryPolicy {
-        min_backoff: Duration::from_millis(10),
-        max_backoff: Duration::from_millis(200),
-        ..RetryPolicy::default()
-    };
+    let retry =
+        RetryPolicy::default().min_backoff(Duration::from_millis(10)).max_backoff(Duration::from_millis(200));
     Client::builder().url(url).ca_file(ca).retry(retry).build().unwrap()
 }

@@ -234,9 +234,9 @@ fn auth_check_gives_the_same_answer_from_a_file_and_from_the_broker() {
     let next =
         house.run(["auth", "check", "dns:guest", "consume", "orders.eu", "--config", "next.toml"]).ok();
     assert!(next.starts_with("denied: "), "{next}");
-    let error = house.run(["auth", "check", "a", "consume", "b", "--config", "absent.toml"]).failed();
+    let error = house.run(["auth", "check", "anonymous", "consume", "b", "--config", "absent.toml"]).failed();
     assert!(error.contains("absent.toml"), "{error}");
-    let usage = house.run(["auth", "check", "a", "write", "b"]);
+    let usage = house.run(["auth", "check", "anonymous", "write", "b"]);
     assert_eq!(usage.status.code(), Some(2));
     broker.stop();
 }

@@ -24,8 +24,19 @@ fn latency_counts_every_batch_until_its_answer_and_until_a_consumer_over_both_tr
     let house = House::new();
     let broker = house.serve();
     for url in [broker.tls(), broker.quic()] {
-        let run =
-            ["latency", "--rate", "400", "--size", "100B", "--batch", "4", "--duration", "2s", "--url", &url];
+        let run = [
+            "latency",
+            "--rate",
+            "400",
+            "--record-bytes",
+            "100B",
+            "--batch-records",
+            "4",
+            "--duration",
+            "2s",
+            "--url",
+            &url,
+        ];
         let found = json(&house, &run);
         for kind in ["acknowledged", "received", "sent_late"] {
             assert_counted(&found[kind], 200);
@@ -49,7 +60,7 @@ fn a_rate_that_nobody_could_send_is_said_not_to_have_been_reached_and_what_was_n
         "latency",
         "--rate",
         "2000000",
-        "--size",
+        "--record-bytes",
         "8B",
         "--duration",
         "100ms",

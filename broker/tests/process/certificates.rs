@@ -1,35 +1,18 @@
 //! The lines of docs/operations.md that make certificates: as they stand there, and then renewed under traffic.
 
-use std::io::Write as _;
-use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::time::Instant;
 
 use crate::harness::{Broker, House, PATIENCE, Process, feed};
-
-/// The lines of the page's block of that name.
-fn block(name: &str) -> String {
-    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/operations.md");
-    let page = std::fs::read_to_string(page).unwrap();
-    let (_, behind) = page.split_once(&format!("<!-- {name} -->\n```sh\n")).expect("the page has the block");
-    behind.split_once("```").unwrap().0.to_owned()
-}
-
-fn shell(house: &House, lines: &str) {
-    let mut shell = Command::new("sh");
-    shell.args(["-e"]).current_dir(house.path("")).stdin(Stdio::piped()).stderr(Stdio::piped());
-    let mut shell = shell.spawn().unwrap();
-    shell.stdin.take().unwrap().write_all(lines.as_bytes()).unwrap();
-    let output = shell.wait_with_output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-}
+use crate::pages::{Shell, block};
 
 #[test]
 #[ignore = "needs openssl"]
 fn the_page_makes_certificates_that_serve_and_are_renewed_under_traffic() {
     let house = House::new();
-    let lines = block("certificates");
-    shell(&house, &lines);
+    let lines = block("docs/operations.md", "certificates");
+    let shell = Shell::new(&house);
+    shell.run(&lines);
     house.write(
         "s.toml",
         "[tls]\ncert = \"server.pem\"\nkey = \"server.key\"\nclient_certificates = \"required\"\nclient_ca = \"ca.pem\"\n",
@@ -64,7 +47,7 @@ fn the_page_makes_certificates_that_serve_and_are_renewed_under_traffic() {
     assert!(before.is_string(), "{before}");
     let renewal = lines.lines().skip(2).take(3).collect::<Vec<_>>().join("\n");
     assert!(renewal.contains("server.pem") && !renewal.contains("app.pem"), "{renewal}");
-    shell(&house, &renewal);
+    shell.run(&renewal);
     let since = Instant::now();
     while serial(&quic) == before {
         assert!(since.elapsed() < PATIENCE, "the renewed certificate is never served");

@@ -148,3 +148,13 @@ fn a_file_at_fault_is_named_with_the_nearest_key_by_every_client_command() {
     // What takes no context goes on.
     house.run(["config", "check"]).ok();
 }
+
+#[test]
+fn names_can_be_had_alone_for_scripts() {
+    let house = House::new();
+    assert_eq!(house.run(["context", "list", "--names"]).ok(), "", "nothing to be taken for a name");
+    for name in ["b", "a"] {
+        house.run(["context", "add", name, "--url", "tls://a", "--use"]).ok();
+    }
+    assert_eq!(house.run(["context", "list", "--names"]).ok(), "a\nb\n");
+}

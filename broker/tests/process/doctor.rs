@@ -224,3 +224,19 @@ fn who_is_not_let_in_and_who_may_do_nothing_is_told() {
     told.has("ok", "reach", &["anonymous may do nothing that holds for all topics", "auth check anonymous"]);
     broker.stop();
 }
+
+/// Both round: the page each line and the sum, the doctor what it shows.
+#[test]
+fn the_bound_of_memory_is_the_one_that_the_page_for_operators_has() {
+    fn bound(text: &str, before: &str) -> u64 {
+        let (_, rest) = text.split_once(before).unwrap();
+        let (bound, _) = rest.split_once(" with everything at its bound").unwrap();
+        bound.parse::<bytesize::ByteSize>().unwrap().as_u64()
+    }
+    let house = House::new();
+    configured(&house, free_port(), "");
+    let told = bound(&Told::by(&house, &["--config", "s.toml"]).shown(), "the broker holds ");
+    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/operations.md");
+    let page = bound(&std::fs::read_to_string(page).unwrap(), "That is ");
+    assert!(told.abs_diff(page) < page / 20, "{told}, and the page says {page}");
+}

@@ -19,6 +19,16 @@ pub(crate) struct House {
     dir: tempfile::TempDir,
 }
 
+/// A file system, until dropped.
+pub(crate) struct Mounted(PathBuf);
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        // Lazily, for a test that failed has a broker there.
+        drop(Command::new("umount").arg("--lazy").arg(&self.0).status());
+    }
+}
+
 /// What a client command gave.
 pub(crate) struct Ran {
     pub(crate) status: ExitStatus,
@@ -64,6 +74,16 @@ impl House {
         path
     }
 
+    /// A file system of its own there, in memory: `size` as `mount` takes it. Needs root.
+    pub(crate) fn mount(&self, name: &str, size: &str) -> Mounted {
+        let dir = self.path(name);
+        std::fs::create_dir(&dir).unwrap();
+        let mut mount = Command::new("mount");
+        let mount = mount.args(["-t", "tmpfs", "-o", &format!("size={size}"), "none"]).arg(&dir);
+        assert!(mount.status().unwrap().success());
+        Mounted(dir)
+    }
+
     /// The binary, in this directory and with nothing of the tester's environment that it reads.
     ///
     /// The monitor of a broker takes a free port: the one beside a port that was free may be another test's.
@@ -71,7 +91,7 @@ impl House {
         let args: Vec<&str> = args.into_iter().collect();
         let mut command = Command::new(env!("CARGO_BIN_EXE_sealstream"));
         for (name, _) in std::env::vars_os() {
-            if name.to_string_lossy().starts_with("SEALSTREAM_") {
+            if ["SEALSTREAM_", "OTEL_"].iter().any(|prefix| name.to_string_lossy().starts_with(prefix)) {
                 command.env_remove(name);
             }
         }
@@ -103,6 +123,22 @@ impl House {
     #[track_caller]
     pub(crate) fn serve_with(&self, config: &str) -> Broker {
         Self::start(self.command(["serve", "--listen", "127.0.0.1:0", "--config", config]))
+    }
+
+    /// Starts a broker for development by nothing but a configuration.
+    #[track_caller]
+    pub(crate) fn serve_by(&self, config: &str) -> Broker {
+        Self::start(self.command(["serve", "--config", config]))
+    }
+
+    /// Starts a broker with certificates by nothing but a configuration; its port is that of the first address.
+    #[track_caller]
+    pub(crate) fn serve_sealed(&self, config: &str) -> Broker {
+        let mut process = Process::start(&mut self.command(["serve", "--config", config]));
+        let line = process.wait_for("listening on tls://");
+        let port = line.trim_end().rsplit(':').next().unwrap().parse().unwrap();
+        process.wait_for("permissions");
+        Broker { process, port }
     }
 
     #[track_caller]

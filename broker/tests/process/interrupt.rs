@@ -1,6 +1,6 @@
 //! Ctrl-C: what was done so far is done and told, and the exit code says that it was not all.
 
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::process::Stdio;
 use std::time::Instant;
 
@@ -121,6 +121,48 @@ fn benchmarks_end_with_the_figures_so_far_and_leave_no_topic_behind() {
         assert!(!listed().contains("bench-"), "{bench:?}");
     }
     broker.stop();
+}
+
+#[test]
+fn log_dump_ends_with_a_whole_line_and_counts_what_it_showed() {
+    let house = House::new();
+    let broker = house.serve();
+    let url = broker.tls();
+    house.run(["topic", "create", "t", "--url", &url]).ok();
+    // More than a pipe holds: the dump cannot come to its end before the signal does.
+    let lines: Vec<u8> = (0..100_000).flat_map(|n| format!("line {n}\n").into_bytes()).collect();
+    feed(house.command(["produce", "t", "--url", &url]), lines).ok();
+    broker.stop();
+    for (format, signal, code) in [(&[][..], "INT", 130), (&["--json"], "TERM", 143)] {
+        let args = [&["log", "dump", "sealstream-data", "--topic", "t", "--records"], format].concat();
+        let mut process = Process::start(house.command(args).stdout(Stdio::piped()));
+        let mut stdout = BufReader::new(process.child.stdout.take().unwrap());
+        let mut shown = String::new();
+        while !shown.contains("\"line 0\"") {
+            assert_ne!(stdout.read_line(&mut shown).unwrap(), 0, "{shown}");
+        }
+        process.signal(signal);
+        // What was written before it is read to the end.
+        stdout.read_to_string(&mut shown).unwrap();
+        assert_eq!(process.wait().code(), Some(code), "{}", process.said);
+        assert!(shown.ends_with('\n'), "the last line is not whole: {:?}", shown.lines().last());
+        let told = process.said.lines().last().unwrap();
+        let records = if format.is_empty() {
+            assert!(told.starts_with("interrupted: 1 partition, ") && told.ends_with(" shown"), "{told}");
+            shown.lines().filter(|line| line.ends_with('"')).count()
+        } else {
+            let lines = shown.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+            let records = lines.filter(|line| line["kind"] == "record").count();
+            let told: Value = serde_json::from_str(told).unwrap();
+            assert_eq!((&told["interrupted"], &told["partitions"]), (&true.into(), &1.into()), "{told}");
+            assert_eq!(told["records"], records, "{told}");
+            records
+        };
+        assert!(0 < records && records < 100_000, "{records}");
+        if format.is_empty() {
+            assert!(told.contains(&format!(" {records} record")), "{records}: {told}");
+        }
+    }
 }
 
 #[test]

@@ -312,25 +312,11 @@ fn an_unknown_topic_says_how_to_make_it() {
     broker.stop();
 }
 
-/// A tmpfs of 24 MiB, until dropped.
-struct Mounted<'a>(&'a std::path::Path);
-
-impl Drop for Mounted<'_> {
-    fn drop(&mut self) {
-        drop(Command::new("umount").arg(self.0).status());
-    }
-}
-
 #[test]
 #[ignore = "needs to mount a tmpfs, as root"]
 fn a_full_disk_says_to_the_producer_and_in_the_log_what_makes_room() {
     let house = House::new();
-    let dir = house.path("small");
-    std::fs::create_dir(&dir).unwrap();
-    let mounted =
-        Command::new("mount").args(["-t", "tmpfs", "-o", "size=24m", "none"]).arg(&dir).status().unwrap();
-    assert!(mounted.success());
-    let mounted = Mounted(&dir);
+    let mounted = house.mount("small", "24m");
     house.write("s.toml", "data_dir = \"small/data\"\n[log]\nreserve = \"4MiB\"\n");
     let mut broker = house.serve_with("s.toml");
     let url = broker.tls();

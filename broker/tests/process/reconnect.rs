@@ -312,11 +312,9 @@ async fn connect(number: usize, url: String, tally: &Arc<Tally>) -> Producer {
     let trust = Store::new(&material).unwrap().receiver();
     let [_, _, high, low] = u32::try_from(number).unwrap().to_be_bytes();
     let observers = Observers::new([Arc::clone(tally) as Arc<dyn HandshakeObserver>]);
-    let options = TransportOptions {
-        local_address: Some(IpAddr::V4(Ipv4Addr::new(127, 1, high, low))),
-        observers,
-        ..TransportOptions::new(ALPN, DEFAULT_PORT)
-    };
+    let mut options = TransportOptions::new(ALPN, DEFAULT_PORT);
+    options.local_address = Some(IpAddr::V4(Ipv4Addr::new(127, 1, high, low)));
+    options.observers = observers;
     let transport: Arc<dyn Transport> = if url.starts_with("quic") {
         Arc::new(QuicTransport::new(trust, options))
     } else {

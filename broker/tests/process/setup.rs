@@ -12,28 +12,56 @@ fn tool(name: &str, args: &[&str]) -> Ran {
     Command::new(name).args(args).output().unwrap_or_else(|error| panic!("{name}: {error}")).into()
 }
 
+/// A shell that finds the binary, and the contexts of this house.
+fn shell(house: &House, name: &str, args: &[&str]) -> String {
+    let binaries = Path::new(env!("CARGO_BIN_EXE_sealstream")).parent().unwrap().display();
+    let mut command = Command::new(name);
+    command.env("PATH", format!("{binaries}:{}", std::env::var("PATH").unwrap()));
+    command.env("XDG_CONFIG_HOME", house.path("config")).current_dir(house.path("")).args(args);
+    Ran::from(command.output().unwrap_or_else(|error| panic!("{name}: {error}"))).ok().trim().to_owned()
+}
+
+/// Keeps three contexts, two of which begin alike.
+fn add_contexts(house: &House) {
+    for name in ["prod-eu", "prod-us", "test"] {
+        house.run(["context", "add", name, "--url", "tls://a"]).ok();
+    }
+}
+
 fn script(house: &House, shell: &str) -> String {
     let text = house.run(["completions", shell]).ok();
     house.write(shell, text).display().to_string()
 }
 
 #[test]
-fn bash_takes_its_completions_and_completes_commands_flags_and_values() {
+fn bash_takes_its_completions_and_completes_commands_flags_values_and_contexts() {
     let house = House::new();
     let script = script(&house, "bash");
     tool("bash", &["-n", &script]).ok();
     let complete = |words: &str, current: &str, previous: &str| {
         let count = words.split(' ').count();
+        // The function that is registered, whatever its name is.
         let line = format!(
-            "source {script}; COMP_WORDS=({words} {current}); COMP_CWORD={count}; \
-             _sealstream sealstream '{current}' {previous}; echo \"${{COMPREPLY[@]}}\""
+            "source {script}; COMP_WORDS=({words} '{current}'); COMP_CWORD={count}; f=$(complete -p sealstream); f=${{f#*-F }}; \
+             ${{f%% *}} sealstream '{current}' '{previous}'; echo \"${{COMPREPLY[@]}}\""
         );
-        tool("bash", &["--norc", "-c", &line]).ok().trim().to_owned()
+        shell(&house, "bash", &["--norc", "-c", &line])
     };
     assert_eq!(complete("sealstream", "prod", "sealstream"), "produce");
     assert_eq!(complete("sealstream topic", "cr", "topic"), "create");
     assert_eq!(complete("sealstream topic create t", "--parti", "t"), "--partitions");
     assert_eq!(complete("sealstream completions", "f", "completions"), "fish");
+
+    assert_eq!(complete("sealstream context use", "", "use"), "", "there is no context yet");
+    add_contexts(&house);
+    assert_eq!(complete("sealstream topic list --context", "pr", "--context"), "prod-eu prod-us");
+    assert_eq!(complete("sealstream topic list --context", "=", "--context"), "prod-eu prod-us test");
+    assert_eq!(complete("sealstream topic list --context =", "t", "="), "test");
+    assert_eq!(complete("sealstream context use", "", "use"), "prod-eu prod-us test");
+    assert_eq!(complete("sealstream context --color=never show", "prod-u", "show"), "prod-us");
+    assert_eq!(complete("sealstream context remove --json", "t", "--json"), "test");
+    assert_eq!(complete("sealstream context remove", "--js", "remove"), "--json");
+    assert_eq!(complete("sealstream context use test", "t", "test"), "", "there is one already");
 }
 
 #[test]
@@ -45,13 +73,24 @@ fn zsh_takes_its_completions() {
 
 #[test]
 #[ignore = "needs fish"]
-fn fish_takes_its_completions_and_completes_commands() {
+fn fish_takes_its_completions_and_completes_commands_and_contexts() {
     let house = House::new();
     let script = script(&house, "fish");
     tool("fish", &["--no-config", "-n", &script]).ok();
     let line = format!("source {script}; complete -C 'sealstream topic cr'");
     let shown = tool("fish", &["--no-config", "-c", &line]).ok();
     assert_eq!(shown.split('\t').next(), Some("create"), "{shown}");
+
+    add_contexts(&house);
+    let complete = |typed: &str| {
+        let shown =
+            shell(&house, "fish", &["--no-config", "-c", &format!("source {script}; complete -C '{typed}'")]);
+        shown.lines().map(|line| line.split('\t').next().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(complete("sealstream topic list --context pr"), ["prod-eu", "prod-us"]);
+    assert_eq!(complete("sealstream context use "), ["prod-eu", "prod-us", "test"]);
+    assert_eq!(complete("sealstream context remove t"), ["test"]);
+    assert_eq!(complete("sealstream context add t"), [""; 0]);
 }
 
 /// The names of all pages that there should be.

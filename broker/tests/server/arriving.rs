@@ -29,7 +29,7 @@ const FREE: usize = 64 << 10;
 
 /// Everything within a frame of 1 MiB: so small a budget is soon spent.
 fn tight() -> BrokerOptions {
-    let limits = Limits { frame: 1 << 20, ..Limits::default() };
+    let limits = Limits::new(1 << 20, Limits::MAX_DECOMPRESSED_BATCH);
     BrokerOptions { limits, arriving_budget: 2 << 20, ..BrokerOptions::default() }
 }
 

@@ -91,7 +91,7 @@ async fn an_http_client_is_told_that_this_is_something_else() {
 
 #[tokio::test]
 async fn an_oversized_frame_ends_its_session_before_it_has_arrived() {
-    let limits = Limits { frame: 1 << 20, ..Limits::default() };
+    let limits = Limits::new(1 << 20, Limits::MAX_DECOMPRESSED_BATCH);
     let mut scene = Scene::with(BrokerOptions { limits, ..BrokerOptions::default() }).await;
     let mut bytes = ((1_u32 << 20) + 1).to_le_bytes().to_vec();
     bytes.push(0x33);
@@ -153,7 +153,7 @@ fn forged(batch: &Bytes, change: impl FnOnce(&mut BytesMut)) -> Bytes {
 
 /// A record of 40 MiB of zeros, in 160 KiB.
 fn bomb(id: Uuid) -> Bytes {
-    let limits = Limits { decompressed_batch: 64 << 20, frame: 64 << 20 };
+    let limits = Limits::new(64 << 20, 64 << 20);
     let mut builder = BatchBuilder::with_limits(Codec::Lz4, &limits);
     builder.push(0, None, &vec![0; 40 << 20], &[]).unwrap();
     builder.build(id, 0).into_bytes()
@@ -200,7 +200,7 @@ async fn a_bad_batch_is_refused_alone_and_the_right_one_is_taken_in_its_place() 
 
 #[tokio::test]
 async fn what_could_never_be_consumed_is_not_taken() {
-    let limits = Limits { frame: 1 << 20, ..Limits::default() };
+    let limits = Limits::new(1 << 20, Limits::MAX_DECOMPRESSED_BATCH);
     let mut scene = Scene::with(BrokerOptions { limits, ..BrokerOptions::default() }).await;
     let mut producer = scene.broker.producer("events").await;
     let largest = usize::try_from(limits.batch()).unwrap();

@@ -77,14 +77,14 @@ impl Shard for GatedShard {
         let commit = self.inner.commit(ops);
         let mut open = self.open.clone();
         Box::pin(async move {
-            let Committed { outcomes, durable } = commit.await?;
+            let Committed { outcomes, durable, write } = commit.await?;
             let gated = Box::pin(async move {
                 if slow {
                     let _ = open.wait_for(|open| *open).await;
                 }
                 durable.await
             });
-            Ok(Committed { outcomes, durable: gated })
+            Ok(Committed { outcomes, durable: gated, write })
         })
     }
 

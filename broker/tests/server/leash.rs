@@ -62,11 +62,10 @@ impl Leash {
 
     /// A client at the end of it, which does not wait long before it tries again.
     pub(crate) fn client(&self) -> Client {
-        let retry = RetryPolicy {
-            min_backoff: Duration::from_millis(10),
-            max_backoff: Duration::from_millis(200),
-            retry_for: Duration::from_mins(1),
-        };
+        let retry = RetryPolicy::default()
+            .min_backoff(Duration::from_millis(10))
+            .max_backoff(Duration::from_millis(200))
+            .retry_for(Duration::from_mins(1));
         Client::builder()
             .url(format!("tls://{}", self.addr))
             .transport(Arc::new(self.network.clone()))

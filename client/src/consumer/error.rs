@@ -82,10 +82,11 @@ pub enum ConsumeError {
         /// The topic.
         topic: String,
     },
-    /// The log does not hold the offset: it was deleted by retention, or was never there.
+    /// The log does not hold the offset: it was deleted by retention, or was never there. A consumer that is opened with
+    /// [`on_out_of_range`](super::ConsumerBuilder::on_out_of_range) goes on by itself.
     #[error(
-        "topic {topic} partition {partition} does not hold offset {offset}{}: start there, or resume over gaps",
-        nearest.map(|n| format!("; the nearest is {n}")).unwrap_or_default()
+        "topic {topic} partition {partition} does not hold offset {offset}{}",
+        nearest.map_or(": start elsewhere".to_owned(), |n| format!("; the nearest is {n}: start there"))
     )]
     OutOfRange {
         /// The topic.

@@ -32,6 +32,7 @@ pub const DEFAULT_BUFFER_BYTES: usize = 4 * 1024 * 1024;
 /// # }
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum OnOutOfRange {
     /// Ends with an error that names the offset and the nearest that is there.
     #[default]
@@ -55,6 +56,7 @@ pub enum OnOutOfRange {
 /// # }
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum OnDiverged {
     /// Ends with an error that names the offset at which what was read and the log part.
     #[default]

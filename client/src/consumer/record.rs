@@ -20,6 +20,7 @@ use sealstream_protocol::entry::EntryHeader;
 /// # }
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ConsumerRecord {
     /// The partition.
     pub partition: u32,
@@ -39,6 +40,23 @@ pub struct ConsumerRecord {
     pub headers: Headers,
 }
 
+impl ConsumerRecord {
+    /// A record as a consumer gives it, for tests of what a program does with one: without key and headers, and stored at the
+    /// beginning of time. What is to be different, say in its fields.
+    ///
+    /// ```
+    /// use sealstream_client::ConsumerRecord;
+    ///
+    /// let mut record = ConsumerRecord::new(3, 77, "18.4");
+    /// record.key = Some("sensor-7".into());
+    /// assert_eq!((record.partition, record.offset, &*record.value), (3, 77, &b"18.4"[..]));
+    /// ```
+    pub fn new(partition: u32, offset: u64, value: impl Into<Bytes>) -> Self {
+        let (key, headers) = (None, Headers::default());
+        Self { partition, offset, timestamp: 0, append_time: 0, epoch: 0, key, value: value.into(), headers }
+    }
+}
+
 /// A record, borrowed from its batch: no reference is counted for key, value or headers. From
 /// [`BatchRecords::next_ref`].
 ///
@@ -53,6 +71,7 @@ pub struct ConsumerRecord {
 /// # }
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct BorrowedRecord<'a> {
     /// The partition.
     pub partition: u32,

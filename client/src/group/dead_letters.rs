@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::error::GroupError;
 use super::record::GroupRecord;
 use crate::backoff::jittered;
+use crate::bounds::{OptionError, at_least, no_longer};
 use crate::producer::{DeliveryError, Producer, Record, RecordMetadata, SendError};
 
 /// Attempts at a record unless told otherwise.
@@ -14,8 +15,8 @@ pub const DEFAULT_ATTEMPTS: u32 = 3;
 /// The wait before the second attempt; it doubles with each, and is jittered.
 pub const DEFAULT_BACKOFF: Duration = Duration::from_millis(100);
 
-/// The longest wait between two attempts.
-const MAX_BACKOFF: Duration = Duration::from_secs(30);
+/// The longest wait between two attempts: the partition stands still meanwhile.
+pub const MAX_BACKOFF: Duration = Duration::from_secs(30);
 
 /// Bytes of an error's text that are kept in a dead letter.
 const MAX_ERROR: usize = 1024;
@@ -40,7 +41,8 @@ pub mod headers {
 /// [`GroupConsumer::process`](super::GroupConsumer::process).
 ///
 /// A dead letter has its record's key, value, headers and timestamp, and says in further [`headers`] where that came from and
-/// what went wrong. Put aside under at-least-once: a record may come to be there twice.
+/// what went wrong. Put aside under at-least-once: a record may come to be there twice. Who reads the dead letters knows such
+/// twins by the topic, partition and offset in their headers.
 ///
 /// ```no_run
 /// # async fn example(client: sealstream_client::Client) -> Result<(), Box<dyn std::error::Error>> {
@@ -48,7 +50,7 @@ pub mod headers {
 /// use sealstream_client::group::DeadLetters;
 ///
 /// let failed = client.producer("orders.failed").open().await?;
-/// let dead_letters = DeadLetters::new(failed).attempts(5).backoff(Duration::from_millis(200));
+/// let dead_letters = DeadLetters::builder(failed).attempts(5).backoff(Duration::from_millis(200)).build()?;
 /// # drop(dead_letters);
 /// # Ok(())
 /// # }
@@ -76,6 +78,7 @@ pub struct DeadLetters {
 /// # }
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Processed {
     /// It was worked off, with the attempt of this number, from 1.
     Done {
@@ -157,25 +160,49 @@ pub enum ProcessError {
     },
 }
 
-impl DeadLetters {
-    /// Puts records aside by this producer, whose topic the group must not read itself.
-    pub fn new(producer: Producer) -> Self {
-        Self { producer, attempts: DEFAULT_ATTEMPTS, backoff: DEFAULT_BACKOFF }
-    }
+/// Builds [`DeadLetters`].
+///
+/// ```no_run
+/// # async fn example(client: sealstream_client::Client) -> Result<(), Box<dyn std::error::Error>> {
+/// use sealstream_client::group::DeadLetters;
+///
+/// let failed = client.producer("orders.failed").open().await?;
+/// let refused = DeadLetters::builder(failed).attempts(0).build().unwrap_err();
+/// assert_eq!(refused.to_string(), "the option attempts is 0: it must be at least 1");
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+#[must_use = "a builder does nothing until it is built"]
+pub struct DeadLettersBuilder(DeadLetters);
 
+impl DeadLettersBuilder {
     /// How often a record is tried, at least once; [`DEFAULT_ATTEMPTS`] by default. Attempts of an earlier delivery of the
     /// same record, before a restart or in another member, do not count.
-    #[must_use]
     pub fn attempts(mut self, attempts: u32) -> Self {
-        self.attempts = attempts.max(1);
+        self.0.attempts = attempts;
         self
     }
 
-    /// How long to wait before the second attempt; [`DEFAULT_BACKOFF`] by default. It doubles with each, up to 30 s.
-    #[must_use]
+    /// How long to wait before the second attempt, at most [`MAX_BACKOFF`]; [`DEFAULT_BACKOFF`] by default. It doubles with
+    /// each attempt, up to [`MAX_BACKOFF`], and is jittered. Zero tries again at once.
     pub fn backoff(mut self, wait: Duration) -> Self {
-        self.backoff = wait.min(MAX_BACKOFF);
+        self.0.backoff = wait;
         self
+    }
+
+    /// Checks every option.
+    pub fn build(self) -> Result<DeadLetters, OptionError> {
+        at_least("attempts", self.0.attempts, 1)?;
+        no_longer("backoff", self.0.backoff, MAX_BACKOFF)?;
+        Ok(self.0)
+    }
+}
+
+impl DeadLetters {
+    /// Puts records aside by this producer, whose topic the group must not read itself.
+    pub fn builder(producer: Producer) -> DeadLettersBuilder {
+        DeadLettersBuilder(Self { producer, attempts: DEFAULT_ATTEMPTS, backoff: DEFAULT_BACKOFF })
     }
 
     /// The topic that records are put aside in.

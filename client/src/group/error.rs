@@ -125,6 +125,7 @@ impl GroupError {
 /// # }
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct RefusedCommit {
     /// The topic.
     pub topic: Arc<str>,

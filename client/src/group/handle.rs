@@ -24,6 +24,7 @@ use super::shared::{Order, Shared};
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("topic {topic} partition {partition} is not assigned to this member")]
+#[non_exhaustive]
 pub struct NotAssigned {
     /// The topic.
     pub topic: String,

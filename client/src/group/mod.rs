@@ -53,7 +53,10 @@ use sealstream_protocol::message::group::TopicPartition;
 use tokio::sync::futures::OwnedNotified;
 use tokio::sync::mpsc;
 
-pub use dead_letters::{DEFAULT_ATTEMPTS, DEFAULT_BACKOFF, DeadLetters, ProcessError, Processed, headers};
+pub use dead_letters::{
+    DEFAULT_ATTEMPTS, DEFAULT_BACKOFF, DeadLetters, DeadLettersBuilder, MAX_BACKOFF, ProcessError, Processed,
+    headers,
+};
 pub use error::{CommitError, GroupError, JoinError, RefusedCommit};
 pub use event::{AssignedPartition, GroupEvent, GroupEvents};
 pub use handle::{GroupHandle, NotAssigned};

@@ -20,7 +20,7 @@ impl GroupConsumer {
     /// use sealstream_client::group::{DeadLetters, Processed};
     ///
     /// let failed = client.producer("orders.failed").open().await?;
-    /// let dead_letters = DeadLetters::new(failed).attempts(5);
+    /// let dead_letters = DeadLetters::builder(failed).attempts(5).build()?;
     /// let mut consumer = client.group_consumer("billing").topic("orders").open().await?;
     /// while let Some(processed) =
     ///     consumer.process(&dead_letters, async |record| charge(&record.value).await).await

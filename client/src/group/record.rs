@@ -20,6 +20,7 @@ use crate::consumer::{ConsumedBatch, ConsumerRecord};
 /// # }
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct GroupRecord {
     /// The topic.
     pub topic: Arc<str>,
@@ -33,6 +34,19 @@ pub struct GroupRecord {
 }
 
 impl GroupRecord {
+    /// A record as a group's consumer gives it, for tests of what a program does with one. What is to be different, say in its
+    /// fields.
+    ///
+    /// ```
+    /// use sealstream_client::{ConsumerRecord, GroupRecord};
+    ///
+    /// let record = GroupRecord::new("orders", ConsumerRecord::new(0, 10, "pears"));
+    /// assert_eq!(record.next_position().offset, 11);
+    /// ```
+    pub fn new(topic: impl Into<Arc<str>>, record: ConsumerRecord) -> Self {
+        Self { topic: topic.into(), topic_id: Uuid::nil(), assignment: 0, record }
+    }
+
     /// Where to read on after this record: what to [commit](super::GroupConsumer::commit_positions) when it, and
     /// everything before it in its partition, is done.
     pub fn next_position(&self) -> GroupPosition {
@@ -65,6 +79,7 @@ impl Deref for GroupRecord {
 /// # }
 /// ```
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct GroupBatch {
     /// The topic.
     pub topic: Arc<str>,
@@ -112,6 +127,7 @@ impl Deref for GroupBatch {
 /// # }
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct GroupPosition {
     /// The topic.
     pub topic: Arc<str>,
@@ -124,4 +140,11 @@ pub struct GroupPosition {
     /// The epoch of the assignment: the commit is refused once the partition has changed hands. `None` is whichever
     /// holds now.
     pub assignment: Option<u32>,
+}
+
+impl GroupPosition {
+    /// A place that a program has from elsewhere, under whichever assignment holds when it is committed.
+    pub fn new(topic: impl Into<Arc<str>>, partition: u32, offset: u64) -> Self {
+        Self { topic: topic.into(), partition, offset, epoch: 0, assignment: None }
+    }
 }

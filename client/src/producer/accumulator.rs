@@ -9,8 +9,9 @@ use sealstream_protocol::batch::{BatchBuilder, BufferPool};
 use sealstream_protocol::partition::for_key;
 use tokio::time::Instant;
 
-use super::delivery::{Delivery, Receipt, delivery};
+use super::delivery::{Position, Receipt};
 use super::error::{DeliveryError, NotAcknowledged, SendError};
+use super::lane::MAX_UNANSWERED;
 use super::plan::Plan;
 use super::record::Record;
 use super::reports::ReportSender;
@@ -18,6 +19,10 @@ use super::ticket::{Full, Settlement, Ticket};
 
 /// Builders and buffers kept to be used again: as many as batches that are filled and built at the same time.
 const SPARE_BUILDERS: usize = 4;
+
+/// Buffers kept while batches are under way: as many as one partition has unanswered. Each one too few is memory that comes from
+/// the kernel, page by page, and goes back there.
+const SPARE_BUFFERS: usize = MAX_UNANSWERED;
 
 /// A batch that is being filled.
 #[derive(Debug)]
@@ -46,10 +51,13 @@ pub(super) enum Room {
 
 /// What a push did.
 #[derive(Debug)]
-pub(super) struct Pushed {
-    pub(super) delivery: Delivery,
+pub(super) struct Pushed<T> {
+    /// What was made of the record's position.
+    pub(super) taken: T,
     /// Whether there is something for the driver to see: a full batch, or the first record of one.
     pub(super) news: bool,
+    /// Bytes of the batch that it made full, if it did.
+    pub(super) filled: usize,
 }
 
 /// See the module.
@@ -85,6 +93,7 @@ impl Accumulator {
     /// Begins with partition `first` for records without a key.
     pub(super) fn new(plan: Plan, first: u32) -> Self {
         let partitions = plan.partitions as usize;
+        let buffers = (plan.window_bytes / plan.batch_bytes.max(1) + 1).clamp(SPARE_BUILDERS, SPARE_BUFFERS);
         Self {
             plan,
             open: std::iter::repeat_with(|| None).take(partitions).collect(),
@@ -99,7 +108,7 @@ impl Accumulator {
             spare: Vec::new(),
             last_len: 0,
             // A batch ends a record beyond its size at most, unless that record is a large one.
-            buffers: BufferPool::new(SPARE_BUILDERS, plan.batch_bytes.saturating_mul(2)),
+            buffers: BufferPool::new(buffers, plan.batch_bytes.saturating_mul(2)),
             failures: None,
             reports: None,
             closed: None,
@@ -170,25 +179,26 @@ impl Accumulator {
         held == 0 || held < self.plan.window_batches
     }
 
-    /// Adds a record to the open batch of its partition. The timestamp is in milliseconds since the Unix epoch; what time it
-    /// is is asked when a batch is begun.
-    pub(super) fn push(
+    /// Adds a record to the open batch of its partition, and has `took` told where it is. The timestamp is in milliseconds since
+    /// the Unix epoch; what time it is is asked when a batch is begun.
+    pub(super) fn push<T>(
         &mut self,
         record: &Record<'_>,
         timestamp: i64,
         now: impl FnOnce() -> Instant,
         room: Room,
-    ) -> Result<Pushed, PushError> {
+        took: impl FnOnce(Position<'_>) -> T,
+    ) -> Result<Pushed<T>, PushError> {
         self.check(record).map_err(PushError::Refused)?;
         let size = record.size();
         if room == Room::Asked && !self.has_room(size) {
             return Err(PushError::WindowFull);
         }
         let mut partition = self.choose(record);
-        let mut news = false;
+        let (mut news, mut filled) = (false, 0);
         // Records without a key move on to the next partition, whose batch may be as full.
         while self.overflows(partition, size) {
-            self.seal(partition);
+            filled = self.seal(partition);
             news = true;
             partition = self.choose(record);
         }
@@ -212,13 +222,14 @@ impl Accumulator {
         open.full.ticket.bytes += grown;
         open.full.ticket.records += 1;
         self.bytes += grown;
-        let delivery = delivery(&open.full.ticket.receipt, place, self.next_number);
+        let taken =
+            took(Position { receipt: &open.full.ticket.receipt, index: place, number: self.next_number });
         self.next_number += 1;
         if builder.encoded_len() >= self.plan.batch_bytes || place + 1 >= self.plan.batch_records {
-            self.seal(partition);
+            filled = self.seal(partition);
             news = true;
         }
-        Ok(Pushed { delivery, news })
+        Ok(Pushed { taken, news, filled })
     }
 
     /// The next batch of `partition` to send: one that is full, or one that has lingered long enough.
@@ -282,6 +293,9 @@ impl Accumulator {
     pub(super) fn settled(&mut self, Settlement { ticket, outcome }: &Settlement) {
         if self.about.remove(&ticket.first).is_some() {
             self.bytes -= ticket.bytes;
+        }
+        if self.about.is_empty() {
+            self.buffers.shrink_to(SPARE_BUILDERS);
         }
         if let Err(error) = outcome {
             let (from, records) = (ticket.first, u64::from(ticket.records));
@@ -367,18 +381,19 @@ impl Accumulator {
         self.open_count += 1;
     }
 
-    fn seal(&mut self, partition: u32) {
+    /// Ends the open batch of `partition`. Gives its length in bytes.
+    fn seal(&mut self, partition: u32) -> usize {
         let index = partition as usize;
-        if let Some(mut open) = self.open[index].take() {
-            self.open_count -= 1;
-            // Here, where the records were written a moment ago, and not in the task that sends them.
-            open.full.builder.seal();
-            self.last_len = open.full.builder.encoded_len();
-            self.full[index].push_back(open.full);
-            if partition == self.sticky {
-                self.sticky = (self.sticky + 1) % self.plan.partitions;
-            }
+        let Some(mut open) = self.open[index].take() else { return 0 };
+        self.open_count -= 1;
+        // Here, where the records were written a moment ago, and not in the task that sends them.
+        open.full.builder.seal();
+        self.last_len = open.full.builder.encoded_len();
+        self.full[index].push_back(open.full);
+        if partition == self.sticky {
+            self.sticky = (self.sticky + 1) % self.plan.partitions;
         }
+        self.last_len
     }
 
     fn drop_first(&mut self, partition: u32, error: DeliveryError, out: &mut Vec<Settlement>) {

@@ -24,6 +24,17 @@ enum State {
     Settled(Outcome),
 }
 
+/// Where a record is.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Position<'a> {
+    /// Of the record's batch.
+    pub(super) receipt: &'a Arc<Receipt>,
+    /// Within the batch.
+    pub(super) index: u32,
+    /// Among all records of the producer.
+    pub(super) number: u64,
+}
+
 /// A waiter's place in the receipt, once it has one.
 #[derive(Clone, Copy, Debug, Default)]
 struct Place(Option<usize>);
@@ -163,16 +174,16 @@ impl BatchDelivery {
     }
 
     /// Adds a record; those that follow each other in a batch make one part.
-    pub(super) fn add(&mut self, record: Delivery) {
-        self.end = record.number + 1;
+    pub(super) fn add(&mut self, Position { receipt, index, number }: Position<'_>) {
+        self.end = number + 1;
         if let Some(part) = self.parts.last_mut()
-            && Arc::ptr_eq(&part.receipt, &record.receipt)
-            && part.first + part.count == record.index
+            && Arc::ptr_eq(&part.receipt, receipt)
+            && part.first + part.count == index
         {
             part.count += 1;
             return;
         }
-        self.parts.push(Part { receipt: record.receipt, first: record.index, count: 1, place: Place(None) });
+        self.parts.push(Part { receipt: receipt.clone(), first: index, count: 1, place: Place(None) });
     }
 }
 
@@ -199,8 +210,8 @@ impl Future for BatchDelivery {
     }
 }
 
-/// The delivery of record `index` of a batch.
-pub(super) fn delivery(receipt: &Arc<Receipt>, index: u32, number: u64) -> Delivery {
+/// The delivery of the record at a position.
+pub(super) fn delivery(Position { receipt, index, number }: Position<'_>) -> Delivery {
     Delivery { receipt: receipt.clone(), index, place: Place(None), number }
 }
 
@@ -208,11 +219,15 @@ pub(super) fn delivery(receipt: &Arc<Receipt>, index: u32, number: u64) -> Deliv
 mod tests {
     use super::*;
 
+    fn at(receipt: &Arc<Receipt>, index: u32) -> Position<'_> {
+        Position { receipt, index, number: u64::from(index) }
+    }
+
     #[tokio::test]
     async fn every_record_of_a_batch_learns_its_own_offset() {
         let receipt = Arc::new(Receipt::new(3));
-        let first = delivery(&receipt, 0, 0);
-        let second = tokio::join!(delivery(&receipt, 1, 1), async { receipt.settle(Ok(40)) }).0;
+        let [first, second] = [0, 1].map(|index| delivery(at(&receipt, index)));
+        let second = tokio::join!(second, async { receipt.settle(Ok(40)) }).0;
         assert_eq!(first.await.unwrap(), RecordMetadata { partition: 3, offset: 40 });
         assert_eq!(second.unwrap().offset, 41);
     }
@@ -222,7 +237,10 @@ mod tests {
         let receipt = Arc::new(Receipt::new(0));
         receipt.settle(Err(DeliveryError::Closed { maybe_stored: false }));
         receipt.settle(Ok(7));
-        assert!(matches!(delivery(&receipt, 0, 0).await, Err(DeliveryError::Closed { maybe_stored: false })));
+        assert!(matches!(
+            delivery(at(&receipt, 0)).await,
+            Err(DeliveryError::Closed { maybe_stored: false })
+        ));
     }
 
     #[tokio::test]
@@ -230,7 +248,7 @@ mod tests {
         let (first, second) = (Arc::new(Receipt::new(0)), Arc::new(Receipt::new(1)));
         let mut sent = BatchDelivery::default();
         for (receipt, index) in [(&first, 8), (&first, 9), (&second, 0), (&second, 1), (&second, 2)] {
-            sent.add(delivery(receipt, index, 0));
+            sent.add(at(receipt, index));
         }
         second.settle(Ok(5));
         first.settle(Ok(100));

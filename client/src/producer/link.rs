@@ -142,7 +142,7 @@ impl Link {
         let welcome = &session.welcome;
         Self {
             signs: Signs::of(&session),
-            limits: Limits { frame: welcome.max_frame, decompressed_batch: welcome.max_decompressed_batch },
+            limits: Limits::new(welcome.max_frame, welcome.max_decompressed_batch),
             window: welcome.window as usize,
             reader: session.reader,
             writer: session.writer,

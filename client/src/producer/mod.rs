@@ -180,7 +180,8 @@ impl Producer {
         shared.announce();
         for receipt in receipts {
             // Its failure, if it fails, is the first or not; the accumulator knows.
-            let _ = delivery::delivery(&receipt, 0, 0).await;
+            let first = delivery::Position { receipt: &receipt, index: 0, number: 0 };
+            let _ = delivery::delivery(first).await;
         }
     }
 

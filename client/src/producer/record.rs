@@ -24,7 +24,7 @@ pub struct Record<'a> {
 }
 
 impl<'a> Record<'a> {
-    /// A record without a key or headers.
+    /// A record without a key or headers. It takes what is not borrowed yet by a reference: `Record::new(&format!("{n}"))`.
     pub fn new(value: &'a (impl AsRef<[u8]> + ?Sized)) -> Self {
         Self { value: value.as_ref(), ..Self::default() }
     }
@@ -88,6 +88,7 @@ impl<'a> Record<'a> {
 /// assert_eq!(record.headers.len(), 1);
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct OwnedRecord {
     /// All records with this key go to the same partition, in order. An empty key is a key.
     pub key: Option<Bytes>,
@@ -118,6 +119,20 @@ impl OwnedRecord {
     #[must_use]
     pub fn header(mut self, name: impl Into<String>, value: impl Into<Bytes>) -> Self {
         self.headers.push((name.into(), value.into()));
+        self
+    }
+
+    /// Gives it a time, in milliseconds since the Unix epoch.
+    #[must_use]
+    pub fn timestamp(mut self, ms: i64) -> Self {
+        self.timestamp = Some(ms);
+        self
+    }
+
+    /// Chooses its partition, whatever its key.
+    #[must_use]
+    pub fn partition(mut self, partition: u32) -> Self {
+        self.partition = Some(partition);
         self
     }
 
@@ -159,15 +174,23 @@ impl From<ConsumerRecord> for OwnedRecord {
 /// ```
 /// use sealstream_client::RecordMetadata;
 ///
-/// let stored = RecordMetadata { partition: 3, offset: 1_024 };
+/// let stored = RecordMetadata::new(3, 1_024);
 /// println!("partition {} offset {}", stored.partition, stored.offset);
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub struct RecordMetadata {
     /// The partition.
     pub partition: u32,
     /// The offset in it.
     pub offset: u64,
+}
+
+impl RecordMetadata {
+    /// This place.
+    pub const fn new(partition: u32, offset: u64) -> Self {
+        Self { partition, offset }
+    }
 }
 
 /// Where consecutive records are stored.
@@ -182,6 +205,7 @@ pub struct RecordMetadata {
 /// # }
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub struct StoredRange {
     /// The partition.
     pub partition: u32,

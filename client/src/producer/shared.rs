@@ -1,22 +1,27 @@
 //! What the handles of a producer and its drivers share.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use tokio::sync::{Notify, watch};
+use tokio::task::yield_now;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::accumulator::{Accumulator, PushError, Pushed, Room};
-use super::delivery::{BatchDelivery, Delivery};
+use super::delivery::{BatchDelivery, Delivery, delivery};
 use super::error::{DeliveryError, SendError, TrySendError};
 use super::lane::Lane;
 use super::record::Record;
 use super::ticket::Settlement;
 use crate::connection::Connections;
 use crate::routes::Routes;
+
+/// 64 KiB: a batch that is full with so many bytes is encrypted at once, while it lies in the cache of whoever filled it. For smaller
+/// ones the way to the driver costs more than that saves.
+const GIVES_WAY: usize = 64 * 1024;
 
 /// See the module.
 #[derive(Debug)]
@@ -35,6 +40,18 @@ pub(super) struct Shared {
     /// Those who wait for room stand in line here.
     line: tokio::sync::Mutex<()>,
     waiting: AtomicUsize,
+    /// A large batch is full: whoever sends next lets the driver go first.
+    owes_way: AtomicBool,
+}
+
+/// Why no more of many records were taken.
+enum Stop {
+    /// All are.
+    Done,
+    /// The driver is to go first.
+    OwesWay,
+    /// There is no room.
+    WindowFull,
 }
 
 /// One who waits for room, counted for as long as it does.
@@ -64,6 +81,7 @@ impl Shared {
             room: Notify::new(),
             line: tokio::sync::Mutex::new(()),
             waiting: AtomicUsize::new(0),
+            owes_way: AtomicBool::new(false),
         }
     }
 
@@ -96,6 +114,7 @@ impl Shared {
 
     /// Takes a record, waiting in line for room.
     pub(super) async fn send(&self, record: &Record<'_>) -> Result<Delivery, SendError> {
+        self.give_way().await;
         match self.try_send(record) {
             Ok(delivery) => return Ok(delivery),
             Err(TrySendError::Refused(error)) => return Err(error),
@@ -122,6 +141,14 @@ impl Shared {
         self.in_turn(|| self.reserve_now(size)).await
     }
 
+    /// Lets the driver go first if there is a large batch for it.
+    async fn give_way(&self) {
+        // Looked at once a record, and written once a batch.
+        if self.owes_way.load(Ordering::Relaxed) && self.owes_way.swap(false, Ordering::Relaxed) {
+            yield_now().await;
+        }
+    }
+
     fn reserve_now(&self, size: usize) -> Result<(), TrySendError> {
         let mut accumulator = self.accumulator();
         match accumulator.reserve(size) {
@@ -145,17 +172,12 @@ impl Shared {
         let timestamp = record.timestamp.unwrap_or_else(now_ms);
         let mut accumulator = self.accumulator();
         accumulator.release(reserved);
-        let pushed = accumulator.push(record, timestamp, Instant::now, Room::Reserved);
+        let pushed = accumulator.push(record, timestamp, Instant::now, Room::Reserved, delivery);
         drop(accumulator);
         // It may have been smaller than what was reserved.
         self.room_again();
         match pushed {
-            Ok(Pushed { delivery, news }) => {
-                if news {
-                    self.announce();
-                }
-                Ok(delivery)
-            }
+            Ok(pushed) => Ok(self.pushed(pushed)),
             Err(PushError::Refused(error)) => Err(error),
             Err(PushError::WindowFull) => unreachable!("reserved room is not asked for"),
         }
@@ -189,20 +211,21 @@ impl Shared {
                 accumulator.check(record)?;
             }
         }
-        if self.waiting.load(Ordering::Relaxed) == 0 {
-            rest = self.push_all(rest, &mut all)?;
-        }
-        if rest.is_empty() {
-            return Ok(all);
+        while self.waiting.load(Ordering::Relaxed) == 0 {
+            match self.push_all(&mut rest, &mut all)? {
+                Stop::Done => return Ok(all),
+                Stop::OwesWay => self.give_way().await,
+                Stop::WindowFull => break,
+            }
         }
         let _waiting = self.wait();
         let _turn = self.line.lock().await;
         loop {
-            rest = self.push_all(rest, &mut all)?;
-            if rest.is_empty() {
-                return Ok(all);
+            match self.push_all(&mut rest, &mut all)? {
+                Stop::Done => return Ok(all),
+                Stop::OwesWay => self.give_way().await,
+                Stop::WindowFull => self.room.notified().await,
             }
-            self.room.notified().await;
         }
     }
 
@@ -238,13 +261,10 @@ impl Shared {
     fn push(&self, record: &Record<'_>) -> Result<Delivery, TrySendError> {
         let timestamp = record.timestamp.unwrap_or_else(now_ms);
         let mut accumulator = self.accumulator();
-        match accumulator.push(record, timestamp, Instant::now, Room::Asked) {
-            Ok(Pushed { delivery, news }) => {
+        match accumulator.push(record, timestamp, Instant::now, Room::Asked, delivery) {
+            Ok(pushed) => {
                 drop(accumulator);
-                if news {
-                    self.announce();
-                }
-                Ok(delivery)
+                Ok(self.pushed(pushed))
             }
             Err(PushError::Refused(error)) => Err(error.into()),
             Err(PushError::WindowFull) => {
@@ -254,20 +274,34 @@ impl Shared {
         }
     }
 
-    /// Takes as many of `records` as there is room for, under one lock; gives back the rest.
-    fn push_all<'r, 'a>(
-        &self,
-        records: &'r [Record<'a>],
-        all: &mut BatchDelivery,
-    ) -> Result<&'r [Record<'a>], SendError> {
+    /// Tells the driver of what a push did.
+    fn pushed<T>(&self, Pushed { taken, news, filled }: Pushed<T>) -> T {
+        if filled >= GIVES_WAY {
+            self.owes_way.store(true, Ordering::Relaxed);
+        }
+        if news {
+            self.announce();
+        }
+        taken
+    }
+
+    /// Takes as many of `records` as there is room for, under one lock, and at most until it owes the driver the way; leaves the
+    /// rest.
+    fn push_all(&self, records: &mut &[Record<'_>], all: &mut BatchDelivery) -> Result<Stop, SendError> {
         let (clock, now) = (now_ms(), Instant::now());
         let mut news = false;
         let mut accumulator = self.accumulator();
-        for (index, record) in records.iter().enumerate() {
-            match accumulator.push(record, record.timestamp.unwrap_or(clock), || now, Room::Asked) {
+        while let [record, rest @ ..] = *records {
+            let timestamp = record.timestamp.unwrap_or(clock);
+            match accumulator.push(record, timestamp, || now, Room::Asked, |position| all.add(position)) {
                 Ok(pushed) => {
+                    *records = rest;
                     news |= pushed.news;
-                    all.add(pushed.delivery);
+                    if pushed.filled >= GIVES_WAY {
+                        drop(accumulator);
+                        self.pushed(pushed);
+                        return Ok(if rest.is_empty() { Stop::Done } else { Stop::OwesWay });
+                    }
                 }
                 Err(PushError::Refused(error)) => {
                     drop(accumulator);
@@ -277,7 +311,7 @@ impl Shared {
                 Err(PushError::WindowFull) => {
                     self.seal_if_stuck(accumulator);
                     self.announce();
-                    return Ok(&records[index..]);
+                    return Ok(Stop::WindowFull);
                 }
             }
         }
@@ -285,7 +319,7 @@ impl Shared {
         if news {
             self.announce();
         }
-        Ok(&[])
+        Ok(Stop::Done)
     }
 
     /// With nothing but open batches in the window, waiting for them to linger would only cost time.

@@ -57,7 +57,7 @@ async fn a_send_that_was_dropped_was_not_sent_and_one_that_was_not_is_there_once
     let mut tasks = JoinSet::new();
     let url = model.serve(&network, &mut tasks).await;
     let (min_backoff, max_backoff) = (Duration::from_millis(5), Duration::from_millis(100));
-    let retry = RetryPolicy { min_backoff, max_backoff, ..RetryPolicy::default() };
+    let retry = RetryPolicy::default().min_backoff(min_backoff).max_backoff(max_backoff);
     let client =
         Client::builder().url(url).transport(Arc::new(network.clone())).retry(retry).build().unwrap();
     let producer = loop {

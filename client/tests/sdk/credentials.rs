@@ -61,7 +61,7 @@ impl Bench {
             .url(format!("{}://localhost:{}", self.scheme, self.fake.addr.port()))
             .ca_file(self.path("ca.pem"))
             .identity_files(self.path("me.pem"), self.path("me.key"))
-            .retry(RetryPolicy { retry_for: Duration::from_secs(10), ..RetryPolicy::default() });
+            .retry(RetryPolicy::default().retry_for(Duration::from_secs(10)));
         builder.build().unwrap()
     }
 

@@ -43,11 +43,11 @@ async fn round(trouble: Trouble, seed: u64) -> (usize, u32) {
     let client = Client::builder()
         .url(url)
         .transport(Arc::new(network.clone()))
-        .retry(RetryPolicy {
-            min_backoff: Duration::from_millis(5),
-            max_backoff: Duration::from_millis(100),
-            ..RetryPolicy::default()
-        })
+        .retry(
+            RetryPolicy::default()
+                .min_backoff(Duration::from_millis(5))
+                .max_backoff(Duration::from_millis(100)),
+        )
         .build()
         .unwrap();
     let told = Arc::new(Mutex::new(Told::default()));

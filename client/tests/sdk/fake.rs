@@ -84,7 +84,7 @@ impl Fake {
             .hello_timeout(Duration::from_secs(2))
             .request_timeout(Duration::from_secs(2))
             .close_timeout(Duration::from_secs(1))
-            .retry(RetryPolicy { retry_for: Duration::from_secs(10), ..RetryPolicy::default() })
+            .retry(RetryPolicy::default().retry_for(Duration::from_secs(10)))
     }
 
     pub(crate) fn client(&self) -> Client {

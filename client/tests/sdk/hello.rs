@@ -40,7 +40,7 @@ async fn a_token_in_a_file_is_read_for_each_session_anew() {
     let mut fake = Fake::start().await;
     let file = std::env::temp_dir().join(format!("sealstream-token-{}", uuid::Uuid::new_v4()));
     std::fs::write(&file, "first\n").unwrap();
-    let brief = RetryPolicy { retry_for: Duration::from_millis(200), ..RetryPolicy::default() };
+    let brief = RetryPolicy::default().retry_for(Duration::from_millis(200));
     let client = fake.builder().retry(brief).token_file(&file).build().unwrap();
     for token in ["first", "second"] {
         std::fs::write(&file, format!("{token}\n")).unwrap();

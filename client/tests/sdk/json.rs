@@ -1,20 +1,9 @@
 //! Values as JSON.
 
-use bytes::Bytes;
-use sealstream_client::consumer::Headers;
 use sealstream_client::{ConsumerRecord, json};
 
 fn record(value: &'static str) -> ConsumerRecord {
-    ConsumerRecord {
-        partition: 3,
-        offset: 77,
-        timestamp: 0,
-        append_time: 0,
-        epoch: 1,
-        key: None,
-        value: Bytes::from_static(value.as_bytes()),
-        headers: Headers::default(),
-    }
+    ConsumerRecord::new(3, 77, value)
 }
 
 #[derive(Debug, PartialEq, serde::Serialize, serde::Deserialize)]

@@ -89,16 +89,19 @@ async fn an_option_out_of_bounds_is_an_error_that_names_option_value_and_bound()
         "the option idle is 0ns: it must be longer than zero",
     );
     refused(
+        build(|builder| builder.connect_timeout(Duration::ZERO)),
+        "the option connect_timeout is 0ns: it must be longer than zero",
+    );
+    refused(
         build(|builder| builder.max_frame(1 << 30)),
         "the option max_frame is 1073741824: it must be 65536 to 16777216",
     );
     refused(
-        build(|builder| builder.retry(RetryPolicy { min_backoff: Duration::ZERO, ..RetryPolicy::default() })),
+        build(|builder| builder.retry(RetryPolicy::default().min_backoff(Duration::ZERO))),
         "the option retry.min_backoff is 0ns: it must be no shorter than 1ms",
     );
-    let upside_down = |builder: ClientBuilder| {
-        builder.retry(RetryPolicy { max_backoff: Duration::from_millis(1), ..RetryPolicy::default() })
-    };
+    let upside_down =
+        |builder: ClientBuilder| builder.retry(RetryPolicy::default().max_backoff(Duration::from_millis(1)));
     refused(
         build(upside_down),
         "the option retry.max_backoff is 1ms: it must be no shorter than min_backoff, 50ms",

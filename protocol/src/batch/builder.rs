@@ -17,6 +17,7 @@ use crate::wire::{put_varint, varint_len, zigzag};
 #[error(
     "a record of {size} bytes as encoded does not fit: the batch has room for {room} of {capacity} bytes"
 )]
+#[non_exhaustive]
 pub struct RecordTooLarge {
     /// The record as encoded, in bytes.
     pub size: usize,

@@ -18,12 +18,23 @@ pub(super) const CRC_FROM: usize = 12;
 /// How the records of a batch are compressed, as a whole.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[repr(u8)]
+#[non_exhaustive]
 pub enum Codec {
     /// Not at all.
     #[default]
     None = 0,
     /// By the LZ4 frame format: exactly one frame, without a dictionary.
     Lz4 = 1,
+}
+
+impl Codec {
+    /// `none` or `lz4`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Lz4 => "lz4",
+        }
+    }
 }
 
 /// The fields of a batch's header.

@@ -43,6 +43,17 @@ impl BufferPool {
         self.lock().len()
     }
 
+    /// Frees all but so many of the buffers that wait to be used again.
+    pub fn shrink_to(&self, most: usize) {
+        let freed = {
+            let mut spare = self.lock();
+            let kept = spare.len().min(most);
+            spare.split_off(kept)
+        };
+        // Out of the lock: giving memory back takes its time.
+        drop(freed);
+    }
+
     /// The buffer that came back last, empty, if there is one.
     pub(super) fn take(&self) -> Option<Vec<u8>> {
         self.lock().pop()

@@ -27,6 +27,7 @@ pub enum FaultClass {
 /// The number of a fault. A peer that does not know a number acts by its class.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u16)]
+#[non_exhaustive]
 pub enum FaultCode {
     /// A frame breaks the format; ends the session.
     Malformed = 1,

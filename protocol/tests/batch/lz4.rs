@@ -23,7 +23,7 @@ fn a_compression_bomb_is_cut_off_at_the_limit() {
         validate(&raw(1, 1, (0, 0), &bomb)).unwrap_err(),
         BatchError::TooLarge { limit: Limits::MAX_DECOMPRESSED_BATCH }
     );
-    let small = Limits { decompressed_batch: 1000, ..Limits::default() };
+    let small = Limits::new(Limits::MAX_FRAME, 1000);
     let bytes = Bytes::from(raw(1, 1, (0, 0), &frame(&[0; 1001])));
     assert_eq!(Batch::validate(bytes, &small).unwrap_err(), BatchError::TooLarge { limit: 1000 });
     let plain = Bytes::from(raw(0, 1, (0, 0), &[0; 1001]));

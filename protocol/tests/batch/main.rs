@@ -193,6 +193,8 @@ proptest! {
         }
         drop(kept);
         prop_assert!(pool.spare() <= 2);
+        pool.shrink_to(1);
+        prop_assert!(pool.spare() <= 1);
     }
 
     #[test]
@@ -317,7 +319,7 @@ fn the_first_record_has_the_first_timestamp() {
 
 #[test]
 fn a_record_that_does_not_fit_leaves_the_batch_as_it_was() {
-    let limits = Limits { decompressed_batch: 100, ..Limits::default() };
+    let limits = Limits::new(Limits::MAX_FRAME, 100);
     let mut builder = BatchBuilder::with_limits(Codec::None, &limits);
     assert_eq!(builder.push(0, None, &[0; 100], &[]).unwrap_err().room, 100);
     assert!(builder.is_empty());

@@ -39,6 +39,7 @@ const fn per_second(count: u64, burst: u64) -> Limit {
 
 /// What the listeners of a process let in together. All of it can change while they run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct AdmissionLimits {
     /// Connections at once, whatever state they are in; by default [`DEFAULT_CONNECTIONS`].
     pub connections: usize,
@@ -86,6 +87,7 @@ impl AdmissionLimits {
 /// A limit under which nobody could be let in, or that cannot be counted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{limit} = {count}: it must be 1 to {MAX_PLACES}")]
+#[non_exhaustive]
 pub struct AdmissionLimitsError {
     /// Which one.
     pub limit: &'static str,

@@ -52,8 +52,7 @@ pub use limits::{
     AdmissionLimits, AdmissionLimitsError, DEFAULT_ADDRESS_RATE, DEFAULT_CONNECTIONS, DEFAULT_HANDSHAKES,
     DEFAULT_RETRY_ABOVE, DEFAULT_UNVALIDATED_RATE, MAX_PLACES,
 };
-pub use place::{ConnectionPlace, HandshakePlace};
-pub use turn::Turn;
+pub(crate) use place::ConnectionPlace;
 
 /// Addresses whose rate is remembered. An address is forgotten once its bucket is full, after 2 s at the defaults, so these
 /// are the addresses of 2 s: three times as many as may be connected. An entry takes 16 + 16 bytes, and in the index, which is
@@ -63,21 +62,21 @@ pub const MAX_ADDRESSES: usize = 65_536;
 /// Decides whom the listeners of a process let in. Cheap to clone: clones share everything.
 ///
 /// ```
-/// use sealstream_transport::admission::{Admission, AdmissionLimits, Shed};
+/// use sealstream_transport::TransportOptions;
+/// use sealstream_transport::admission::{Admission, AdmissionLimits};
 ///
-/// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// let admission = Admission::new(AdmissionLimits { connections: 1, ..AdmissionLimits::default() })?;
-/// let peer = "192.0.2.1:50000".parse()?;
-/// let place = admission.admit(peer)?; // held as long as the connection lives
-/// assert_eq!(admission.admit(peer).unwrap_err(), Shed::Connections);
-///
-/// // The peer has said something: its handshake, under a deadline.
-/// let handshake = place.handshake_place().await;
-/// assert_eq!(admission.compute(|| 2 + 2).await, 4);
-/// drop(handshake);
-/// # Ok(())
-/// # }
+/// let mut limits = AdmissionLimits::default();
+/// limits.connections = 1;
+/// let admission = Admission::new(limits)?;
+/// // The listeners of every transport that has these options, or a clone of them, let in one connection together.
+/// let mut options = TransportOptions::new("echo/1", 7007);
+/// options.admission = admission.clone();
+/// // More, from now on.
+/// limits.connections = 100;
+/// admission.set_limits(limits)?;
+/// assert_eq!(options.admission.limits().connections, 100);
+/// assert_eq!(admission.counts().connections, 0);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug)]
 pub struct Admission {
@@ -99,7 +98,7 @@ struct Shared {
 
 /// What is to be done with a QUIC peer.
 #[derive(Debug)]
-pub enum DatagramVerdict {
+pub(crate) enum DatagramVerdict {
     /// Let it in.
     Admit(ConnectionPlace),
     /// Let it prove its address; it comes back validated.
@@ -165,7 +164,7 @@ impl Admission {
     }
 
     /// Whether a TCP peer that was just accepted is let in. Never waits.
-    pub fn admit(&self, addr: SocketAddr) -> Result<ConnectionPlace, Shed> {
+    pub(crate) fn admit(&self, addr: SocketAddr) -> Result<ConnectionPlace, Shed> {
         let limits = self.limits();
         let place = self.place(Kind::Stream, &limits)?;
         self.within_rate(addr, &limits)?;
@@ -175,7 +174,7 @@ impl Admission {
 
     /// Whether a QUIC peer whose first packet has come is let in; `validated` tells whether it has proven its address, by a
     /// Retry or by a token of an earlier connection. Never waits.
-    pub fn admit_datagram_peer(&self, addr: SocketAddr, validated: bool) -> DatagramVerdict {
+    pub(crate) fn admit_datagram_peer(&self, addr: SocketAddr, validated: bool) -> DatagramVerdict {
         let limits = self.limits();
         let counters = &self.shared.counters;
         let place = match self.place(Kind::Datagram, &limits) {

@@ -17,7 +17,7 @@ pub(super) enum Kind {
 
 /// A connection's place, held for as long as the connection lives.
 #[derive(Debug)]
-pub struct ConnectionPlace {
+pub(crate) struct ConnectionPlace {
     shared: Arc<Shared>,
     kind: Kind,
     /// Whether it counts among those who wait for a place for their handshake.
@@ -36,7 +36,7 @@ impl ConnectionPlace {
     /// the deadline of the handshake.
     ///
     /// Cancellation safe: given up, it counts as [`Shed::Handshakes`], and the place in the queue is lost.
-    pub async fn handshake_place(&self) -> HandshakePlace {
+    pub(crate) async fn handshake_place(&self) -> HandshakePlace {
         self.begin_waiting();
         let mut wait = Wait { place: self, served: false };
         let permit = self.shared.handshakes.acquire().await;
@@ -88,7 +88,7 @@ impl Drop for Wait<'_> {
 
 /// A place in flight, held from a peer's first byte until its handshake has ended.
 #[derive(Debug)]
-pub struct HandshakePlace {
+pub(crate) struct HandshakePlace {
     shared: Arc<Shared>,
     _permit: Permit,
 }

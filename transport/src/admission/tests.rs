@@ -8,6 +8,7 @@ use std::thread;
 
 use tokio::time::{self, timeout};
 
+use super::place::HandshakePlace;
 use super::*;
 use crate::gcra::Limit;
 

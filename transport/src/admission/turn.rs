@@ -4,6 +4,7 @@
 //! resumes a task that yields after it has polled its driver and emptied its run queue (after 61 tasks at the latest), so that
 //! between two steps everything that was ready on an established stream has gone first.
 
+#[cfg(test)]
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
@@ -17,7 +18,7 @@ use super::semaphore::Permit;
 /// The right to compute one step of a handshake. Take it for that step only; dropped, the next one's turn comes.
 #[derive(Debug)]
 #[must_use]
-pub struct Turn {
+pub(crate) struct Turn {
     _permit: Permit,
 }
 
@@ -25,7 +26,7 @@ impl Admission {
     /// A turn, first come first served. Compute without awaiting anything meanwhile.
     ///
     /// Cancellation safe: a turn that nobody took is the next one's.
-    pub async fn turn(&self) -> Turn {
+    pub(crate) async fn turn(&self) -> Turn {
         let permit = self.shared.turns.acquire().await;
         yield_now().await;
         Turn { _permit: permit }
@@ -34,7 +35,7 @@ impl Admission {
     /// Computes a step when its turn has come.
     ///
     /// Cancellation safe: the step runs to its end, or not at all.
-    pub async fn compute<T>(&self, step: impl FnOnce() -> T) -> T {
+    pub(crate) async fn compute<T>(&self, step: impl FnOnce() -> T) -> T {
         let _turn = self.turn().await;
         step()
     }
@@ -43,7 +44,8 @@ impl Admission {
     /// polling it once is the first step, every further poll another one. Return `&mut future` to keep it.
     ///
     /// Cancellation safe where the future is.
-    pub async fn paced<F: Future + Unpin>(&self, begin: impl FnOnce() -> F) -> F::Output {
+    #[cfg(test)]
+    pub(crate) async fn paced<F: Future + Unpin>(&self, begin: impl FnOnce() -> F) -> F::Output {
         match self.paced_unless(|| Ok::<_, Infallible>(begin())).await {
             Ok(output) => output,
             Err(never) => match never {},
@@ -52,7 +54,7 @@ impl Admission {
 
     /// The same where it may have become pointless while its turn was waited for: then `begin` says why, and nothing more is
     /// computed.
-    pub async fn paced_unless<F: Future + Unpin, E>(
+    pub(crate) async fn paced_unless<F: Future + Unpin, E>(
         &self,
         begin: impl FnOnce() -> Result<F, E>,
     ) -> Result<F::Output, E> {

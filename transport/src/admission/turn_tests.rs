@@ -9,7 +9,8 @@ use std::task::{Context, Poll, Wake, Waker};
 use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinSet;
 
-use super::{Admission, AdmissionLimits, Turn};
+use super::turn::Turn;
+use super::{Admission, AdmissionLimits};
 
 fn one_turn() -> Admission {
     Admission::new(AdmissionLimits { turns: 1, ..AdmissionLimits::default() }).unwrap()

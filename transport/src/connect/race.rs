@@ -106,8 +106,10 @@ where
                     Poll::Pending => index += 1,
                 }
             }
-            // A failure starts the next attempt without waiting out the stagger.
-            let due = failed || running.is_empty() || stagger.as_mut().poll(cx).is_ready();
+            // A failure starts the next attempt without waiting out the stagger. With no further address nothing is waited for: a
+            // timer that comes before all others costs the runtime two system calls.
+            let due =
+                failed || running.is_empty() || (!waiting.is_empty() && stagger.as_mut().poll(cx).is_ready());
             if !due {
                 return Poll::Pending;
             }

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::{Decision, Limit, Role, Spend, Table, Tat};
 
-const VECTORS: &str = include_str!("../../vectors/gcra.json");
+const VECTORS: &str = crate::testing::GCRA_VECTORS;
 
 fn millis(value: &Value) -> Duration {
     Duration::from_millis(value.as_u64().unwrap())

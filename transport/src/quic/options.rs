@@ -17,6 +17,7 @@ pub const DEFAULT_SEND_BUDGET: u64 = 256 * 1024 * 1024;
 
 /// What an operator may tune about QUIC alone; the rest is in [`TransportOptions`](crate::TransportOptions).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct QuicOptions {
     /// The UDP payload, in bytes, that a connection begins with, before it has found out what the path carries. A
     /// larger one saves the search on a network that is known; it is clamped to [`MIN_MTU`]..=[`Self::max_mtu`].

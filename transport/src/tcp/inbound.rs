@@ -4,6 +4,7 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
 
 use tokio::net::TcpStream;
 use tokio::sync::Mutex;
@@ -25,6 +26,9 @@ use crate::transport::{BoxFuture, Inbound, Incoming};
 /// A fatal alert "no application protocol" in a record of its own (RFC 8446, sections 5.1 and 6; RFC 7301, section 3.2):
 /// content type 21, legacy version 3.3, length 2, level 2, description 120. Before the `ServerHello` nothing is encrypted.
 const NO_APPLICATION_PROTOCOL: [u8; 7] = [21, 3, 3, 0, 2, 2, 120];
+
+/// 5 ms: nobody has given up before that, and the look at the socket is saved.
+const PATIENCE: Duration = Duration::from_millis(5);
 
 /// A TCP connection on which nothing was said yet.
 pub(super) struct TcpIncoming {
@@ -117,9 +121,14 @@ async fn establish(
     }
     // The largest step of all, key exchange and signature, is computed when the future is made and not when it is polled. In a
     // storm many have given up before their turn comes: nothing is computed for them.
-    let begin = || match socket::gone(&start.io) {
-        Some(error) => Err(broken(&error)),
-        None => Ok(meter.timed(meter.step(|| start.into_stream(context.config()).into_fallible()))),
+    let in_line_since = Instant::now();
+    let begin = || {
+        if in_line_since.elapsed() > PATIENCE
+            && let Some(error) = socket::gone(&start.io)
+        {
+            return Err(broken(&error));
+        }
+        Ok(meter.timed(meter.step(|| start.into_stream(context.config()).into_fallible())))
     };
     let tls = match admission.paced_unless(begin).await? {
         Ok(tls) => tls,

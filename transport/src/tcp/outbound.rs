@@ -93,17 +93,14 @@ fn closed() -> OpenError {
 
 /// Reaches the server, completes a handshake and judges it.
 async fn dial(shared: &Shared, server: &Server) -> Result<(Arc<Connection>, Peer), ConnectError> {
-    let handshake = || {
-        let context = shared.tls.current().client_handshake(&shared.profile, server);
-        context.map_err(ConnectError::Configuration)
-    };
     // What cannot be used is said before anything is dialled.
-    handshake()?;
+    shared.tls.current().greeting(server).map_err(ConnectError::Configuration)?;
     let (socket, remote_addr) = reach(&server.endpoint, shared.options.deadlines.connect, |address| {
         connect_socket(shared, server, address)
     })
     .await?;
-    let context = handshake()?;
+    let context = shared.tls.current().client_handshake(&shared.profile, server);
+    let context = context.map_err(ConnectError::Configuration)?;
     let after = shared.options.deadlines.handshake;
     let probe = Probe::begin(&shared.options.observers, || {
         HandshakeStart::new(Side::Client, TransportKind::Tls, remote_addr)

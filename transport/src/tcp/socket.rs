@@ -47,8 +47,12 @@ pub(super) fn prepare<'a>(socket: impl Into<SockRef<'a>>, options: &TransportOpt
     let socket = socket.into();
     socket.set_tcp_nodelay(true)?;
     if let Some(idle) = options.keep_alive {
-        let probes = TcpKeepalive::new().with_time(idle).with_interval(KEEP_ALIVE_INTERVAL);
-        socket.set_tcp_keepalive(&probes.with_retries(KEEP_ALIVE_PROBES))?;
+        let mut probes = TcpKeepalive::new().with_time(idle).with_interval(KEEP_ALIVE_INTERVAL);
+        // Linux counts probes only where no user timeout decides.
+        if !cfg!(target_os = "linux") || options.tcp_user_timeout.is_none() {
+            probes = probes.with_retries(KEEP_ALIVE_PROBES);
+        }
+        socket.set_tcp_keepalive(&probes)?;
     }
     #[cfg(target_os = "linux")]
     if let Some(timeout) = options.tcp_user_timeout {
@@ -85,13 +89,20 @@ mod tests {
 
     #[tokio::test]
     async fn an_accepted_socket_is_prepared() {
-        let options = TransportOptions::new("test/1", 7);
-        let listener = listen((Ipv4Addr::LOCALHOST, 0).into(), &options).unwrap();
-        let dialled = connect(listener.local_addr().unwrap(), &options).await.unwrap();
-        prepare(&dialled, &options).unwrap();
+        let mut options = TransportOptions::new("test/1", 7);
+        for timeout in [options.tcp_user_timeout, None] {
+            options.tcp_user_timeout = timeout;
+            is_prepared(&options).await;
+        }
+    }
+
+    async fn is_prepared(options: &TransportOptions) {
+        let listener = listen((Ipv4Addr::LOCALHOST, 0).into(), options).unwrap();
+        let dialled = connect(listener.local_addr().unwrap(), options).await.unwrap();
+        prepare(&dialled, options).unwrap();
         let (accepted, _) = listener.accept().await.unwrap();
         if !ACCEPTED_AS_PREPARED {
-            prepare(&accepted, &options).unwrap();
+            prepare(&accepted, options).unwrap();
         }
         for stream in [dialled, accepted] {
             let socket = SockRef::from(&stream);
@@ -99,9 +110,11 @@ mod tests {
             assert!(socket.keepalive().unwrap());
             assert_eq!(socket.tcp_keepalive_time().unwrap(), options.keep_alive.unwrap());
             assert_eq!(socket.tcp_keepalive_interval().unwrap(), KEEP_ALIVE_INTERVAL);
-            assert_eq!(socket.tcp_keepalive_retries().unwrap(), KEEP_ALIVE_PROBES);
             #[cfg(target_os = "linux")]
             assert_eq!(socket.tcp_user_timeout().unwrap(), options.tcp_user_timeout);
+            if options.tcp_user_timeout.is_none() {
+                assert_eq!(socket.tcp_keepalive_retries().unwrap(), KEEP_ALIVE_PROBES);
+            }
         }
     }
 }

@@ -25,3 +25,6 @@ pub use observing::observe_handshake;
 pub use pattern::Pattern;
 pub use process::{alone, open_sockets, unprivileged};
 pub use run::{PATIENCE, eventually, polled, run};
+
+/// What the rate limiter of [`gcra`](crate::gcra) decides, step by step, in JSON: for whoever keeps its state elsewhere.
+pub const GCRA_VECTORS: &str = include_str!("../../vectors/gcra.json");

@@ -20,7 +20,7 @@ pub enum Side {
 }
 
 /// Names the cause of a TLS failure met by `side`, which requires the protocol `alpn`.
-pub fn classify(error: &Error, side: Side, alpn: &[u8]) -> HandshakeError {
+pub(crate) fn classify(error: &Error, side: Side, alpn: &[u8]) -> HandshakeError {
     match error {
         Error::NoApplicationProtocol => alpn_error(side, alpn),
         Error::InvalidCertificate(fault) => certificate(fault),
@@ -35,7 +35,7 @@ pub fn classify(error: &Error, side: Side, alpn: &[u8]) -> HandshakeError {
 }
 
 /// Names the cause of a failure that the I/O layer reported: a TLS failure if it carries one, else a broken connection.
-pub fn classify_io(error: &io::Error, side: Side, alpn: &[u8]) -> HandshakeError {
+pub(crate) fn classify_io(error: &io::Error, side: Side, alpn: &[u8]) -> HandshakeError {
     if let Some(tls) = tls_error(error) {
         return classify(tls, side, alpn);
     }
@@ -49,7 +49,7 @@ pub fn classify_io(error: &io::Error, side: Side, alpn: &[u8]) -> HandshakeError
 
 /// What an established stream reports when TLS fails beneath it. The refusal of a client certificate arrives here: in
 /// TLS 1.3 the client is done before the server has judged it.
-pub fn stream_error(error: &Error, side: Side) -> StreamError {
+pub(crate) fn stream_error(error: &Error, side: Side) -> StreamError {
     match error {
         Error::AlertReceived(alert) if side == Side::Client && refuses_identity(*alert) => {
             StreamError::Refused { reason: meaning(*alert) }

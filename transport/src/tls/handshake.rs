@@ -10,7 +10,7 @@ use rustls_pki_types::ServerName;
 use super::classify::{self, Side};
 use super::peer_chain::PeerChain;
 use super::registry::{Basis, Grounds, Registry};
-use super::sessions::{HandshakeSessions, SessionCache, SessionKey, unix_now};
+use super::sessions::{HandshakeSessions, SessionCache, unix_now};
 use super::tickets::{HandshakeContext, TicketUse};
 use super::trust::Epoch;
 use crate::error::HandshakeError;
@@ -18,20 +18,20 @@ use crate::peer::{Handshake, Identity, Negotiated};
 
 /// What a finished handshake established.
 #[derive(Clone, Debug)]
-pub struct Verified {
+pub(crate) struct Verified {
     /// Suite, group and application protocol.
-    pub negotiated: Arc<Negotiated>,
+    pub(crate) negotiated: Arc<Negotiated>,
     /// Full or resumed.
-    pub handshake: Handshake,
+    pub(crate) handshake: Handshake,
     /// Who the peer is, if it showed a certificate: after resumption too.
-    pub identity: Option<Arc<Identity>>,
+    pub(crate) identity: Option<Arc<Identity>>,
     /// What the connection rests on from now on.
-    pub grounds: Grounds,
+    pub(crate) grounds: Grounds,
 }
 
 /// One handshake on the accepting side.
 #[derive(Clone)]
-pub struct ServerHandshake {
+pub(crate) struct ServerHandshake {
     pub(super) config: Arc<rustls::ServerConfig>,
     pub(super) alpn: Vec<u8>,
     pub(super) context: Arc<HandshakeContext>,
@@ -41,39 +41,39 @@ pub struct ServerHandshake {
 
 impl ServerHandshake {
     /// What to configure rustls with.
-    pub fn config(&self) -> Arc<rustls::ServerConfig> {
+    pub(crate) fn config(&self) -> Arc<rustls::ServerConfig> {
         Arc::clone(&self.config)
     }
 
     /// Whether a `ClientHello` that offers these protocols can be answered. rustls lets a client that offers none pass.
-    pub fn offers_alpn<'a>(&self, mut offered: impl Iterator<Item = &'a [u8]>) -> bool {
+    pub(crate) fn offers_alpn<'a>(&self, mut offered: impl Iterator<Item = &'a [u8]>) -> bool {
         offered.any(|protocol| protocol == self.alpn)
     }
 
     /// The refusal of a client that offers these protocols, none of them ours.
-    pub fn alpn_refusal<'a>(&self, offered: impl Iterator<Item = &'a [u8]>) -> HandshakeError {
+    pub(crate) fn alpn_refusal<'a>(&self, offered: impl Iterator<Item = &'a [u8]>) -> HandshakeError {
         classify::alpn_refusal(&self.alpn, offered)
     }
 
     /// Judges a finished handshake: the protocol must be agreed on, and a client certificate that a ticket vouches for
     /// must not have expired since.
-    pub fn verify(&self, state: &CommonState) -> Result<Verified, HandshakeError> {
+    pub(crate) fn verify(&self, state: &CommonState) -> Result<Verified, HandshakeError> {
         let chain = self.registry.chains().intern(state.peer_certificates().unwrap_or_default(), unix_now());
         verify(state, &self.alpn, Side::Server, chain?, self.epoch, Basis::Client)
     }
 
     /// What became of the ticket that the client offered.
-    pub fn ticket(&self) -> TicketUse {
+    pub(crate) fn ticket(&self) -> TicketUse {
         self.context.ticket()
     }
 
     /// How many tickets the client was given.
-    pub fn tickets_issued(&self) -> u32 {
+    pub(crate) fn tickets_issued(&self) -> u32 {
         self.context.issued()
     }
 
     /// Names the cause of a failure.
-    pub fn explain(&self, error: &rustls::Error) -> HandshakeError {
+    pub(crate) fn explain(&self, error: &rustls::Error) -> HandshakeError {
         classify::classify(error, Side::Server, &self.alpn)
     }
 }
@@ -88,7 +88,7 @@ impl fmt::Debug for ServerHandshake {
 
 /// One handshake on the dialling side.
 #[derive(Clone)]
-pub struct ClientHandshake {
+pub(crate) struct ClientHandshake {
     pub(super) config: Arc<rustls::ClientConfig>,
     pub(super) server_name: ServerName<'static>,
     pub(super) sessions: Arc<HandshakeSessions>,
@@ -99,22 +99,23 @@ pub struct ClientHandshake {
 
 impl ClientHandshake {
     /// What to configure rustls with. It serves this one handshake: its session store notes what the handshake proved.
-    pub fn config(&self) -> Arc<rustls::ClientConfig> {
+    pub(crate) fn config(&self) -> Arc<rustls::ClientConfig> {
         Arc::clone(&self.config)
     }
 
     /// The name to hand to rustls: sent as SNI where it is a DNS name.
-    pub fn server_name(&self) -> ServerName<'static> {
+    pub(crate) fn server_name(&self) -> ServerName<'static> {
         self.server_name.clone()
     }
 
     /// What the sessions of this handshake are cached under.
-    pub fn session_key(&self) -> &SessionKey {
+    #[cfg(test)]
+    pub(crate) fn session_key(&self) -> &super::sessions::SessionKey {
         self.sessions.key()
     }
 
     /// Judges a finished handshake, and releases its tickets for further ones.
-    pub fn verify(&self, state: &CommonState) -> Result<Verified, HandshakeError> {
+    pub(crate) fn verify(&self, state: &CommonState) -> Result<Verified, HandshakeError> {
         let key = self.sessions.key();
         let judge = || {
             let shown = state.peer_certificates().unwrap_or_default();
@@ -127,7 +128,7 @@ impl ClientHandshake {
     }
 
     /// Names the cause of a failure.
-    pub fn explain(&self, error: &rustls::Error) -> HandshakeError {
+    pub(crate) fn explain(&self, error: &rustls::Error) -> HandshakeError {
         classify::classify(error, Side::Client, &self.sessions.key().alpn)
     }
 }

@@ -12,7 +12,7 @@ use crate::peer::Identity;
 /// The identity in the leaf of a chain that was already verified; `None` for an empty chain.
 ///
 /// This parses and judges nothing: never call it on a chain that no verifier has accepted.
-pub fn identity_of(chain: &[CertificateDer<'_>]) -> Result<Option<Identity>, HandshakeError> {
+pub(crate) fn identity_of(chain: &[CertificateDer<'_>]) -> Result<Option<Identity>, HandshakeError> {
     let Some(leaf) = chain.first() else { return Ok(None) };
     identity_of_leaf(leaf).map(Some).map_err(|detail| HandshakeError::BadCertificate { detail })
 }

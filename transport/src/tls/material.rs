@@ -53,6 +53,7 @@ pub enum ExpiredClients {
 
 /// How a listener lets its clients resume (RFC 8446, section 2.2).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum ServerResumption {
     /// By tickets, which the clients keep: they survive a restart, and serve every node that shares the secret.
     #[default]
@@ -180,6 +181,7 @@ impl fmt::Debug for PairSource {
 
 /// Where trusted roots come from.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub enum TrustSource {
     /// The public roots that browsers trust, as compiled into this program.
     PublicRoots,
@@ -218,6 +220,7 @@ impl TrustSource {
 
 /// Whom one side of a process believes: roots, revocation lists and pins.
 #[derive(Clone, Debug, Default)]
+#[non_exhaustive]
 pub struct TrustMaterial {
     /// The roots, all of them together.
     pub roots: Vec<TrustSource>,

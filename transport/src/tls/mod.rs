@@ -47,26 +47,26 @@ use rustls::crypto::CryptoProvider;
 
 use crate::peer::TransportKind;
 
-pub(crate) use classify::tls_error;
-pub use classify::{Side, classify, classify_io, stream_error};
+pub use classify::Side;
+pub(crate) use classify::{classify, classify_io, stream_error, tls_error};
 #[cfg(any(fuzzing, feature = "test-util"))]
 #[doc(hidden)]
 pub use fuzzing::{fuzz_crl, fuzz_pem, fuzz_staple};
-pub use handshake::{ClientHandshake, ServerHandshake, Verified};
-pub use identity::{identity_of, spki_sha256};
+pub(crate) use handshake::{ClientHandshake, ServerHandshake, Verified};
+#[cfg(feature = "test-util")]
+pub(crate) use identity::identity_of;
+pub use identity::spki_sha256;
 pub use material::{
     ClientAuth, ExpiredClients, IdentitySource, Material, ServerResumption, TrustMaterial, TrustSource,
 };
-pub use peer_chain::PeerChain;
 pub use pem::MaterialError;
-pub use registry::{FALLEN_GRACE, Fallen, Grounds};
-pub(crate) use registry::{Judged, Registration, Standing};
+pub use registry::{FALLEN_GRACE, Fallen};
+pub(crate) use registry::{Grounds, Judged, Registration, Standing};
 pub use reload::{MaterialSource, Reload, ReloadCounts, Reloader, Sourced, Trigger};
 pub use resolver::ServedIdentity;
 pub use revocation::{CrlExpiry, CrlPolicy, CrlSource, CrlSummary, Revocations, UnknownStatus};
 #[cfg(feature = "metrics")]
 pub(crate) use sessions::unix_now;
-pub use sessions::{SessionCache, SessionKey};
 pub use snapshot::Snapshot;
 pub use staple::{Staple, StapleSource};
 pub use store::{Published, Receiver, Store};
@@ -87,11 +87,11 @@ pub fn provider() -> Arc<CryptoProvider> {
 
 /// What a backend asks of the TLS configuration.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Profile {
+pub(crate) struct Profile {
     /// Which backend the handshake runs on.
-    pub kind: TransportKind,
+    pub(crate) kind: TransportKind,
     /// The application protocol that both ends must agree on.
-    pub alpn: Vec<u8>,
+    pub(crate) alpn: Vec<u8>,
     /// Whether session secrets go to the file named by `SSLKEYLOGFILE`.
-    pub key_log: bool,
+    pub(crate) key_log: bool,
 }

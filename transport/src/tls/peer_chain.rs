@@ -1,6 +1,7 @@
-//! The certificates that a peer showed: kept once for all connections of one peer, for as long as one of them lives.
+//! The certificates that a peer showed: kept once for all connections of one peer, for as long as one of them lives, and a
+//! few beyond that: a peer that connects, says what it has to say and comes back is not read anew each time.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
@@ -12,7 +13,7 @@ use crate::error::HandshakeError;
 use crate::peer::Identity;
 
 /// A chain that a verifier has accepted, leaf first, with what is read from it.
-pub struct PeerChain {
+pub(crate) struct PeerChain {
     certificates: Vec<CertificateDer<'static>>,
     digest: [u8; 32],
     identity: Arc<Identity>,
@@ -34,22 +35,22 @@ impl PeerChain {
     }
 
     /// The leaf.
-    pub fn leaf(&self) -> &CertificateDer<'static> {
+    pub(crate) fn leaf(&self) -> &CertificateDer<'static> {
         &self.certificates[0]
     }
 
     /// What came along with the leaf.
-    pub fn intermediates(&self) -> &[CertificateDer<'static>] {
+    pub(crate) fn intermediates(&self) -> &[CertificateDer<'static>] {
         &self.certificates[1..]
     }
 
     /// Who the leaf says its holder is.
-    pub fn identity(&self) -> &Arc<Identity> {
+    pub(crate) fn identity(&self) -> &Arc<Identity> {
         &self.identity
     }
 
     /// When the first of the certificates ends, in seconds since the Unix epoch.
-    pub fn not_after(&self) -> i64 {
+    pub(crate) fn not_after(&self) -> i64 {
         self.not_after
     }
 
@@ -82,6 +83,9 @@ fn digest_of(chain: &[CertificateDer<'_>]) -> [u8; 32] {
 /// Chains before the first look for those that nobody holds any more.
 const FIRST_PRUNE: usize = 64;
 
+/// Chains kept that nobody may hold any more: those that were read last. With 3 KB each, 200 KB.
+const KEPT: usize = 64;
+
 /// The chains in use. Bounded by the connections that hold them; an entry whose chain is gone costs 48 bytes until the
 /// table has doubled.
 #[derive(Debug, Default)]
@@ -93,6 +97,7 @@ pub(super) struct PeerChains {
 struct State {
     chains: HashMap<[u8; 32], Weak<PeerChain>>,
     prune_at: usize,
+    kept: VecDeque<Arc<PeerChain>>,
 }
 
 impl PeerChains {
@@ -116,6 +121,10 @@ impl PeerChains {
             state.prune_at = (state.chains.len() * 2).max(FIRST_PRUNE);
         }
         state.chains.insert(digest, Arc::downgrade(&parsed));
+        if state.kept.len() == KEPT {
+            state.kept.pop_front();
+        }
+        state.kept.push_back(Arc::clone(&parsed));
         Ok(Some(parsed))
     }
 }
@@ -126,7 +135,7 @@ mod tests {
     use crate::testing::pki::{Authority, Leaf};
 
     #[test]
-    fn one_peer_is_kept_once_and_only_while_somebody_holds_it() {
+    fn one_peer_is_kept_once_and_not_long_after_nobody_holds_it() {
         let ca = Authority::new("CA");
         let (one, two) = (ca.issue(&Leaf::new().dns("one")), ca.issue(&Leaf::new().dns("two")));
         let chains = PeerChains::default();
@@ -135,10 +144,16 @@ mod tests {
         assert!(Arc::ptr_eq(&held, &again));
         assert!(!Arc::ptr_eq(&held, &chains.intern(&two.chain(), 0).unwrap().unwrap()));
         assert_eq!(held.identity().dns_names, ["one"]);
-        for _ in 0..3 * FIRST_PRUNE {
-            chains.intern(&ca.issue(&Leaf::new().dns("passing")).chain(), 0).unwrap();
+        let passing = ca.issue(&Leaf::new().dns("passing"));
+        let passed = Arc::downgrade(&chains.intern(&passing.chain(), 0).unwrap().unwrap());
+        let back = chains.intern(&passing.chain(), 0).unwrap().unwrap();
+        assert!(Arc::ptr_eq(&passed.upgrade().unwrap(), &back), "not read anew");
+        drop(back);
+        for _ in 0..3 * KEPT {
+            chains.intern(&ca.issue(&Leaf::new().dns("another")).chain(), 0).unwrap();
         }
-        assert!(chains.state.lock().unwrap().chains.len() <= FIRST_PRUNE + 1);
+        assert!(passed.upgrade().is_none());
+        assert!(chains.state.lock().unwrap().chains.len() <= 2 * KEPT + 2);
         assert!(chains.intern(&[], 0).unwrap().is_none());
     }
 }

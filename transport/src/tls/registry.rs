@@ -35,6 +35,7 @@ const CLOCK_CHECK_SECS: i64 = 60;
 /// Why a connection may not go on.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the peer is no longer trusted: {cause}")]
+#[non_exhaustive]
 pub struct Fallen {
     /// What a handshake of this peer would fail with now.
     pub cause: HandshakeError,
@@ -42,7 +43,7 @@ pub struct Fallen {
 
 /// What a connection rests on: judged when trust changes.
 #[derive(Clone, Debug)]
-pub struct Grounds {
+pub(crate) struct Grounds {
     pub(super) basis: Basis,
     /// The chain that the peer showed, if any.
     pub(super) chain: Option<Arc<PeerChain>>,

@@ -100,6 +100,7 @@ impl fmt::Display for Trigger {
 
 /// One reload, and what came of it.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Reload {
     /// When it was done.
     pub at: SystemTime,
@@ -113,6 +114,7 @@ pub struct Reload {
 
 /// How many reloads there were.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ReloadCounts {
     /// Published, or found to be the same.
     pub accepted: u64,

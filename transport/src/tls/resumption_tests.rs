@@ -6,8 +6,8 @@ use std::time::Duration;
 use rustls::{ClientConnection, ServerConnection};
 
 use super::handshake::Verified;
-use super::sessions::{MAX_HOSTS, TICKETS_PER_HOST};
-use super::{ClientAuth, Material, Profile, SessionCache, SessionKey, Store};
+use super::sessions::{MAX_HOSTS, SessionCache, SessionKey, TICKETS_PER_HOST};
+use super::{ClientAuth, Material, Profile, Store};
 use crate::endpoint::{Endpoint, Scheme};
 use crate::error::HandshakeError;
 use crate::expectation::Expectation;

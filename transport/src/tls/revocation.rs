@@ -30,6 +30,7 @@ const WHAT: &str = "revocation list";
 
 /// Where revocation lists come from.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub enum CrlSource {
     /// A file: PEM with one or more lists and, where an issuer is no anchor, the certificates of the issuers; or one list in
     /// DER.
@@ -107,6 +108,7 @@ pub enum CrlExpiry {
 
 /// What to do where lists do not say, or not any more.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct CrlPolicy {
     /// Where no list says anything.
     pub unknown: UnknownStatus,
@@ -128,6 +130,7 @@ impl CrlPolicy {
 
 /// A list as it is shown to people.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct CrlSummary {
     /// The name of the CA that issued it.
     pub issuer: String,

@@ -12,6 +12,7 @@ use rustls_pki_types::{ServerName, UnixTime};
 
 use crate::expectation::Expectation;
 use crate::peer::TransportKind;
+use crate::transport::Server;
 
 /// Hosts remembered. A ticket with the server's chain takes about 6 KB (with client certificates 9 KB), a host
 /// [`TICKETS_PER_HOST`] of them: 256 hosts × 16 × 6 KB = 24 MB when every one of them is full.
@@ -28,23 +29,35 @@ const EXPIRY_MARGIN_SECS: i64 = 60;
 
 /// Everything that a cached session depends on. A change in any of it means a full handshake.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct SessionKey {
+pub(crate) struct SessionKey {
     /// The backend: a ticket is good only on the transport that issued it.
-    pub kind: TransportKind,
+    pub(crate) kind: TransportKind,
     /// The host of the endpoint, which need not be the name expected.
-    pub host: String,
+    pub(crate) host: String,
     /// The port of the endpoint.
-    pub port: u16,
+    pub(crate) port: u16,
     /// The application protocol.
-    pub alpn: Vec<u8>,
+    pub(crate) alpn: Vec<u8>,
     /// What the server had to prove in the full handshake.
-    pub expectation: Expectation,
+    pub(crate) expectation: Expectation,
+}
+
+impl SessionKey {
+    pub(crate) fn new(kind: TransportKind, alpn: &[u8], server: &Server) -> Self {
+        Self {
+            kind,
+            host: server.endpoint.host.clone(),
+            port: server.endpoint.port,
+            alpn: alpn.to_vec(),
+            expectation: server.expectation.clone(),
+        }
+    }
 }
 
 /// A bounded cache of tickets: the least recently used host goes first, and of a host the oldest ticket.
 ///
 /// It outlives every snapshot: rustls itself refuses a ticket that was obtained under another verifier or credential.
-pub struct SessionCache {
+pub(crate) struct SessionCache {
     hosts: Mutex<LruCache<SessionKey, Host>>,
 }
 
@@ -62,32 +75,28 @@ struct Ticket {
 
 impl SessionCache {
     /// An empty cache for 256 hosts with 16 tickets each.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::with_hosts(MAX_HOSTS)
     }
 
     /// An empty cache for this many hosts.
-    pub fn with_hosts(hosts: NonZeroUsize) -> Self {
+    pub(crate) fn with_hosts(hosts: NonZeroUsize) -> Self {
         Self { hosts: Mutex::new(LruCache::new(hosts)) }
     }
 
     /// Hosts remembered.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.lock().len()
     }
 
-    /// Whether nothing is remembered.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
     /// Tickets at hand for a host.
-    pub fn tickets(&self, key: &SessionKey) -> usize {
+    #[cfg(test)]
+    pub(crate) fn tickets(&self, key: &SessionKey) -> usize {
         self.lock().peek(key).map_or(0, |host| host.tickets.len())
     }
 
     /// Forgets a host.
-    pub fn forget(&self, key: &SessionKey) {
+    pub(crate) fn forget(&self, key: &SessionKey) {
         self.lock().pop(key);
     }
 

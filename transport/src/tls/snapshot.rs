@@ -152,8 +152,15 @@ impl Snapshot {
     }
 
     /// The sessions of outgoing connections, which outlive the snapshot.
-    pub fn sessions(&self) -> &Arc<SessionCache> {
+    #[cfg(test)]
+    pub(crate) fn sessions(&self) -> &Arc<SessionCache> {
         &self.sessions
+    }
+
+    /// Forgets the tickets of a server, which were got over this transport with this application protocol: the next handshake
+    /// with it is a full one.
+    pub fn forget_tickets(&self, kind: TransportKind, alpn: &[u8], server: &Server) {
+        self.sessions.forget(&SessionKey::new(kind, alpn, server));
     }
 
     /// How clients resume: `tickets`, `cache` or `off`.
@@ -199,7 +206,7 @@ impl Snapshot {
     ///
     /// It gets a configuration of its own, a cheap copy: what this one handshake proves, and the tickets that vouch for
     /// it, meet in one cell.
-    pub fn server_handshake(&self, profile: &Profile) -> Option<ServerHandshake> {
+    pub(crate) fn server_handshake(&self, profile: &Profile) -> Option<ServerHandshake> {
         if self.identities.all().is_empty() {
             return None;
         }
@@ -247,22 +254,25 @@ impl Snapshot {
         config
     }
 
-    /// The context of one handshake with `server`. Fails where the expectation is no name, or nobody is trusted.
-    pub fn client_handshake(&self, profile: &Profile, server: &Server) -> Result<ClientHandshake, String> {
+    /// The name that `server` is greeted by. Fails where the expectation is no name, or nobody is trusted.
+    pub(crate) fn greeting(&self, server: &Server) -> Result<ServerName<'static>, String> {
         if self.server_trust.is_empty() {
             return Err(format!(
                 "nobody is trusted to vouch for {}: name a CA file, or trust the public roots",
                 server.endpoint.host
             ));
         }
-        let server_name = server_name(server)?;
-        let key = SessionKey {
-            kind: profile.kind,
-            host: server.endpoint.host.clone(),
-            port: server.endpoint.port,
-            alpn: profile.alpn.clone(),
-            expectation: server.expectation.clone(),
-        };
+        server_name(server)
+    }
+
+    /// The context of one handshake with `server`. Fails where the expectation is no name, or nobody is trusted.
+    pub(crate) fn client_handshake(
+        &self,
+        profile: &Profile,
+        server: &Server,
+    ) -> Result<ClientHandshake, String> {
+        let server_name = self.greeting(server)?;
+        let key = SessionKey::new(profile.kind, &profile.alpn, server);
         let sessions = Arc::new(HandshakeSessions::new(Arc::clone(&self.sessions), key));
         let config = self.client_config(profile, &server.expectation, Arc::clone(&sessions));
         Ok(ClientHandshake {

@@ -26,6 +26,7 @@ const SHA256: &str = "2.16.840.1.101.3.4.2.1";
 
 /// Where an OCSP response comes from.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub enum StapleSource {
     /// A file in DER, as a responder sends it.
     File(PathBuf),

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 
 use super::Connection;
+use super::values::identity;
 use crate::config::ActionName;
 
 /// `auth`.
@@ -27,6 +28,7 @@ Examples:
 #[derive(Debug, Args)]
 pub struct AuthCheck {
     /// Whom it is about, as the broker sees it: `spiffe://…`, `dns:…`, `email:…`, `cn:…`, `token:…` or `anonymous`
+    #[arg(value_parser = identity)]
     pub identity: String,
     /// What would be done
     #[arg(value_enum)]

@@ -1,12 +1,13 @@
 //! `bench`.
 
-use std::num::{NonZeroU16, NonZeroU32};
+use std::num::{NonZeroU16, NonZeroU32, NonZeroU64};
 
-use bytesize::ByteSize;
 use clap::{Args, Subcommand};
+use sealstream_protocol::limits::MAX_PARTITIONS;
 
 use super::Connection;
-use crate::config::{DurabilityName, Span};
+use super::values::{at_least, one_to, some_time};
+use crate::config::{DurabilityName, Size, Span};
 
 /// `bench`.
 #[derive(Debug, Subcommand)]
@@ -43,16 +44,16 @@ Examples:
 )]
 pub struct Bench {
     /// How much to move, in bytes of values
-    #[arg(long, value_name = "SIZE", default_value = "1GiB")]
-    pub bytes: ByteSize,
+    #[arg(long, value_name = "SIZE", default_value = "1GiB", value_parser = |text: &str| at_least(text, 1))]
+    pub bytes: Size,
     /// Bytes of each record's value
-    #[arg(long, value_name = "SIZE", default_value = "1KiB")]
-    pub record_bytes: ByteSize,
+    #[arg(long, value_name = "SIZE", default_value = "1KiB", value_parser = |text: &str| at_least(text, 1))]
+    pub record_bytes: Size,
     /// Records in a batch
     #[arg(long, value_name = "N", default_value_t = 1000)]
     pub batch_records: u32,
     /// Partitions of the topic
-    #[arg(long, value_name = "N", default_value_t = 1)]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_PARTITIONS)))]
     pub partitions: u32,
     /// Durability of the topic
     #[arg(long, value_name = "KIND", default_value = "memory")]
@@ -76,21 +77,21 @@ shows it, also in what could not be sent meanwhile. A second of warm-up is not c
 client had taken it: where that one is large, this machine or the producer's window was the bottleneck.
 
 Examples:
-  sealstream bench latency --rate 5000 --size 256B --duration 30s
-  sealstream bench latency --rate 100000 --batch 100 --json | jq .acknowledged"
+  sealstream bench latency --rate 5000 --record-bytes 256B --duration 30s
+  sealstream bench latency --rate 900 --batch-records 10 --json | jq .received"
 )]
 pub struct BenchLatency {
     /// Records a second
     #[arg(long, value_name = "N", default_value_t = 1000.0)]
     pub rate: f64,
     /// Bytes of each record's value, at least 8
-    #[arg(long, value_name = "SIZE", default_value = "1KiB")]
-    pub size: ByteSize,
-    /// Records that are sent together
-    #[arg(long, value_name = "N", default_value = "1")]
-    pub batch: NonZeroU32,
+    #[arg(long, alias = "size", value_name = "SIZE", default_value = "1KiB", value_parser = |text: &str| at_least(text, 8))]
+    pub record_bytes: Size,
+    /// Records in a batch, which are sent together
+    #[arg(long, alias = "batch", value_name = "N", default_value = "1", value_parser = |text: &str| one_to::<NonZeroU32>(text, u32::MAX))]
+    pub batch_records: NonZeroU32,
     /// How long to send
-    #[arg(long, value_name = "TIME", default_value = "10s")]
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = some_time)]
     pub duration: Span,
     /// Durability of the topic
     #[arg(long, value_name = "KIND", default_value = "disk")]
@@ -114,10 +115,10 @@ Examples:
 )]
 pub struct BenchConnect {
     /// Connections of each kind
-    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u64).range(1..))]
-    pub connections: u64,
+    #[arg(long, value_name = "N", default_value = "1000", value_parser = |text: &str| one_to::<NonZeroU64>(text, u64::MAX))]
+    pub connections: NonZeroU64,
     /// How many are made at a time
-    #[arg(long, value_name = "N", default_value = "8")]
+    #[arg(long, value_name = "N", default_value = "8", value_parser = |text: &str| one_to::<NonZeroU16>(text, u16::MAX))]
     pub parallel: NonZeroU16,
     /// The broker.
     #[command(flatten)]

@@ -2,7 +2,10 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueHint};
+
+/// Stands for the name of a context in what clap makes for shells: it has no hint for names of one's own, and nothing here is a user's.
+pub(in crate::cli) const A_CONTEXT: ValueHint = ValueHint::Username;
 
 /// `context`.
 #[derive(Debug, Subcommand)]
@@ -54,7 +57,7 @@ pub struct ContextAdd {
     /// Take the place of a context of this name
     #[arg(long)]
     pub replace: bool,
-    /// Machine-readable output
+    /// Machine-readable output: JSON, one object a line
     #[arg(long)]
     pub json: bool,
 }
@@ -63,12 +66,12 @@ pub struct ContextAdd {
 #[derive(Debug, Args)]
 pub struct ContextUse {
     /// The context
-    #[arg(required_unless_present = "none")]
+    #[arg(required_unless_present = "none", value_hint = A_CONTEXT)]
     pub name: Option<String>,
     /// Use none from now on
     #[arg(long, conflicts_with = "name")]
     pub none: bool,
-    /// Machine-readable output
+    /// Machine-readable output: JSON, one object a line
     #[arg(long)]
     pub json: bool,
 }
@@ -76,7 +79,10 @@ pub struct ContextUse {
 /// `context list`.
 #[derive(Debug, Args)]
 pub struct ContextList {
-    /// Machine-readable output
+    /// The names alone, one a line
+    #[arg(long, conflicts_with = "json")]
+    pub names: bool,
+    /// Machine-readable output: JSON, one object a line
     #[arg(long)]
     pub json: bool,
 }
@@ -85,8 +91,9 @@ pub struct ContextList {
 #[derive(Debug, Args)]
 pub struct ContextShow {
     /// The context [default: the one in use]
+    #[arg(value_hint = A_CONTEXT)]
     pub name: Option<String>,
-    /// Machine-readable output
+    /// Machine-readable output: JSON, one object a line
     #[arg(long)]
     pub json: bool,
 }
@@ -95,8 +102,9 @@ pub struct ContextShow {
 #[derive(Debug, Args)]
 pub struct ContextRemove {
     /// The context
+    #[arg(value_hint = A_CONTEXT)]
     pub name: String,
-    /// Machine-readable output
+    /// Machine-readable output: JSON, one object a line
     #[arg(long)]
     pub json: bool,
 }

@@ -26,7 +26,7 @@ pub struct LogVerify {
     /// Check although a broker is running in it: what is being appended meanwhile may look torn
     #[arg(long)]
     pub while_running: bool,
-    /// Machine-readable output
+    /// Machine-readable output: JSON, one object a line
     #[arg(long)]
     pub json: bool,
 }
@@ -51,7 +51,7 @@ pub struct LogDump {
     /// Show the records too: time, key and value
     #[arg(long)]
     pub records: bool,
-    /// One JSON object a line
+    /// Machine-readable output: JSON, one object a line
     #[arg(long)]
     pub json: bool,
 }
@@ -64,7 +64,7 @@ pub struct LogSnapshot {
     /// Where the copy goes: an empty directory, or one that is not there yet. On the same file system, what does not change any more takes
     /// no room of its own
     pub to: PathBuf,
-    /// Machine-readable output
+    /// Machine-readable output: JSON, one object a line
     #[arg(long)]
     pub json: bool,
 }

@@ -12,6 +12,7 @@ mod setup;
 mod tls;
 mod token;
 mod topic;
+mod values;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -20,6 +21,7 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 pub use self::auth::{AuthCheck, AuthCommand};
 pub use self::bench::{Bench, BenchCommand, BenchConnect, BenchLatency};
+pub(super) use self::context::A_CONTEXT;
 pub use self::context::{
     ContextAdd, ContextChoice, ContextCommand, ContextList, ContextRemove, ContextShow, ContextUse,
 };
@@ -152,12 +154,12 @@ pub enum Command {
 #[command(next_help_heading = "Connection")]
 pub struct Connection {
     /// Take what is not given here from this context, and nothing from the environment [default: the context in use]
-    #[arg(long, value_name = "NAME", env = "SEALSTREAM_CONTEXT")]
+    #[arg(long, value_name = "NAME", env = "SEALSTREAM_CONTEXT", value_hint = A_CONTEXT)]
     pub context: Option<ContextChoice>,
     /// The broker: tls://, quic:// or auto://, a host and a port
     #[arg(long, value_name = "URL", env = "SEALSTREAM_URL", default_value = "tls://localhost:7420")]
     pub url: String,
-    /// CA file (PEM) to trust [default: for localhost the development CA of ./sealstream-data, else the public roots]
+    /// CA file (PEM) to trust [default: for localhost the development CA of `SEALSTREAM_DATA_DIR` or ./sealstream-data, else the public roots]
     #[arg(long, value_name = "FILE", env = "SEALSTREAM_CA")]
     pub ca: Option<PathBuf>,
     /// Client certificate (PEM)
@@ -199,7 +201,7 @@ pub struct Health {
     #[arg(long, value_name = "FILE", env = "SEALSTREAM_CONFIG", help_heading = "Monitor")]
     pub config: Option<PathBuf>,
     /// Address of the monitor, on loopback [default: as the configuration says]
-    #[arg(long, value_name = "ADDR", help_heading = "Monitor")]
+    #[arg(long, value_name = "ADDR", help_heading = "Monitor", value_parser = values::address)]
     pub monitor: Option<SocketAddr>,
     /// Whether the URL was given, by flag, environment or context, rather than being the default.
     #[arg(skip)]

@@ -2,10 +2,11 @@
 
 use std::path::PathBuf;
 
-use bytesize::ByteSize;
 use clap::{Args, ValueEnum};
 
 use super::Connection;
+use super::values::{at_least, header, wait};
+use crate::config::{Size, Span};
 
 /// `produce`.
 #[derive(Debug, Args)]
@@ -30,12 +31,15 @@ pub struct Produce {
     /// Write to this partition only
     #[arg(long, value_name = "P")]
     pub partition: Option<u32>,
-    /// Wait so many milliseconds for a batch to fill
-    #[arg(long, value_name = "MS", default_value_t = 5)]
-    pub linger: u64,
-    /// Send a batch once it holds so many bytes
-    #[arg(long, value_name = "N", default_value = "1MiB")]
-    pub batch_bytes: ByteSize,
+    /// Give every record this header; may be given more than once
+    #[arg(long = "header", value_name = "NAME=VALUE", value_parser = header)]
+    pub headers: Vec<(String, String)>,
+    /// Wait so long for a batch to fill; a number without a unit is milliseconds
+    #[arg(long, value_name = "TIME", default_value = "5ms", value_parser = wait)]
+    pub linger: Span,
+    /// Send a batch once it holds so much
+    #[arg(long, value_name = "SIZE", default_value = "1MiB", value_parser = |text: &str| at_least(text, 1))]
+    pub batch_bytes: Size,
     /// Compress batches
     #[arg(long, value_enum, value_name = "CODEC", default_value_t = Compression::None)]
     pub compression: Compression,

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
+use super::values::address;
+
 /// `serve`.
 #[derive(Debug, Args)]
 #[command(
@@ -17,14 +19,17 @@ Examples:
   SEALSTREAM_LISTEN=127.0.0.1:7421,[::1]:7421 sealstream serve
 
 The first SIGTERM or SIGINT stops it in order: sessions finish, the log is sealed. A second one stops it at \
-once. SIGHUP loads certificates, keys and trust anew, as `sealstream tls reload` does."
+once. SIGHUP loads certificates, keys and trust anew, as `sealstream tls reload` does.
+
+Log lines go to stderr, each with the connection and session that it is about; SEALSTREAM_LOG says which. Traces go to a collector \
+where the configuration names one (traces.otlp) and the binary was built with the feature `otlp`."
 )]
 pub struct Serve {
     /// Where the configuration comes from.
     #[command(flatten)]
     pub config: ConfigSource,
     /// Address to listen on, TCP and UDP; may be given more than once [default: 127.0.0.1:7420]
-    #[arg(long, value_name = "ADDR")]
+    #[arg(long, value_name = "ADDR", value_parser = address)]
     pub listen: Vec<SocketAddr>,
     /// Log as JSON, one object a line
     #[arg(long)]
@@ -57,7 +62,7 @@ pub struct ConfigArgs {
     /// Where the configuration comes from.
     #[command(flatten)]
     pub source: ConfigSource,
-    /// Machine-readable output
+    /// Machine-readable output: JSON, one object a line
     #[arg(long)]
     pub json: bool,
 }

@@ -3,6 +3,7 @@
 use clap::{Args, Subcommand};
 
 use super::Connection;
+use super::values::name;
 use crate::config::Span;
 
 /// `token`.
@@ -28,6 +29,7 @@ Examples:
 #[derive(Debug, Args)]
 pub struct TokenCreate {
     /// 1 to 255 of: letters, digits, `.`, `_`, `-`
+    #[arg(value_parser = name)]
     pub name: String,
     /// Whom its bearer is taken for: `token:…`, or what `auth.token_identities` of the broker lets tokens be [default: token:NAME]
     #[arg(long, value_name = "IDENTITY")]

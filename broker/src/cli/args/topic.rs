@@ -1,10 +1,11 @@
 //! `topic`.
 
-use bytesize::ByteSize;
 use clap::{Args, Subcommand};
+use sealstream_protocol::limits::MAX_PARTITIONS;
 
 use super::Connection;
-use crate::config::{DurabilityName, Span};
+use super::values::name;
+use crate::config::{DurabilityName, Size, Span};
 
 /// `topic`.
 #[derive(Debug, Subcommand)]
@@ -35,10 +36,10 @@ pub struct TopicOptions {
     pub retention: Option<Span>,
     /// Delete the oldest records of a partition beyond this, such as 10GiB; 0 keeps all
     #[arg(long, value_name = "SIZE")]
-    pub retention_bytes: Option<ByteSize>,
+    pub retention_bytes: Option<Size>,
     /// Begin a new segment from this size on, from 1MiB to 1GiB; 0 takes the broker's. Retention deletes whole segments
     #[arg(long, value_name = "SIZE")]
-    pub segment_bytes: Option<ByteSize>,
+    pub segment_bytes: Option<Size>,
     /// Begin a new segment when the last one is so old, such as 1day; 0s never does
     #[arg(long, value_name = "TIME")]
     pub segment_age: Option<Span>,
@@ -48,9 +49,10 @@ pub struct TopicOptions {
 #[derive(Debug, Args)]
 pub struct TopicCreate {
     /// 1 to 255 of: letters, digits, `.`, `_`, `-`
+    #[arg(value_parser = name)]
     pub name: String,
     /// How many partitions [default: the broker's, usually 1]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_PARTITIONS)))]
     pub partitions: Option<u32>,
     /// Leave a topic that is there as it is, and succeed
     #[arg(long)]
@@ -87,7 +89,7 @@ pub struct TopicAlter {
     /// The topic
     pub name: String,
     /// Add partitions until there are so many; none can be removed. Keys of records written from then on map to other partitions
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_PARTITIONS)))]
     pub partitions: Option<u32>,
     /// What to change.
     #[command(flatten)]

@@ -98,7 +98,7 @@ async fn measure(
     kind: Kind,
     interrupt: &Interrupt,
 ) -> Result<Run, Failure> {
-    let work = Arc::new(Work { left: AtomicU64::new(args.connections), failed: AtomicU64::new(0) });
+    let work = Arc::new(Work { left: AtomicU64::new(args.connections.get()), failed: AtomicU64::new(0) });
     let mut links = Vec::new();
     for _ in 0..args.parallel.get() {
         let link = Link::new(&args.connection, endpoint)?;

@@ -107,22 +107,23 @@ async fn measure(
     topic: &str,
     asked_to_end: CancellationToken,
 ) -> Result<Measured, Failure> {
-    let schedule = Schedule::new(args.rate / f64::from(args.batch.get()), WARM_UP, args.duration.0);
-    let size = usize::try_from(args.size.as_u64())?.max(NUMBER);
+    let schedule = Schedule::new(args.rate / f64::from(args.batch_records.get()), WARM_UP, args.duration.0);
+    let size = usize::try_from(args.record_bytes.0)?;
     let (producer, consumer) = open(client, args, topic, size).await?;
     let (deliveries, settled) = mpsc::channel(DELIVERIES);
     let (count, sent_in_all) = watch::channel(None);
     let start = Instant::now();
-    let pace = Pace { schedule, start, size, batch: args.batch, deliveries, asked_to_end };
+    let pace = Pace { schedule, start, size, batch: args.batch_records, deliveries, asked_to_end };
     let (runtime, sending) = (Handle::current(), producer.clone());
     let sending = async move {
         let sent = tokio::task::spawn_blocking(move || pace.send(&sending, &runtime)).await??;
         let _ = count.send(Some(sent.count));
         Ok::<_, Failure>(sent)
     };
-    let bytes = size as u64 * u64::from(args.batch.get());
+    let bytes = size as u64 * u64::from(args.batch_records.get());
     let progress = Progress::new(Some(schedule.total() * bytes), args.connection.json);
-    let acknowledged = acknowledge(schedule, start, settled, progress, u64::from(args.batch.get()), bytes);
+    let acknowledged =
+        acknowledge(schedule, start, settled, progress, u64::from(args.batch_records.get()), bytes);
     let patience = args.connection.timeout.map_or(PATIENT, |span| span.0);
     let received = receive(schedule, start, consumer, sent_in_all, patience);
     let (sent, mut acknowledged, mut received) = tokio::try_join!(sending, acknowledged, received)?;
@@ -143,7 +144,7 @@ async fn open(
     topic: &str,
     size: usize,
 ) -> Result<(Producer, Consumer), Failure> {
-    let records = args.batch.get();
+    let records = args.batch_records.get();
     let producer = client
         .producer(topic)
         .linger(Duration::ZERO)
@@ -284,7 +285,7 @@ impl Measured {
         let took = self.sent.last.max(self.schedule.end());
         #[expect(clippy::cast_precision_loss, reason = "exact up to 2^53 batches")]
         let count = self.sent.count as f64;
-        count * f64::from(args.batch.get()) / took.as_secs_f64()
+        count * f64::from(args.batch_records.get()) / took.as_secs_f64()
     }
 
     fn report(&self, args: &BenchLatency) -> Result<(), Failure> {
@@ -300,7 +301,7 @@ impl Measured {
             let [acknowledged, received, late] = rows.map(|(_, percentiles)| percentiles.json());
             return output::json(&json!({
                 "bench": "latency", "url": args.connection.url, "rate": args.rate, "rate_sent": rate, "rate_reached": reached,
-                "record_bytes": args.size.as_u64(), "batch_records": args.batch, "seconds": args.duration.0.as_secs_f64(),
+                "record_bytes": args.record_bytes.0, "batch_records": args.batch_records, "seconds": args.duration.0.as_secs_f64(),
                 "durability": args.durability, "batches_unsent": unsent, "acknowledged": acknowledged, "received": received,
                 "sent_late": late, "interrupted": self.sent.interrupted,
             }));
@@ -309,7 +310,7 @@ impl Measured {
             let last = self.sent.last.as_secs_f64();
             output::line(format_args!("interrupted after {last:.1} s of {}", args.duration))?;
         }
-        let (size, batch) = (output::bytes(args.size.as_u64()), args.batch);
+        let (size, batch) = (output::bytes(args.record_bytes.0), args.batch_records);
         output::line(format_args!(
             "{} records/s of {size}, {batch} in a batch, over {}; times from when each batch was due:",
             args.rate, args.connection.url

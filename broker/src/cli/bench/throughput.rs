@@ -68,12 +68,12 @@ async fn yardstick(args: &Bench, interrupt: &Interrupt) -> Result<Option<f64>, F
     tokio::select! {
         biased;
         () = interrupt.asked() => Ok(None),
-        speed = baseline::bytes_per_second(args.bytes.as_u64()) => Ok(Some(speed?)),
+        speed = baseline::bytes_per_second(args.bytes.0) => Ok(Some(speed?)),
     }
 }
 
 fn records(args: &Bench) -> u64 {
-    args.bytes.as_u64().div_ceil(args.record_bytes.as_u64().max(1)).max(1)
+    args.bytes.0.div_ceil(args.record_bytes.0)
 }
 
 async fn produce(
@@ -83,7 +83,7 @@ async fn produce(
     what: &str,
     interrupt: &Interrupt,
 ) -> Result<Total, Failure> {
-    let size = usize::try_from(args.record_bytes.as_u64())?;
+    let size = usize::try_from(args.record_bytes.0)?;
     let value = vec![b'x'; size];
     let producer = client
         .producer(topic)
@@ -93,7 +93,7 @@ async fn produce(
         .open()
         .await?;
     tracing::debug!(topic, what);
-    let mut progress = Progress::new(Some(args.bytes.as_u64()), args.connection.json);
+    let mut progress = Progress::new(Some(args.bytes.0), args.connection.json);
     let batch = vec![Record::new(&value); args.batch_records as usize];
     let mut left = records(args);
     while left > 0 && !interrupt.is_asked() {
@@ -114,7 +114,7 @@ async fn consume(
     interrupt: &Interrupt,
 ) -> Result<Total, Failure> {
     let mut consumer = client.consumer(topic).until_end().open().await?;
-    let mut progress = Progress::new(Some(args.bytes.as_u64()), args.connection.json);
+    let mut progress = Progress::new(Some(args.bytes.0), args.connection.json);
     loop {
         let batch = tokio::select! {
             batch = consumer.next_batch() => batch,

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 pub(super) use self::store::Store;
 use self::store::{Context, Contexts};
-use super::args::{Connection, ContextAdd, ContextCommand, ContextUse};
+use super::args::{Connection, ContextAdd, ContextCommand, ContextList, ContextUse};
 use super::connect::{SHORT, with_client};
 use super::{Failure, output};
 
@@ -23,7 +23,7 @@ pub(super) fn run(command: &ContextCommand) -> Result<(), Failure> {
     match command {
         ContextCommand::Add(args) => add(args, &store),
         ContextCommand::Use(args) => choose(args, &store),
-        ContextCommand::List(args) => list(&store.read()?, args.json),
+        ContextCommand::List(args) => list(&store.read()?, args),
         ContextCommand::Show(args) => show(&store, args.name.as_deref(), args.json),
         ContextCommand::Remove(args) => remove(&store, &args.name, args.json),
     }
@@ -136,9 +136,12 @@ fn say_in_use(name: &str) {
     }
 }
 
-fn list(contexts: &Contexts, json: bool) -> Result<(), Failure> {
+fn list(contexts: &Contexts, args: &ContextList) -> Result<(), Failure> {
+    if args.names {
+        return contexts.by_name.keys().try_for_each(output::line);
+    }
     let in_use = |name: &String| contexts.in_use.as_ref() == Some(name);
-    if json {
+    if args.json {
         return contexts
             .by_name
             .iter()

@@ -5,14 +5,12 @@ use std::time::Duration;
 
 use super::finding::Finding;
 use crate::cli::output::bytes;
+use crate::log::LEAST_ROOM;
 
 const CHECK: &str = "disk";
 
 /// Room besides the reserve, below which a disk is nearly full: 1 GiB are four segments, and twenty seconds of 50 MB/s.
 const LITTLE: u64 = 1 << 30;
-
-/// Room besides the reserve, below which a disk is full: segments grow by up to 64 MiB at a time, and by less where there is less.
-const FULL: u64 = 16 << 20;
 
 /// Files that can still be made, below which that is little: a partition has a handful, of a hundred partitions a thousand.
 const FEW_FILES: u64 = 1000;
@@ -81,7 +79,7 @@ fn room(facts: &DiskFacts) -> Finding {
         );
     }
     let left = free.saturating_sub(missing);
-    if left < FULL {
+    if left < LEAST_ROOM {
         let text = format!("{text}: it is full, and producers are refused, or are about to be");
         return Finding::fail(CHECK, text, Some("free some space, delete topics, or shorten retention"));
     }

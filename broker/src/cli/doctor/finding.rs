@@ -2,7 +2,10 @@
 
 use std::fmt;
 
+use anstyle::Style;
 use serde_json::{Value, json};
+
+use crate::cli::style;
 
 /// How bad something is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,6 +23,14 @@ impl Level {
             Self::Ok => "ok",
             Self::Warn => "warn",
             Self::Fail => "fail",
+        }
+    }
+
+    fn style(self) -> Style {
+        match self {
+            Self::Ok => style::GOOD,
+            Self::Warn => style::WARNING,
+            Self::Fail => style::ERROR,
         }
     }
 }
@@ -52,15 +63,19 @@ impl Finding {
     pub(super) fn json(&self) -> Value {
         json!({ "level": self.level.name(), "check": self.check, "text": self.text, "remedy": self.remedy })
     }
+
+    /// The line for people: `paint` colours the level, and the columns hold with and without colours.
+    pub(super) fn line(&self, paint: impl Fn(Style, &str) -> String) -> String {
+        let level = paint(self.level.style(), &format!("{:<4}", self.level.name()));
+        let remedy = self.remedy.as_ref().map(|remedy| format!(": {remedy}")).unwrap_or_default();
+        format!("{level}  {:<13}  {}{remedy}", self.check, self.text)
+    }
 }
 
+/// Without colours.
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:<4}  {:<13}  {}", self.level.name(), self.check, self.text)?;
-        match &self.remedy {
-            Some(remedy) => write!(f, ": {remedy}"),
-            None => Ok(()),
-        }
+        f.write_str(&self.line(|_, text| text.to_owned()))
     }
 }
 
@@ -74,5 +89,18 @@ mod tests {
         assert_eq!(finding.to_string(), "warn  disk           it is small: buy one");
         assert_eq!(finding.json()["remedy"], "buy one");
         assert_eq!(Finding::ok("clock", "right".into()).to_string(), "ok    clock          right");
+    }
+
+    #[test]
+    fn each_level_has_a_colour_of_its_own_and_nothing_else_has() {
+        let marked = |style: Style, text: &str| format!("{style}{text}{style:#}");
+        let line = |finding: Finding| finding.line(marked);
+        let (green, yellow, red, end) = ("\u{1b}[32m", "\u{1b}[33m", "\u{1b}[1m\u{1b}[31m", "\u{1b}[0m");
+        assert_eq!(line(Finding::ok("a", "t".into())), format!("{green}ok  {end}  a              t"));
+        assert_eq!(
+            line(Finding::warn("a", "t".into(), "r")),
+            format!("{yellow}warn{end}  a              t: r")
+        );
+        assert_eq!(line(Finding::fail("a", "t".into(), None)), format!("{red}fail{end}  a              t"));
     }
 }

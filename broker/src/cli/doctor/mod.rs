@@ -28,7 +28,7 @@ use serde_json::json;
 use self::finding::{Finding, Level};
 use self::gather::reach::Target;
 use super::args::{Connection, Doctor};
-use super::{Failure, config, logging, output};
+use super::{Failure, config, logging, output, style};
 use crate::config::Config;
 
 /// What the URL is unless somebody says otherwise.
@@ -92,7 +92,7 @@ fn report(connection: &Connection, findings: &[Finding]) -> Result<(), Failure> 
         output::json(&json!({ "ok": failed == 0, "failed": failed, "warned": warned, "findings": all }))?;
     } else {
         for finding in findings {
-            output::line(finding)?;
+            output::line(finding.line(style::out))?;
         }
     }
     if failed > 0 {

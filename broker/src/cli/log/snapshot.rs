@@ -26,7 +26,11 @@ pub(super) fn snapshot(args: &LogSnapshot) -> Result<(), Failure> {
             "copied_bytes": made.copied, "linked_bytes": made.linked,
         }));
     }
-    output::line(format_args!("{partitions} partitions with {records} records, checked and sound"))?;
+    output::line(format_args!(
+        "{} with {}, checked and sound",
+        output::counted(partitions as u64, "partition", "partitions"),
+        output::counted(records, "record", "records")
+    ))?;
     output::line(format_args!(
         "{} copied, {} shared with the original",
         output::bytes(made.copied),

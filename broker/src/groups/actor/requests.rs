@@ -168,6 +168,8 @@ impl Actor {
         let record = Op::PutMeta { key: group_key(&self.name), expected: self.version, value: None };
         let offsets = Op::ForgetOffsets { group: self.name.clone(), partition: None };
         self.write(vec![record, offsets]).await?;
+        // Whoever hears that it is gone finds it no more.
+        self.shared.forget(&self.name, &self.own);
         for (_, seat) in self.seats.drain().map(|(_, seat)| seat) {
             let _ = seat.try_send(Event::End(Why::Deleted)); // full or gone: it ends with its channel
         }

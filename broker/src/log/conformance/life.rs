@@ -59,6 +59,7 @@ pub async fn soon<T>(future: impl Future<Output = T>) -> T {
 }
 
 /// An engine that runs, with one shard open and three partitions of it.
+#[derive(Debug)]
 pub struct Life {
     /// The engine.
     pub engine: Arc<dyn LogEngine>,

@@ -55,7 +55,7 @@ impl MemoryShard {
         let durable = Box::pin(async move {
             durable.await.unwrap_or_else(|_| Err(DurabilityError { reason: "the process ended".into() }))
         });
-        Ok(Committed { outcomes, durable })
+        Ok(Committed { outcomes, durable, write: None })
     }
 }
 

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::cache::CachedEntry;
 use super::checkpoint::{self, Mark};
@@ -18,7 +19,7 @@ use super::recovery::SegmentInfo;
 use super::reserve::is_full;
 use super::segment::{BINDING, SEGMENT_HEADER, segment_header};
 use super::shared::{locked, writing};
-use crate::log::engine::Durability;
+use crate::log::engine::{Durability, Write};
 
 /// Below this many bytes a write is gathered in one piece: copying them costs less than handing the parts to the kernel. 256 KiB
 /// stay in the processor's cache.
@@ -29,6 +30,7 @@ impl LivePartition {
     pub(super) fn write_staged(&mut self, env: &Env, meta: MetaProgress, scratch: &mut Vec<u8>) {
         let mut staged = VecDeque::from(std::mem::take(&mut self.staged));
         let mut rolled = false;
+        let mut begun = Instant::now();
         while let Some(first) = staged.front() {
             let done = match &first.entry {
                 None => Ok(1),
@@ -40,11 +42,13 @@ impl LivePartition {
             };
             match done {
                 Ok(count) => {
+                    let write = Write { begun, done: Instant::now() };
+                    begun = write.done;
                     // Where the page cache is the promise, readers see it before the answer says so.
                     self.settle(meta);
                     for staged in staged.drain(..count) {
                         if let Some(answer) = staged.answer {
-                            self.answer(answer, staged.next, meta);
+                            self.answer(answer, staged.next, meta, write);
                         }
                     }
                 }

@@ -52,13 +52,27 @@ pub enum OpenLogError {
         reason: String,
     },
     /// The disk failed.
-    #[error("cannot open data directory {dir}: {source}")]
+    #[error("cannot open data directory {dir}: {source}{}", remedy(source))]
     Io {
         /// The directory.
         dir: String,
         /// What the disk said.
         source: io::Error,
     },
+}
+
+/// What to do about a disk that does not open, where it says so clearly.
+fn remedy(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => {
+            ": give it to the user that runs the broker (chown), or name another (data_dir, --data-dir)"
+        }
+        io::ErrorKind::ReadOnlyFilesystem => {
+            ": mount a volume there that can be written, or name another directory (data_dir, --data-dir)"
+        }
+        io::ErrorKind::StorageFull => ": free some space there",
+        _ => "",
+    }
 }
 
 /// A data directory.

@@ -18,7 +18,7 @@ use super::reserve::is_full;
 use super::segment::SEGMENT_HEADER;
 use super::shared::{PartitionShared, View, reading, writing};
 use super::writer::PendingTrim;
-use crate::log::engine::{CommitError, Committed, Durability, DurabilityError, PartitionOptions};
+use crate::log::engine::{CommitError, Committed, Durability, DurabilityError, PartitionOptions, Write};
 use crate::log::producers::ProducerTable;
 
 /// A partition that is open.
@@ -279,7 +279,7 @@ impl LivePartition {
     }
 
     /// Answers what was written, or repeats what was.
-    pub(super) fn answer(&mut self, answer: Answer, end: u64, meta: MetaProgress) {
+    pub(super) fn answer(&mut self, answer: Answer, end: u64, meta: MetaProgress, write: Write) {
         let at_once = self.is_kept_in_memory(meta) || end <= self.known_durable();
         let durable: sealstream_transport::BoxFuture<'static, _> = if at_once {
             Box::pin(std::future::ready(Ok(())))
@@ -288,7 +288,8 @@ impl LivePartition {
             self.waiters.push(Waiter { end, reply });
             Box::pin(waited(durable))
         };
-        let _ = answer.reply.send(Ok(Committed { outcomes: vec![answer.outcome], durable }));
+        let _ =
+            answer.reply.send(Ok(Committed { outcomes: vec![answer.outcome], durable, write: Some(write) }));
     }
 }
 

@@ -30,7 +30,9 @@ pub enum VerifyError {
     #[error(transparent)]
     Open(#[from] OpenLogError),
     /// There is no such directory.
-    #[error("there is no sealstream data directory at {0}")]
+    #[error(
+        "there is no sealstream data directory at {0}: data_dir of the configuration names it, ./sealstream-data by default"
+    )]
     Missing(String),
 }
 

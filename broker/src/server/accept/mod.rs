@@ -9,14 +9,17 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use sealstream_transport::tls::FALLEN_GRACE;
-use sealstream_transport::{Inbound, Incoming, Listener};
+use sealstream_transport::{Handshake, Inbound, Incoming, Listener, Peer};
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
-use tracing::Instrument as _;
+use tracing::field::Empty;
+use tracing::{Instrument as _, Span};
 
 use super::broker::Core;
-use super::session;
+use super::session::{self, text_of};
 use super::standing::Standing;
+use super::trace::note;
+use crate::access::audit::cut;
 
 /// The code of a QUIC connection's close when the broker has nothing more to say.
 const CLOSE_CODE: u32 = 0;
@@ -26,27 +29,51 @@ pub(super) async fn accept(core: Arc<Core>, listener: Box<dyn Listener>) {
     let addr = listener.local_addr();
     tracing::debug!(%addr, "listening");
     while let Some(Some(incoming)) = core.draining.run_until_cancelled(listener.accept()).await {
-        let span = tracing::info_span!("connection", remote = %incoming.remote_addr());
-        core.tasks.spawn(serve(Arc::clone(&core), incoming, addr).instrument(span));
+        let span = tracing::info_span!(
+            "connection",
+            remote = %incoming.remote_addr(),
+            transport = Empty,
+            identity = Empty,
+            suite = Empty,
+            handshake = Empty
+        );
+        core.tasks.spawn(serve(Arc::clone(&core), incoming, addr, span.clone()).instrument(span));
     }
     core.aborted.run_until_cancelled(listener.close()).await;
 }
 
 /// Owns a connection from its first byte until its last session is over.
-async fn serve(core: Arc<Core>, incoming: Box<dyn Incoming>, local: SocketAddr) {
+async fn serve(core: Arc<Core>, incoming: Box<dyn Incoming>, local: SocketAddr, span: Span) {
     let handshake = core.draining.run_until_cancelled(incoming.handshake()).await;
     let inbound = match handshake {
         Some(Ok(inbound)) => inbound,
         Some(Err(error)) => {
+            note(&span, "handshake", "failed");
             // The transport's observers tell it, and bound how often.
             tracing::debug!(%error, "handshake failed");
             return;
         }
         None => return,
     };
+    describe(&span, inbound.peer());
+    // Its sessions' spans know it as their parent, however long it is held.
+    drop(span);
     let _present = core.presence.connection(inbound.peer());
     let fallen = async { inbound.standing().await.cause };
     attend(&core, &*inbound, local, fallen).await;
+}
+
+/// Says who it is that every line within the connection's span is about.
+fn describe(span: &Span, peer: &Peer) {
+    if span.is_disabled() {
+        return;
+    }
+    note(span, "transport", peer.transport);
+    note(span, "identity", cut(&text_of(peer.identity.as_deref())));
+    if let Some(negotiated) = &peer.negotiated {
+        note(span, "suite", negotiated.suite);
+    }
+    note(span, "handshake", if peer.handshake == Handshake::Resumed { "resumed" } else { "full" });
 }
 
 /// Holds the sessions of a connection until the last of them is over, or until `fallen` says why its peer is not trusted any
@@ -95,8 +122,7 @@ async fn take_streams(
     loop {
         match timeout(patience, inbound.accept()).await {
             Ok(Some(stream)) => {
-                let session = session::hold(Arc::clone(core), stream, local, standing.clone());
-                sessions.spawn(session.in_current_span());
+                sessions.spawn(session::hold(Arc::clone(core), stream, local, standing.clone()));
                 lonely = false;
             }
             Ok(None) => return,

@@ -11,6 +11,8 @@ use sealstream_protocol::message::admin::{ReloadOutcome, TopicDeleted};
 use sealstream_protocol::message::hello::Pong;
 use sealstream_protocol::message::{Fault, FaultCode, Message};
 use tokio::sync::mpsc;
+use tracing::Instrument as _;
+use tracing::field::Empty;
 
 use super::broker::Core;
 use super::options::TlsControl;
@@ -18,6 +20,7 @@ use super::rights::Rights;
 use super::session::heart::Heart;
 use super::session::inlet::Inlet;
 use super::session::{End, LAST_WORDS, Session, shutting_down, side_by_side, unexpected};
+use super::trace::Trace;
 use super::writing::{Item, Outgoing};
 use crate::access::{ALL_TOPICS, Action};
 use crate::quotas::Allowance;
@@ -67,12 +70,31 @@ async fn answer_all(
             Ok(request) => {
                 // Until it is carried out, and not while the client does not take the answer.
                 let _charge = inlet.take_charge();
-                match heart.while_busy(allowance.request()).await {
-                    Ok(()) => match carry_out(core, heart, rights, request).await {
-                        Ok(answer) => answer,
-                        Err(fault) => return End::Failed(fault),
-                    },
-                    Err(denied) => Message::RequestRefused(denied.into()),
+                let trace = Trace::new(tracing::debug_span!(
+                    "admin",
+                    request = ?request.kind(),
+                    outcome = Empty,
+                    otel.status_code = Empty
+                ));
+                // Rare and large: a session that waits does not hold it.
+                let carried = Box::pin(async {
+                    match heart.while_busy(allowance.request()).await {
+                        Ok(()) => carry_out(core, heart, rights, request).await,
+                        Err(denied) => Ok(Message::RequestRefused(denied.into())),
+                    }
+                });
+                match carried.instrument(trace.span()).await {
+                    Ok(answer) => {
+                        match &answer {
+                            Message::RequestRefused(fault) => trace.refused(fault),
+                            _ => trace.done("done"),
+                        }
+                        answer
+                    }
+                    Err(fault) => {
+                        trace.refused(&fault);
+                        return End::Failed(fault);
+                    }
                 }
             }
             Err(end) => return end,
@@ -210,7 +232,8 @@ where
     Fault: From<E>,
 {
     let aborted = core.aborted.clone();
-    let change = core.tasks.spawn(async move { aborted.run_until_cancelled(change).await });
+    let change = async move { aborted.run_until_cancelled(change).await };
+    let change = core.tasks.spawn(change.in_current_span());
     match heart.while_busy(change).await {
         Ok(Some(outcome)) => outcome.map_err(Fault::from),
         Ok(None) => Err(shutting_down()),

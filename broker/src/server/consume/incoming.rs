@@ -10,9 +10,11 @@ use sealstream_protocol::message::hello::Pong;
 use sealstream_protocol::message::{Fault, FaultCode, Message};
 use sealstream_transport::BoxFuture;
 use tokio::sync::mpsc;
+use tracing::Instrument as _;
+use tracing::field::Empty;
 
 use super::feed::{Feed, Key};
-use super::subscribe::subscribe;
+use super::subscribe::{Subscription, subscribe};
 use super::turns::{Turn, Turns};
 use crate::access::Action;
 use crate::log::{ReadError, ReadOutcome};
@@ -24,6 +26,7 @@ use crate::server::rights::Rights;
 use crate::server::session::heart::Heart;
 use crate::server::session::inlet::Inlet;
 use crate::server::session::{End, shutting_down, unexpected};
+use crate::server::trace::{Trace, number};
 use crate::server::writing::{Item, Permits};
 
 /// 4,096 subscriptions a session: at about 500 bytes each, 2 MiB.
@@ -33,7 +36,15 @@ const MAX_SUBSCRIPTIONS: usize = 4096;
 const PACE_LOOK: Duration = Duration::from_secs(1);
 
 /// A read of the log that is under way.
-type Reading = BoxFuture<'static, (Key, Result<ReadOutcome, ReadError>, Permits)>;
+type Reading = BoxFuture<'static, Read>;
+
+/// What a read of the log gave.
+struct Read {
+    key: Key,
+    outcome: Result<ReadOutcome, ReadError>,
+    permits: Permits,
+    trace: Trace,
+}
 
 /// Entries that the quota does not cover yet. Its subscription has its place for the next turn already.
 struct Paced {
@@ -41,6 +52,7 @@ struct Paced {
     bytes: u64,
     subscription: u32,
     key: Key,
+    trace: Trace,
 }
 
 pub(super) struct Incoming<'a> {
@@ -97,9 +109,9 @@ impl<'a> Incoming<'a> {
                     }
                     Err(end) => return end,
                 },
-                (key, outcome, permits) = read_on(&mut reading) => {
+                read = read_on(&mut reading) => {
                     reading = None;
-                    self.deliver(key, outcome, permits).await
+                    self.deliver(read).await
                 }
                 () = covered(self.allowance, self.paced.as_ref()) => {
                     self.go_on().await
@@ -198,19 +210,18 @@ impl<'a> Incoming<'a> {
         let (shard, partition, from) =
             (Arc::clone(&subscription.shard), subscription.partition, subscription.next);
         let turns = self.turns.clone();
+        let mut trace = traced(subscription);
         Some(Box::pin(async move {
-            let (outcome, permits) = turns.read(turn, &*shard, partition, from).await;
-            (key, outcome, permits)
+            let read = turns.read(turn, &*shard, partition, from);
+            let (outcome, permits) = read.instrument(trace.span()).await;
+            trace.step("read_us");
+            Read { key, outcome, permits, trace }
         }))
     }
 
     /// Hands over what was read, and gives the subscription its place for the next turn.
-    async fn deliver(
-        &mut self,
-        key: Key,
-        outcome: Result<ReadOutcome, ReadError>,
-        mut permits: Permits,
-    ) -> Result<(), Unheard> {
+    async fn deliver(&mut self, read: Read) -> Result<(), Unheard> {
+        let Read { key, outcome, mut permits, trace } = read;
         let topics = &self.core.topics;
         let Some(subscription) = self.feed.get(key) else { return Ok(()) };
         if subscription.is_stale() {
@@ -221,6 +232,7 @@ impl<'a> Incoming<'a> {
             Ok(read) => read,
             Err(error) => {
                 let fault = subscription.fault(topics, &error);
+                trace.refused(&fault);
                 self.feed.remove(id);
                 return self.end(id, Some(fault)).await;
             }
@@ -236,6 +248,7 @@ impl<'a> Incoming<'a> {
         let meter = Arc::clone(&subscription.meter);
         self.feed.requeue(key);
         if read.entries.is_empty() {
+            trace.done("nothing new");
             return Ok(());
         }
         let bytes = read.entries.iter().map(bytes::Bytes::len).sum::<usize>();
@@ -247,18 +260,29 @@ impl<'a> Incoming<'a> {
         // What is paced is counted too: but for one that is taken off meanwhile it is handed over.
         meter.consumed_records.add(records);
         meter.consumed_bytes.add(bytes);
+        trace.number("records", records);
+        trace.number("bytes", bytes);
         if self.allowance.consume(bytes).is_err() {
-            self.paced = Some(Paced { item, bytes, subscription: id, key });
+            self.paced = Some(Paced { item, bytes, subscription: id, key, trace });
             return Ok(());
         }
-        self.send(item).await
+        self.hand_over(item, trace).await
+    }
+
+    /// To the writing half, as soon as it has room: that waits for the client.
+    async fn hand_over(&mut self, item: Item, mut trace: Trace) -> Result<(), Unheard> {
+        self.send(item).await?;
+        trace.step("handed_us");
+        trace.done("read");
+        Ok(())
     }
 
     /// The quota covers what was paced, and has been spent.
     async fn go_on(&mut self) -> Result<(), Unheard> {
-        let Some(Paced { item, subscription, key, .. }) = self.paced.take() else { return Ok(()) };
+        let Some(Paced { item, subscription, key, mut trace, .. }) = self.paced.take() else { return Ok(()) };
+        trace.step("quota_us");
         // Taken off, and perhaps added again under its number: whoever reads it now is not to see the former's entries.
-        if self.feed.key_of(subscription) == Some(key) { self.send(item).await } else { Ok(()) }
+        if self.feed.key_of(subscription) == Some(key) { self.hand_over(item, trace).await } else { Ok(()) }
     }
 
     /// Its assignment is over, and it with it.
@@ -279,6 +303,23 @@ impl<'a> Incoming<'a> {
     }
 }
 
+/// What is told of a read that begins now.
+fn traced(subscription: &Subscription) -> Trace {
+    Trace::new(tracing::debug_span!(
+        "consume",
+        topic = subscription.topic.name,
+        partition = i64::from(subscription.partition.index),
+        offset = number(subscription.next),
+        records = Empty,
+        bytes = Empty,
+        read_us = Empty,
+        quota_us = Empty,
+        handed_us = Empty,
+        outcome = Empty,
+        otel.status_code = Empty
+    ))
+}
+
 /// Resolves once the quota covered what is paced, and was spent for it; waits for ever if nothing is. Cancellation safe.
 async fn covered(allowance: &mut Allowance, paced: Option<&Paced>) {
     let Some(paced) = paced else { return std::future::pending().await };
@@ -291,7 +332,7 @@ async fn covered(allowance: &mut Allowance, paced: Option<&Paced>) {
 }
 
 /// What the read under way gives; waits for ever if there is none. Cancellation safe.
-async fn read_on(reading: &mut Option<Reading>) -> (Key, Result<ReadOutcome, ReadError>, Permits) {
+async fn read_on(reading: &mut Option<Reading>) -> Read {
     match reading {
         Some(reading) => reading.await,
         None => std::future::pending().await,

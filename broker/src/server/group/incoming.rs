@@ -15,9 +15,12 @@ use sealstream_protocol::message::{Fault, FaultCode, Message};
 use sealstream_transport::BoxFuture;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
+use tracing::Instrument as _;
+use tracing::field::Empty;
 
 use super::faults;
 use crate::access::Action;
+use crate::access::audit::cut;
 use crate::groups::{Event, Granted, Joining, Place, Report, Seat};
 use crate::log::PartitionId;
 use crate::quotas::Allowance;
@@ -26,6 +29,7 @@ use crate::server::rights::Rights;
 use crate::server::session::heart::Heart;
 use crate::server::session::inlet::Inlet;
 use crate::server::session::{End, shutting_down, unexpected};
+use crate::server::trace::{Trace, number};
 use crate::server::writing::Item;
 
 /// 32 commits of a session that are not answered: beyond it the server stops reading.
@@ -149,7 +153,26 @@ impl<'a> Incoming<'a> {
         }
     }
 
+    /// Joins the group, traced.
     async fn join(&mut self, join: JoinGroup, client: &str) -> Result<Seat, End> {
+        let trace = Trace::new(tracing::debug_span!(
+            "join",
+            group = cut(&join.group),
+            member = %join.member,
+            topics = number(join.topics.len()),
+            outcome = Empty,
+            otel.status_code = Empty
+        ));
+        let joined = self.take_seat(join, client).instrument(trace.span()).await;
+        match &joined {
+            Ok(_) => trace.done("joined"),
+            Err(End::Failed(fault)) => trace.refused(fault),
+            Err(_) => {}
+        }
+        joined
+    }
+
+    async fn take_seat(&mut self, join: JoinGroup, client: &str) -> Result<Seat, End> {
         let JoinGroup { group, member, topics } = join;
         self.demand(&topics)?;
         let denied = self.heart.while_busy(self.allowance.request()).await.err();
@@ -165,7 +188,6 @@ impl<'a> Incoming<'a> {
         };
         let joined = self.heart.while_busy(self.core.groups.join(&group, joining)).await;
         let seat = joined.map_err(|error| End::Failed(Fault::from(error)))?;
-        tracing::debug!(group, %member, "joined");
         let rules = &self.core.options.groups;
         let missing = (!seat.missing.is_empty()).then(|| seat.missing.clone());
         let joined = Joined { heartbeat_ms: millis(rules.heartbeat), grace_ms: millis(rules.grace), missing };

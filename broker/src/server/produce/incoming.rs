@@ -10,6 +10,8 @@ use sealstream_protocol::message::hello::Pong;
 use sealstream_protocol::message::produce::{OpenRefused, OpenTopic, Produce, ProduceRefused, TopicOpened};
 use sealstream_protocol::message::{Fault, FaultCode, Message};
 use tokio::sync::{mpsc, watch};
+use tracing::Instrument as _;
+use tracing::field::Empty;
 use uuid::Uuid;
 
 use super::gaps::Gaps;
@@ -27,6 +29,7 @@ use crate::server::rights::Rights;
 use crate::server::session::heart::Heart;
 use crate::server::session::inlet::Inlet;
 use crate::server::session::{End, unexpected};
+use crate::server::trace::{Trace, number};
 use crate::topics::Topic;
 
 /// 1 KiB of the window for every frame that will be answered, besides its batch: what is kept for an answer, its text
@@ -220,24 +223,33 @@ impl<'a> Incoming<'a> {
         // Of a batch that fails validation the header is all there is to say whose sequence now has a gap.
         let header = BatchHeader::parse(&batch).ok();
         let sequence = header.map(|header| (header.producer_id, header.sequence));
-        let records = header.map_or(0, |header| header.count.into());
-        let (stage, spent) = match self.admit(bytes, &topic, id, sequence, forbidden).await {
-            Ok(spent) => {
-                let stage = match self.validate(batch, &topic, partition).await {
-                    Ok(batch) => self.commit(batch, bytes, &topic, id).await,
-                    Err(fault) => Stage::Refused(fault),
-                };
-                (stage, spent)
-            }
-            Err(fault) => {
-                drop(batch);
-                // In its lane as any other refusal: what comes behind it must not be stored before it.
-                (Stage::Refused(fault), Spent::default())
-            }
+        let records: u64 = header.map_or(0, |header| header.count.into());
+        let mut trace = traced(&topic, partition, records, bytes);
+        let span = trace.span();
+        let taken = async {
+            let admitted = self.admit(bytes, &topic, id, sequence, forbidden).await;
+            trace.step("quota_us");
+            let spent = match admitted {
+                Ok(spent) => spent,
+                Err(fault) => {
+                    drop(batch);
+                    // In its lane as any other refusal: what comes behind it must not be stored before it.
+                    return (Stage::Refused(fault), Spent::default());
+                }
+            };
+            let stage = match self.validate(batch, &topic, partition).await {
+                Ok(batch) => {
+                    trace.step("checked_us");
+                    self.commit(batch, bytes, &topic, id, &mut trace).await
+                }
+                Err(fault) => Stage::Refused(fault),
+            };
+            (stage, spent)
         };
+        let (stage, spent) = taken.instrument(span).await;
         // The log has the batch, as a part of the broker's budget for that, or it is gone.
         drop(charge);
-        let tally = Tally { meter, records, bytes: bytes.into(), since };
+        let tally = Tally { meter, records, bytes: bytes.into(), since, trace };
         let pending = Pending { request, topic, partition: id, sequence, stage, spent, window: share, tally };
         self.send(Item::Batch(Box::new(pending))).await
     }
@@ -316,12 +328,20 @@ impl<'a> Incoming<'a> {
     }
 
     /// Hands the batch to the log: this call fixes its place. Waits for its part of the broker's budget only.
-    async fn commit(&self, batch: Batch, bytes: u32, topic: &Topic, id: PartitionId) -> Stage {
+    async fn commit(
+        &self,
+        batch: Batch,
+        bytes: u32,
+        topic: &Topic,
+        id: PartitionId,
+        trace: &mut Trace,
+    ) -> Stage {
         let patience = self.core.options.produce_patience;
         let Some(share) = self.heart.while_busy(self.core.produce_budget.take_within(bytes, patience)).await
         else {
             return Stage::Refused(faults::place(&self.core.topics, topic, id).no_memory());
         };
+        trace.step("memory_us");
         // It may have waited for seconds, and what is forbidden is not to be stored.
         if self.rules.has_changed().unwrap_or(false)
             && let Err(fault) = self.rights.demand(Action::Produce, &topic.name)
@@ -340,6 +360,26 @@ impl<'a> Incoming<'a> {
     async fn send(&self, item: Item) -> Result<(), Unheard> {
         self.heart.while_busy(self.answers.send(item)).await.map_err(|_| Unheard)
     }
+}
+
+/// What is told of a batch, from here until it is answered.
+fn traced(topic: &Topic, partition: u32, records: u64, bytes: u32) -> Trace {
+    Trace::new(tracing::debug_span!(
+        "produce",
+        topic = topic.name,
+        partition = i64::from(partition),
+        records = number(records),
+        bytes = i64::from(bytes),
+        quota_us = Empty,
+        checked_us = Empty,
+        memory_us = Empty,
+        queued_us = Empty,
+        written_us = Empty,
+        synced_us = Empty,
+        offset = Empty,
+        outcome = Empty,
+        otel.status_code = Empty
+    ))
 }
 
 /// How large a batch is: no frame is of 4 GiB.

@@ -14,6 +14,7 @@ use uuid::Uuid;
 use super::outgoing::Item;
 use crate::log::{CommitError, Committed, DurabilityError, Outcome, PartitionId};
 use crate::quotas::Spent;
+use crate::server::trace::Trace;
 use crate::server::{TopicMeter, admission};
 use crate::topics::Topic;
 
@@ -39,6 +40,7 @@ pub(super) struct Tally {
     pub(super) bytes: u64,
     /// When its frame had come.
     pub(super) since: Instant,
+    pub(super) trace: Trace,
 }
 
 /// How far a batch has come.
@@ -90,11 +92,11 @@ impl Refused {
 impl Pending {
     /// Awaits what the log says. The part of the budget is free from then on.
     async fn settle(self) -> Settled {
-        let Self { request, topic, partition, sequence, stage, spent, window, tally } = self;
+        let Self { request, topic, partition, sequence, stage, spent, window, mut tally } = self;
         let outcome = match stage {
             Stage::Refused(fault) => Err(Refused::Early(fault)),
             Stage::Committing { commit, share } => {
-                let outcome = durable(commit).await;
+                let outcome = durable(commit, &mut tally.trace).await;
                 drop(share);
                 outcome
             }
@@ -103,9 +105,17 @@ impl Pending {
     }
 }
 
-async fn durable(commit: BoxFuture<'static, Result<Committed, CommitError>>) -> Result<Outcome, Refused> {
+async fn durable(
+    commit: BoxFuture<'static, Result<Committed, CommitError>>,
+    trace: &mut Trace,
+) -> Result<Outcome, Refused> {
     let mut committed = commit.await.map_err(Refused::Commit)?;
+    if let Some(write) = committed.write {
+        trace.step_at("queued_us", write.begun);
+        trace.step_at("written_us", write.done);
+    }
     committed.durable.await.map_err(Refused::Durability)?;
+    trace.step("synced_us");
     Ok(committed.outcomes.pop().expect("a commit of one operation has one outcome"))
 }
 

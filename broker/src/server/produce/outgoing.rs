@@ -103,10 +103,14 @@ impl<'a> Outgoing<'a> {
         let message = match self.judge(&settled) {
             Ok((base_offset, epoch, duplicate)) => {
                 self.count(&settled, duplicate);
+                let trace = settled.tally.trace;
+                trace.number("offset", base_offset);
+                trace.done(if duplicate { "duplicate" } else { "stored" });
                 Message::Ack(Ack { request, base_offset, epoch, duplicate })
             }
             Err(fault) => {
                 self.core.meters.refused(fault.code_known());
+                settled.tally.trace.refused(&fault);
                 Message::ProduceRefused(ProduceRefused { request, fault })
             }
         };
@@ -115,7 +119,7 @@ impl<'a> Outgoing<'a> {
     }
 
     fn count(&self, settled: &Settled, duplicate: bool) {
-        let Tally { meter, records, bytes, since } = &settled.tally;
+        let Tally { meter, records, bytes, since, .. } = &settled.tally;
         self.core.meters.acknowledged(settled.topic.durability, since.elapsed(), duplicate);
         if !duplicate {
             meter.produced_batches.add(1);

@@ -67,13 +67,11 @@ mod tests {
 
     #[test]
     fn the_first_name_of_the_first_kind_counts() {
-        let mut identity = Identity {
-            spiffe_id: Some("spiffe://example.org/writer".into()),
-            dns_names: vec!["A.Example.org".into(), "b.example.org".into()],
-            emails: vec!["ops@example.org".into()],
-            common_name: Some("writer".into()),
-            ..Identity::default()
-        };
+        let mut identity = Identity::default();
+        identity.spiffe_id = Some("spiffe://example.org/writer".into());
+        identity.dns_names = vec!["A.Example.org".into(), "b.example.org".into()];
+        identity.emails = vec!["ops@example.org".into()];
+        identity.common_name = Some("writer".into());
         assert_eq!(text_of(Some(&identity)), "spiffe://example.org/writer");
         identity.spiffe_id = None;
         assert_eq!(text_of(Some(&identity)), "dns:a.example.org");
@@ -90,11 +88,11 @@ mod tests {
     #[test]
     fn no_certificate_has_an_identity_that_is_for_tokens_or_for_nobody() {
         for name in ["token:x", "anonymous", "*"] {
-            for identity in [
-                Identity { common_name: Some(name.into()), ..Identity::default() },
-                Identity { dns_names: vec![name.into()], ..Identity::default() },
-                Identity { emails: vec![name.into()], ..Identity::default() },
-            ] {
+            let mut identities = [(); 3].map(|()| Identity::default());
+            identities[0].common_name = Some(name.into());
+            identities[1].dns_names = vec![name.into()];
+            identities[2].emails = vec![name.into()];
+            for identity in identities {
                 let text = text_of(Some(&identity));
                 assert!(!text.starts_with("token:") && text != ANONYMOUS && text != "*", "{text}");
             }

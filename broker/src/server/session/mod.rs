@@ -17,6 +17,8 @@ use sealstream_protocol::message::hello::{Hello, Ping, SessionKind, Welcome};
 use sealstream_protocol::message::{Fault, FaultCode, Message};
 use sealstream_transport::{Peer, Stream};
 use tokio::time::timeout;
+use tracing::field::Empty;
+use tracing::{Instrument as _, Span};
 use xxhash_rust::xxh3::xxh3_64;
 
 use self::heart::Heart;
@@ -28,9 +30,11 @@ use super::broker::Core;
 use super::options::Anonymous;
 use super::rights::Rights;
 use super::standing::Standing;
+use super::trace::number;
 use super::{admin, consume, group, produce};
-use crate::access::Badge;
+use crate::access::audit::cut;
 use crate::quotas::Allowance;
+use crate::report;
 
 /// 5 s: how long what was under way when a session ended may take.
 pub(super) const LAST_WORDS: Duration = Duration::from_secs(5);
@@ -83,13 +87,27 @@ impl Session {
 
 /// Holds the session on a stream of a connection that came in on `local`, until its end or until all is aborted.
 /// `standing` is the connection's.
-pub(super) async fn hold(core: Arc<Core>, stream: Stream, local: SocketAddr, standing: Standing) {
+pub(super) fn hold(
+    core: Arc<Core>,
+    stream: Stream,
+    local: SocketAddr,
+    standing: Standing,
+) -> impl Future<Output = ()> + Send {
+    let span = tracing::info_span!(
+        "session",
+        id = Empty,
+        kind = Empty,
+        client = Empty,
+        identity = Empty,
+        token = Empty
+    );
     let aborted = core.aborted.clone();
     // Boxed: the futures of the four kinds of session would otherwise all lie in the connection's.
-    aborted.run_until_cancelled(Box::pin(converse(core, stream, local, standing))).await;
+    let session = Box::pin(converse(core, stream, local, standing, span.clone()));
+    async move { aborted.run_until_cancelled(session).await.unwrap_or_default() }.instrument(span)
 }
 
-async fn converse(core: Arc<Core>, stream: Stream, local: SocketAddr, standing: Standing) {
+async fn converse(core: Arc<Core>, stream: Stream, local: SocketAddr, standing: Standing, span: Span) {
     let Stream { recv, send, peer } = stream;
     let mut reader = FrameReader::new(recv, MAX_HELLO);
     let mut writer = FrameWriter::new(send);
@@ -113,14 +131,22 @@ async fn converse(core: Arc<Core>, stream: Stream, local: SocketAddr, standing: 
     let heart = Heart::new(Duration::from_millis(u64::from(welcome.idle_ms)));
     writer.feed(&Message::Welcome(welcome));
     let Identified { identity, badge } = who;
-    let token = badge.as_ref().map(Badge::name);
-    tracing::debug!(kind = ?hello.session, client = hello.client, %identity, token, "session opened");
     let allowance = core.options.quotas.allowance(&identity, peer.remote_addr.ip());
     let rights = Rights::new(Arc::clone(&core.access), identity, peer.remote_addr);
-    let standing = standing.with(badge);
     let (kind, client) = (hello.session, hello.client);
     let _counted = core.meters.session(kind);
-    let _present = core.presence.session(&peer, kind, rights.identity(), &client);
+    let present = core.presence.session(&peer, kind, rights.identity(), &client);
+    if !span.is_disabled() {
+        span.record("id", number(present.number()));
+        span.record("kind", report::kind(kind));
+        span.record("client", cut(&client));
+        span.record("identity", cut(rights.identity()));
+        if let Some(badge) = &badge {
+            span.record("token", badge.name());
+        }
+    }
+    tracing::debug!("session opened");
+    let standing = standing.with(badge);
     let mut session = Session { core, inlet, writer, heart, standing, rights, allowance, client };
     let (end, unsettled) = match kind {
         SessionKind::Admin => (Box::pin(admin::serve(&mut session)).await, None),

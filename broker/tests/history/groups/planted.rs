@@ -52,14 +52,15 @@ impl GroupBug {
         }
         let committed = (!kept.is_empty()).then(|| shard.commit(kept));
         Box::pin(async move {
-            let nothing = Committed { outcomes: vec![], durable: Box::pin(std::future::ready(Ok(()))) };
+            let durable = Box::pin(std::future::ready(Ok(())));
+            let nothing = Committed { outcomes: vec![], durable, write: None };
             let committed = match committed {
                 Some(committed) => committed.await?,
                 None => nothing,
             };
             let mut real = committed.outcomes.into_iter();
             let outcomes = outcomes.into_iter().map(|pretended| pretended.or_else(|| real.next()).unwrap());
-            Ok(Committed { outcomes: outcomes.collect(), durable: committed.durable })
+            Ok(Committed { outcomes: outcomes.collect(), durable: committed.durable, write: committed.write })
         })
     }
 

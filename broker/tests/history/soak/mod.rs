@@ -235,11 +235,8 @@ impl Crowd {
 
 /// A client with the identity of that name.
 fn client(house: &House, url: &str, name: &str) -> Client {
-    let retry = RetryPolicy {
-        min_backoff: Duration::from_millis(10),
-        max_backoff: Duration::from_millis(500),
-        ..RetryPolicy::default()
-    };
+    let retry =
+        RetryPolicy::default().min_backoff(Duration::from_millis(10)).max_backoff(Duration::from_millis(500));
     let [cert, key] = ["pem", "key"].map(|kind| house.path(&format!("{name}.{kind}")));
     let builder = Client::builder().url(url).name(name).ca_file(house.path("ca.pem"));
     builder.identity_files(cert, key).retry(retry).build().unwrap()

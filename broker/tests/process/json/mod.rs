@@ -97,6 +97,7 @@ commands! {
     };
     log_verify: "log verify" => |site| site.local(&["log", "verify", "sealstream-data", "--while-running"]);
     log_dump: "log dump" => super::dump_of_a_damaged_log;
+    log_dump_interrupted: "log dump (interrupted)" => super::interrupted_dump;
     log_snapshot: "log snapshot" => |site| site.local(&["log", "snapshot", "sealstream-data", "copy"]);
     bench_produce: "bench produce" => |site| site.client(&["bench", "produce", "--bytes", "1MiB"]);
     doctor: "doctor" => |site| site.client(&["doctor"]);
@@ -192,6 +193,21 @@ fn dump_of_a_damaged_log(site: &Site) -> String {
     site.local(&["log", "dump", "copy", "--records"])
 }
 
+fn interrupted_dump(site: &Site) -> String {
+    let lines: Vec<u8> = (0..100_000).flat_map(|n| format!("{n},line\n").into_bytes()).collect();
+    let produce = site.house.command(["produce", "t", "--key-separator", ",", "--url", &site.url]);
+    feed(produce, lines).ok();
+    let args = ["log", "dump", "sealstream-data", "--records", "--json"];
+    let mut process = Process::start(site.house.command(args).stdout(Stdio::piped()));
+    // More is to come than a pipe holds.
+    let mut stdout = process.child.stdout.take().unwrap();
+    std::io::Read::read_exact(&mut stdout, &mut [0]).unwrap();
+    process.signal("INT");
+    std::io::copy(&mut stdout, &mut std::io::sink()).unwrap();
+    process.wait();
+    process.said.clone()
+}
+
 fn walk(dir: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
     entries.flat_map(|path| if path.is_dir() { walk(&path) } else { vec![path] }).collect()
@@ -209,7 +225,8 @@ fn with_json(command: &clap::Command, name: &str, found: &mut BTreeSet<String>) 
 
 #[test]
 fn every_command_with_json_is_on_the_page_and_tested() {
-    let mut wanted = BTreeSet::from(["error".to_owned(), "consume (interrupted)".to_owned()]);
+    let mut wanted =
+        BTreeSet::from(["error", "consume (interrupted)", "log dump (interrupted)"].map(str::to_owned));
     with_json(&Cli::command(), "", &mut wanted);
     assert_eq!(TESTED.iter().map(ToString::to_string).collect::<BTreeSet<_>>(), wanted);
     assert_eq!(Page::read().commands(), wanted);

@@ -44,7 +44,7 @@ pub(super) fn ask(addr: &str, method: &str, path: &str) -> io::Result<Answer> {
 
 /// What a path has.
 #[track_caller]
-pub(super) fn get(addr: &str, path: &str) -> String {
+pub(crate) fn get(addr: &str, path: &str) -> String {
     let answer = ask(addr, "GET", path).unwrap();
     assert_eq!(answer.code, 200, "{path}: {}", answer.body);
     answer.body
@@ -58,7 +58,7 @@ pub(super) fn status(addr: &str) -> Value {
 
 /// Asks again until `holds`.
 #[track_caller]
-pub(super) fn until<T>(mut ask: impl FnMut() -> T, holds: impl Fn(&T) -> bool) -> T {
+pub(crate) fn until<T>(mut ask: impl FnMut() -> T, holds: impl Fn(&T) -> bool) -> T {
     let deadline = Instant::now() + PATIENCE;
     loop {
         let answer = ask();

@@ -1,9 +1,9 @@
 //! Health, readiness, metrics, status and the page, of the real binary over real sockets.
 
 mod alerts;
-mod http;
+mod full_disk;
+pub(crate) mod http;
 mod metrics;
 mod page;
 mod readiness;
 mod sealed;
-mod secrets;

@@ -77,6 +77,7 @@ fn colours_are_for_terminals_and_can_be_had_or_refused() {
     assert!(coloured("sealstream topic list"), "the heading");
     assert!(coloured("sealstream topic describe nope"), "the error");
     assert!(coloured("sealstream --help"), "the help");
+    assert!(coloured("sealstream doctor"), "the findings");
     for line in [
         "sealstream topic list | cat",
         "NO_COLOR=1 sealstream topic list",
@@ -86,10 +87,14 @@ fn colours_are_for_terminals_and_can_be_had_or_refused() {
         "sealstream topic list --color never",
         "sealstream --color=never topic describe nope",
         "sealstream topic list --json",
+        "sealstream doctor | cat",
+        "NO_COLOR=1 sealstream doctor",
+        "sealstream doctor --json --color always",
     ] {
         assert!(!coloured(line), "{line}");
     }
     assert!(coloured("sealstream topic list --color always | cat"));
+    assert!(coloured("sealstream doctor --color always | cat"));
     broker.stop();
 }
 
@@ -121,4 +126,56 @@ fn the_tab_key_completes_commands() {
     terminal.text("cr");
     terminal.press("Tab");
     terminal.wait_for("the whole command", |screen| screen.contains("sealstream token create"));
+}
+
+/// Keeps two contexts whose names begin differently.
+fn with_contexts() -> Terminal {
+    let terminal = Terminal::open();
+    let shown = terminal.run("for c in prod test; do sealstream context add $c --url tls://a; done");
+    assert_eq!(shown.code, 0, "{}", shown.text);
+    terminal
+}
+
+/// Types beginnings of contexts' names and has them completed.
+fn complete_contexts(terminal: &Terminal) {
+    for (typed, whole) in [
+        ("sealstream topic list --context pr", "--context prod"),
+        ("sealstream health --context=t", "--context=test"),
+        ("sealstream context use te", "context use test"),
+        ("sealstream context remove p", "context remove prod"),
+    ] {
+        terminal.text(typed);
+        terminal.press("Tab");
+        terminal.wait_for(whole, |screen| screen.contains(whole));
+        terminal.press("C-u");
+    }
+}
+
+#[test]
+#[ignore = "needs tmux"]
+fn the_tab_key_completes_contexts_in_bash() {
+    let terminal = with_contexts();
+    terminal.run("source <(sealstream completions bash)");
+    complete_contexts(&terminal);
+}
+
+#[test]
+#[ignore = "needs tmux and zsh"]
+fn the_tab_key_completes_contexts_in_zsh() {
+    let terminal = with_contexts();
+    // Loaded as an installed one is, by the first Tab.
+    terminal.run("mkdir zfunc && sealstream completions zsh > zfunc/_sealstream");
+    terminal.line("PS1='[%?]$ ' zsh -f");
+    terminal.prompt();
+    terminal.run("fpath+=($PWD/zfunc); autoload -Uz compinit; compinit -u");
+    complete_contexts(&terminal);
+}
+
+#[test]
+#[ignore = "needs tmux and fish"]
+fn the_tab_key_completes_contexts_in_fish() {
+    let terminal = with_contexts();
+    terminal.line("fish --no-config -C 'sealstream completions fish | source'");
+    terminal.wait_for("the prompt of fish", |screen| screen.trim_end().ends_with(['>', '#']));
+    complete_contexts(&terminal);
 }

@@ -62,7 +62,7 @@ const TYPED: &[(&str, &str, &[&str])] = &[
     (
         "completions",
         "source <(sealstream completions bash); complete -p sealstream",
-        &["-F _sealstream sealstream"],
+        &["-F _sealstream_or_contexts sealstream"],
     ),
     ("man", "sealstream man --dir man && ls man", &["pages in man", "sealstream-topic-list.1"]),
     // It is the broker that all of these talk to, in a terminal of its own.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sealstream_client::group::{CommitError, GroupEvent, GroupPosition};
+use sealstream_client::group::{CommitError, GroupEvent};
 use sealstream_protocol::message::{FaultCode, Message};
 use tokio::time::{Instant, timeout};
 
@@ -92,8 +92,10 @@ async fn explicit_positions_are_committed_and_those_of_others_are_not_sent() {
     });
     committed.unwrap();
     assert_eq!(asked.progress, [progress(0, 5, 11, 3)]);
-    let elsewhere = GroupPosition { partition: 9, ..first.next_position() };
-    let earlier = GroupPosition { assignment: Some(4), ..first.next_position() };
+    let mut elsewhere = first.next_position();
+    elsewhere.partition = 9;
+    let mut earlier = first.next_position();
+    earlier.assignment = Some(4);
     for position in [elsewhere, earlier] {
         let error = consumer.commit_positions([position]).await.unwrap_err();
         assert!(matches!(error, CommitError::NotAssigned { .. }) && error.is_lost_assignment(), "{error}");

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use sealstream_client::group::{DeadLetters, GroupConsumer, GroupRecord, ProcessError, Processed, headers};
+use sealstream_client::group::{
+    DeadLetters, DeadLettersBuilder, GroupConsumer, GroupRecord, MAX_BACKOFF, ProcessError, Processed,
+    headers,
+};
 use sealstream_client::{Client, Position, Producer, RecordMetadata};
 use sealstream_protocol::Limits;
 use sealstream_protocol::batch::Batch;
@@ -40,7 +43,7 @@ async fn a_record_that_fails_every_attempt_is_done_with_once_it_is_stored_aside(
     let client = broker.client();
     let (producer, mut store) = aside(&mut broker, &client).await;
     let (mut consumer, mut group, _peer, _) = broker.reading(&client, 2, |builder| builder).await;
-    let dead_letters = DeadLetters::new(producer).attempts(3);
+    let dead_letters = DeadLetters::builder(producer).attempts(3).build().unwrap();
     let mut tried = 0;
     let work = async |_: &GroupRecord| -> Result<(), String> {
         tried += 1;
@@ -54,7 +57,7 @@ async fn a_record_that_fails_every_attempt_is_done_with_once_it_is_stored_aside(
         letter(produce)
     };
     let (processed, (found, value)) = tokio::join!(consumer.process(&dead_letters, work), play);
-    let stored = RecordMetadata { partition: 0, offset: 70 };
+    let stored = RecordMetadata::new(0, 70);
     let expected = Processed::DeadLettered { attempts: 3, error: "no luck, 3".to_owned(), stored };
     assert_eq!(processed.unwrap().unwrap(), expected);
     let expected = [
@@ -76,7 +79,7 @@ async fn an_attempt_that_succeeds_is_the_last_and_commits_the_record() {
     let client = broker.client();
     let (producer, _store) = aside(&mut broker, &client).await;
     let (mut consumer, mut group, _peer, _) = broker.reading(&client, 2, |builder| builder).await;
-    let dead_letters = DeadLetters::new(producer);
+    let dead_letters = DeadLetters::builder(producer).build().unwrap();
     let mut tried = 0;
     let processed = consumer
         .process(&dead_letters, async |_| {
@@ -94,7 +97,7 @@ async fn a_record_that_cannot_be_stored_aside_comes_again() {
     let client = broker.client();
     let (producer, mut store) = aside(&mut broker, &client).await;
     let (mut consumer, _group, mut peer, _) = broker.reading(&client, 2, |builder| builder).await;
-    let dead_letters = DeadLetters::new(producer).attempts(1);
+    let dead_letters = DeadLetters::builder(producer).attempts(1).build().unwrap();
     let (processed, ()) =
         tokio::join!(consumer.process(&dead_letters, async |_| Err::<(), _>("no luck")), async {
             let produce = store.batch().await;
@@ -113,7 +116,7 @@ async fn work_that_is_dropped_leaves_its_record_to_come_again_and_uncommitted() 
     let client = broker.client();
     let (producer, _store) = aside(&mut broker, &client).await;
     let (mut consumer, mut group, mut peer, _) = broker.reading(&client, 2, |builder| builder).await;
-    let dead_letters = DeadLetters::new(producer);
+    let dead_letters = DeadLetters::builder(producer).build().unwrap();
     let work = consumer.process(&dead_letters, async |_| std::future::pending::<Result<(), String>>().await);
     assert!(timeout(Duration::from_secs(2), work).await.is_err());
     let quiet = timeout(Duration::from_secs(5), hear(&mut group)).await;
@@ -130,9 +133,25 @@ async fn records_are_not_put_aside_where_the_group_reads_them_again() {
     let (producer, _store) = aside(&mut broker, &client).await;
     let (mut consumer, _group, _) =
         broker.open(&client, Vec::new(), |builder| builder.topic("t.failed")).await;
-    let dead_letters = DeadLetters::new(producer);
+    let dead_letters = DeadLetters::builder(producer).build().unwrap();
     let error = consumer.process(&dead_letters, async |_| Ok::<(), String>(())).await.unwrap().unwrap_err();
     assert!(matches!(&error, ProcessError::OwnTopic { topic } if topic == "t.failed"), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn options_out_of_bounds_are_refused_and_the_bounds_themselves_are_not() {
+    let mut broker = Broker::start().await;
+    let client = broker.client();
+    let (producer, _store) = aside(&mut broker, &client).await;
+    let builder = || DeadLetters::builder(producer.clone());
+    let refused = |builder: DeadLettersBuilder| builder.build().unwrap_err().to_string();
+    assert_eq!(refused(builder().attempts(0)), "the option attempts is 0: it must be at least 1");
+    assert_eq!(
+        refused(builder().backoff(MAX_BACKOFF + Duration::from_secs(1))),
+        "the option backoff is 31s: it must be no longer than 30s"
+    );
+    builder().attempts(u32::MAX).backoff(MAX_BACKOFF).build().unwrap();
+    builder().attempts(1).backoff(Duration::ZERO).build().unwrap();
 }
 
 /// The subscription with which the partition begins again at offset 10, while the program asks for what comes.

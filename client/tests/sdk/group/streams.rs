@@ -39,7 +39,7 @@ async fn a_cut_within_the_grace_moves_nothing_and_reading_goes_on_meanwhile() {
 #[tokio::test(start_paused = true)]
 async fn nothing_is_handed_out_once_the_grace_is_over_until_the_group_is_heard() {
     let mut broker = Broker::start().await;
-    let patient = RetryPolicy { retry_for: Duration::from_mins(1), ..RetryPolicy::default() };
+    let patient = RetryPolicy::default().retry_for(Duration::from_mins(1));
     let client = broker.builder().retry(patient).build().unwrap();
     let (mut consumer, group, peer, _) = broker.reading(&client, 3, |builder| builder).await;
     assert_eq!(offset(&mut consumer).await, 10);

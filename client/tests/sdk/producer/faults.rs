@@ -80,7 +80,7 @@ async fn a_busy_broker_gets_the_batch_and_all_behind_it_again_in_order_when_it_a
 async fn a_producer_whose_quota_is_spent_waits_as_long_as_told_however_often_and_loses_nothing() {
     let mut fake = Fake::start().await;
     // Less than the broker asks for: how long batches wait is their deadline's matter.
-    let policy = RetryPolicy { retry_for: Duration::from_secs(1), ..RetryPolicy::default() };
+    let policy = RetryPolicy::default().retry_for(Duration::from_secs(1));
     let client = fake.builder().retry(policy).build().unwrap();
     let (producer, mut peer) = open_with(&mut fake, &client, 1, |builder| builder.batch_records(1)).await;
     for value in ["a", "b"] {

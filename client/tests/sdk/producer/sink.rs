@@ -39,7 +39,7 @@ async fn a_record_that_cannot_be_sent_is_told_and_the_sink_goes_on() {
     let client = fake.client();
     let (producer, mut peer) = open(&mut fake, &client, 1).await;
     let mut sink = producer.sink();
-    let bad = OwnedRecord { partition: Some(7), ..OwnedRecord::new("bad") };
+    let bad = OwnedRecord::new("bad").partition(7);
     let error = sink.send(bad).await.unwrap_err();
     assert!(matches!(error, SinkError::Send(SendError::UnknownPartition { .. })), "{error}");
     let play = async {

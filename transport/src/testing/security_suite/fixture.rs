@@ -1,6 +1,7 @@
 //! What the suite asks of a backend with TLS.
 
 use std::any::Any;
+use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -53,6 +54,12 @@ pub struct ForeignServer {
     pub early_data: Arc<AtomicBool>,
     /// Serves until this is dropped.
     pub serving: Anything,
+}
+
+impl fmt::Debug for ForeignServer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ForeignServer").field("addr", &self.addr).finish_non_exhaustive()
+    }
 }
 
 /// What connections cost a server in file descriptors.

@@ -32,6 +32,7 @@ pub(super) struct Claims {
 
 /// Why a ticket was not accepted. A closed list: they are labels of a metric.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum TicketFault {
     /// It was sealed by nobody we know: under a secret or in a time that is not honoured any more, or it is forged.
     UnknownKey,

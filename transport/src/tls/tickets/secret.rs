@@ -82,6 +82,7 @@ impl fmt::Debug for TicketSecret {
 /// Where the secret comes from. Where there are several, the first seals and all of them open, so that a fleet can be given the
 /// next one before any node uses it.
 #[derive(Clone, Debug, Default)]
+#[non_exhaustive]
 pub enum SecretSource {
     /// Made by this process, and lost with it: no ticket survives a restart.
     #[default]

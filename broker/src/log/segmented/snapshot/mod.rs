@@ -39,11 +39,21 @@ const ATTEMPTS: u32 = 10;
 #[derive(Debug, thiserror::Error)]
 pub enum SnapshotError {
     /// There is no such directory.
-    #[error("there is no sealstream data directory at {0}")]
+    #[error(
+        "there is no sealstream data directory at {0}: data_dir of the configuration names it, ./sealstream-data by default"
+    )]
     Missing(String),
     /// What it is copied to holds something.
     #[error("{0} is not empty: give a directory that is, or that is not there yet")]
     NotEmpty(String),
+    /// What it is copied to lies in what is copied.
+    #[error("{to} lies in {from}, which it is to be a copy of: give a directory outside of it")]
+    Within {
+        /// Where the copy would be.
+        to: String,
+        /// What would be copied.
+        from: String,
+    },
     /// The directory is none, or of a newer version.
     #[error(transparent)]
     Open(#[from] OpenLogError),
@@ -103,7 +113,18 @@ pub struct Snapshot {
 ///
 /// After an error `to` is no data directory, and may be removed.
 pub fn snapshot(from: &Path, to: &Path, progress: &mut dyn FnMut(u64)) -> Result<Snapshot, SnapshotError> {
+    if lies_within(to, from) {
+        return Err(SnapshotError::Within { to: to.display().to_string(), from: from.display().to_string() });
+    }
     snapshot_on(&RealDisk, from, to, progress)
+}
+
+/// Whether a path, of which not all needs to be there, leads into a directory.
+fn lies_within(path: &Path, dir: &Path) -> bool {
+    let Ok(dir) = dir.canonicalize() else { return false };
+    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let there = absolute.ancestors().find_map(|ancestor| ancestor.canonicalize().ok());
+    there.is_some_and(|there| there.starts_with(dir))
 }
 
 /// The same on any disk.

@@ -118,7 +118,7 @@ impl Writer {
             Ok(false) => {
                 // Nothing but repeats of what is durable.
                 let durable = Box::pin(std::future::ready(Ok(())));
-                send(reply, Ok(Committed { outcomes: plan.outcomes, durable }));
+                send(reply, Ok(Committed { outcomes: plan.outcomes, durable, write: None }));
             }
             Err(error) => {
                 self.unstage(&touched);
@@ -340,7 +340,8 @@ impl Writer {
             let sequence = shared.change(|state| self.meta.append_durable(records, state));
             self.journal.needs_meta(sequence.unwrap_or(0));
         }
-        send(reply, Ok(Committed { outcomes, durable: Box::pin(std::future::ready(Ok(()))) }));
+        let durable = Box::pin(std::future::ready(Ok(())));
+        send(reply, Ok(Committed { outcomes, durable, write: None }));
     }
 
     /// Lets go of what the journal has of a partition, if its segments have it all and the metadata says how.

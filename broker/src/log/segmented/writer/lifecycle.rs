@@ -89,7 +89,12 @@ impl Writer {
             },
         };
         if let Some(reason) = &corrupt {
-            tracing::error!(partition = %id, reason, "the log is corrupt below its durable end: the partition is read-only");
+            tracing::error!(
+                partition = %id,
+                reason,
+                "the log is corrupt below its durable end: the partition is read-only; `sealstream log verify` says how far it is sound: restore it from a \
+                 copy, or delete the topic"
+            );
         } else if !found.clean || state.owner != self.env.owner || state.epochs.current() < floor {
             state.epochs.raise_to(floor, found.end.offset);
         }

@@ -74,7 +74,7 @@ impl Writer {
         for MetaAnswer { sequence, outcomes, reply } in answers {
             let (sender, durable) = oneshot::channel();
             self.after_meta.push_back((sequence, After::Commit(sender)));
-            send(reply, Ok(Committed { outcomes, durable: Box::pin(waited(durable)) }));
+            send(reply, Ok(Committed { outcomes, durable: Box::pin(waited(durable)), write: None }));
         }
         self.after_meta.make_contiguous().sort_by_key(|(sequence, _)| *sequence);
         if let Err(error) = self.meta.compact() {

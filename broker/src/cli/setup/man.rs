@@ -1,35 +1,22 @@
-//! `completions` and `man`: what shells and manuals know of the command line, made from its own definitions.
+//! `man`: a page for every command.
 
 use std::fs;
-use std::io::{self, Write};
+use std::io;
 use std::path::Path;
 
 use clap::{Command, CommandFactory as _};
-use clap_complete::aot::{Bash, Fish, Zsh, generate};
 use clap_mangen::Man;
 use clap_mangen::roff::{Roff, roman};
 use jiff::Timestamp;
 
-use super::args::{Cli, Completions, Manual, Shell};
-use super::{Failure, output};
+use crate::cli::args::{Cli, Manual};
+use crate::cli::{Failure, output};
 
 /// Ends the introduction of a command's examples in the text behind its options.
 const EXAMPLES: &str = "Examples:";
 
-/// `completions`: a script for a shell.
-pub(super) fn completions(args: &Completions) -> Result<(), Failure> {
-    let mut script = Vec::new();
-    let mut command = Cli::command();
-    match args.shell {
-        Shell::Bash => generate(Bash, &mut command, "sealstream", &mut script),
-        Shell::Zsh => generate(Zsh, &mut command, "sealstream", &mut script),
-        Shell::Fish => generate(Fish, &mut command, "sealstream", &mut script),
-    }
-    io::stdout().write_all(&script).map_err(|error| Failure::output(&error))
-}
-
-/// `man`: a page for every command.
-pub(super) fn man(args: &Manual) -> Result<(), Failure> {
+/// `man`.
+pub(in crate::cli) fn man(args: &Manual) -> Result<(), Failure> {
     let cannot =
         |path: &Path, error: io::Error| Failure::new(format!("cannot write {}: {error}", path.display()));
     fs::create_dir_all(&args.dir).map_err(|error| cannot(&args.dir, error))?;
