@@ -9,7 +9,7 @@
 //! ```
 //!
 //! No listener and no outgoing connection keeps a copy of the material: each handshake asks its [`Receiver`] for the
-//! current [`Snapshot`] and gets a context of its own, [`ServerHandshake`] or [`ClientHandshake`].
+//! current [`Snapshot`] and gets a context of its own, a `ServerHandshake` or a `ClientHandshake`.
 
 mod chain;
 mod classify;
