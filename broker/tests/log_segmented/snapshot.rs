@@ -358,7 +358,7 @@ async fn a_copy_goes_nowhere_but_into_an_empty_directory_and_comes_from_one_with
     Life::begin(&real).await.close().await;
     let from = real.dir.path().join("data");
     let error = copy(from.clone(), from.clone()).await.unwrap_err();
-    assert!(matches!(error, SnapshotError::NotEmpty(_)), "{error}");
+    assert!(matches!(error, SnapshotError::Within { .. }), "{error}");
     let error = copy(real.dir.path().join("nowhere"), real.dir.path().join("copy")).await.unwrap_err();
     assert!(matches!(error, SnapshotError::Missing(_)), "{error}");
     assert!(!real.dir.path().join("copy").exists());
