@@ -30,12 +30,12 @@ fn the_lines_about_configuration_logs_and_upgrades_run_as_they_stand() {
         shell.run(&block(PAGE, "doctor").replace("tls://HOST", &format!("{url} --ca DATA/dev-ca/ca.pem")));
     assert!(asked.contains("ok    disk") && asked.contains("ok    reach"), "{asked}");
     let upgrade = shell.run(&block(PAGE, "upgrade"));
-    assert!(upgrade.contains("1 partitions with 2 records, checked and sound"), "{upgrade}");
+    assert!(upgrade.contains("1 partition with 2 records, checked and sound"), "{upgrade}");
     broker.stop();
 
     std::fs::remove_dir_all(house.path("COPY")).unwrap();
     let shown = shell.run(&block(PAGE, "log"));
-    for part in ["\"one\"", "\"two\"", "1 partitions with 2 records, checked and sound"] {
+    for part in ["\"one\"", "\"two\"", "1 partition with 2 records, checked and sound"] {
         assert!(shown.contains(part), "{part} is not in: {shown}");
     }
 }
