@@ -62,7 +62,7 @@ pub struct DeadLetters {
     backoff: Duration,
 }
 
-/// What became of a record.
+/// What became of a record: one of two, whatever else may come.
 ///
 /// ```no_run
 /// # async fn example(mut consumer: sealstream_client::GroupConsumer, dead_letters: sealstream_client::group::DeadLetters) -> Result<(), Box<dyn std::error::Error>> {
@@ -78,7 +78,6 @@ pub struct DeadLetters {
 /// # }
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
 pub enum Processed {
     /// It was worked off, with the attempt of this number, from 1.
     Done {
