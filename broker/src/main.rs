@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use sealstream_broker::cli;
 
-/// That of musl takes a lock for every call (docs/benchmarks.md, "The allocator").
+/// That of musl takes a lock for every call.
 #[cfg(target_env = "musl")]
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

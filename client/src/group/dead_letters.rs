@@ -62,7 +62,7 @@ pub struct DeadLetters {
     backoff: Duration,
 }
 
-/// What became of a record: one of two, whatever else may come.
+/// What became of a record: there is no third.
 ///
 /// ```no_run
 /// # async fn example(mut consumer: sealstream_client::GroupConsumer, dead_letters: sealstream_client::group::DeadLetters) -> Result<(), Box<dyn std::error::Error>> {

@@ -56,7 +56,7 @@ pub(super) struct Pushed<T> {
     pub(super) taken: T,
     /// Whether there is something for the driver to see: a full batch, or the first record of one.
     pub(super) news: bool,
-    /// Bytes of the batch that it made full, if it did.
+    /// Bytes of the largest batch that it made full, if it did.
     pub(super) filled: usize,
 }
 
@@ -198,7 +198,7 @@ impl Accumulator {
         let (mut news, mut filled) = (false, 0);
         // Records without a key move on to the next partition, whose batch may be as full.
         while self.overflows(partition, size) {
-            filled = self.seal(partition);
+            filled = filled.max(self.seal(partition));
             news = true;
             partition = self.choose(record);
         }
@@ -226,7 +226,7 @@ impl Accumulator {
             took(Position { receipt: &open.full.ticket.receipt, index: place, number: self.next_number });
         self.next_number += 1;
         if builder.encoded_len() >= self.plan.batch_bytes || place + 1 >= self.plan.batch_records {
-            filled = self.seal(partition);
+            filled = filled.max(self.seal(partition));
             news = true;
         }
         Ok(Pushed { taken, news, filled })

@@ -112,7 +112,9 @@ impl PeerChains {
         }
         let digest = digest_of(chain);
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = state.chains.get(&digest).and_then(Weak::upgrade) {
+        let known = state.chains.get(&digest).and_then(Weak::upgrade);
+        // What has ended since it was read may be a cross-sign that the handshake had no need of: read anew, it does not count.
+        if let Some(known) = known.filter(|known| known.not_after > now) {
             return Ok(Some(known));
         }
         let parsed = Arc::new(PeerChain::parse(chain, digest, now)?);
@@ -144,6 +146,8 @@ mod tests {
         assert!(Arc::ptr_eq(&held, &again));
         assert!(!Arc::ptr_eq(&held, &chains.intern(&two.chain(), 0).unwrap().unwrap()));
         assert_eq!(held.identity().dns_names, ["one"]);
+        let ended = chains.intern(&one.chain(), held.not_after()).unwrap().unwrap();
+        assert!(!Arc::ptr_eq(&held, &ended), "what had ended is read anew");
         let passing = ca.issue(&Leaf::new().dns("passing"));
         let passed = Arc::downgrade(&chains.intern(&passing.chain(), 0).unwrap().unwrap());
         let back = chains.intern(&passing.chain(), 0).unwrap().unwrap();
