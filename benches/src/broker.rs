@@ -98,7 +98,7 @@ impl Drop for Broker {
 
 fn spawn(dir: &TempDir) -> (Child, u16) {
     let mut child = Command::new(std::env::current_exe().expect("this program"))
-        .args([ROLE, "serve", "--config", "s.toml", "--listen", "127.0.0.1:0"])
+        .args([ROLE, "serve", "--config", "s.toml", "--listen", "127.0.0.1:0", "--log-format", "text"])
         .current_dir(dir.path())
         .stderr(Stdio::piped())
         .spawn()

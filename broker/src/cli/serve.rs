@@ -45,7 +45,8 @@ pub(super) fn serve(args: &Serve) -> Result<(), Failure> {
     };
     let config = source.read()?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let telling = logging::Telling::start(&config, &broker_name(&config), args.json, runtime.handle())?;
+    let json = args.log_format.is_json();
+    let telling = logging::Telling::start(&config, &broker_name(&config), json, runtime.handle())?;
     logging::log_panics();
     descriptors::raise_limit(&config);
     let served = runtime.block_on(run(source, config));

@@ -16,7 +16,7 @@ use super::{AuthRule, Config, EffectName, TlsIdentity};
 const PREFIX: &str = "SEALSTREAM_";
 
 /// Variables of the prefix that mean something else: the command line reads them.
-const NOT_KEYS: [&str; 8] = ["URL", "CA", "CERT", "KEY", "TOKEN", "CONTEXT", "CONFIG", "LOG"];
+const NOT_KEYS: [&str; 9] = ["URL", "CA", "CERT", "KEY", "TOKEN", "CONTEXT", "CONFIG", "LOG", "LOG_FORMAT"];
 
 /// Lists of tables: only a file can hold them.
 const FILE_ONLY: [&str; 3] = ["tls.identity", "auth.rule", "quotas.identity"];

@@ -18,7 +18,7 @@ fn nothing_secret_is_exported() {
     let mut scene = Scene::new(&traces, 9);
     scene.secrets.add("the header for the collector", HEADER);
     let log = scene.house.path("log");
-    let mut command = scene.serve(&["--json"]);
+    let mut command = scene.serve(&["--log-format", "json"]);
     command.envs([SOON, ("OTEL_EXPORTER_OTLP_HEADERS", &format!("authorization={HEADER}"))]);
     let mut served = command.stderr(File::create(&log).unwrap()).spawn().unwrap();
     let logged = || String::from_utf8_lossy(&read(&log)).into_owned();

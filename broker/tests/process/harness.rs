@@ -97,6 +97,8 @@ impl House {
         }
         if args.first() == Some(&"serve") {
             command.env("SEALSTREAM_MONITOR_LISTEN", "127.0.0.1:0");
+            // As on a terminal.
+            command.env("SEALSTREAM_LOG_FORMAT", "text");
         }
         command.env("XDG_CONFIG_HOME", self.path("config"));
         command.current_dir(self.dir.path()).args(args).stdin(Stdio::null());

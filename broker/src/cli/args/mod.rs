@@ -247,7 +247,9 @@ impl Command {
             Self::Doctor(args) => args.connection.json,
             Self::Bench(command) => command.connection().json,
             Self::Context(command) => command.wants_json(),
-            Self::Serve(_) | Self::Completions(_) | Self::Man(_) => false,
+            // A line of its log like the others.
+            Self::Serve(args) => args.log_format.is_json(),
+            Self::Completions(_) | Self::Man(_) => false,
         }
     }
 }

@@ -1,9 +1,10 @@
 //! `serve` and `config`.
 
+use std::io::{self, IsTerminal as _};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 
 use super::values::address;
 
@@ -21,7 +22,8 @@ Examples:
 The first SIGTERM or SIGINT stops it in order: sessions finish, the log is sealed. A second one stops it at \
 once. SIGHUP loads certificates, keys and trust anew, as `sealstream tls reload` does.
 
-Log lines go to stderr, each with the connection and session that it is about; SEALSTREAM_LOG says which. Traces go to a collector \
+Log lines go to stderr, each with the connection and session that it is about: for reading on a terminal, one JSON object a line \
+everywhere else, unless --log-format decides. SEALSTREAM_LOG says which lines there are. Traces go to a collector \
 where the configuration names one (traces.otlp) and the binary was built with the feature `otlp`."
 )]
 pub struct Serve {
@@ -31,9 +33,39 @@ pub struct Serve {
     /// Address to listen on, TCP and UDP; may be given more than once [default: 127.0.0.1:7420]
     #[arg(long, value_name = "ADDR", value_parser = address)]
     pub listen: Vec<SocketAddr>,
-    /// Log as JSON, one object a line
-    #[arg(long)]
-    pub json: bool,
+    /// Log lines: text, json, or auto: text on a terminal, JSON elsewhere
+    #[arg(
+        long,
+        env = "SEALSTREAM_LOG_FORMAT",
+        value_enum,
+        value_name = "FORMAT",
+        default_value_t,
+        hide_possible_values = true
+    )]
+    pub log_format: LogFormat,
+}
+
+/// What log lines are written in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// Text on a terminal, JSON elsewhere.
+    #[default]
+    Auto,
+    /// Lines for reading.
+    Text,
+    /// One object a line.
+    Json,
+}
+
+impl LogFormat {
+    /// Whether it is JSON, for this process's stderr.
+    pub fn is_json(self) -> bool {
+        match self {
+            Self::Auto => !io::stderr().is_terminal(),
+            Self::Text => false,
+            Self::Json => true,
+        }
+    }
 }
 
 /// Where the configuration comes from.

@@ -12,7 +12,7 @@ use sealstream_broker::cli::args::Cli;
 use serde_json::Value;
 
 use self::page::Page;
-use crate::harness::{Broker, House, Process, feed};
+use crate::harness::{Broker, House, Process, Ran, feed};
 
 /// A broker with a topic `t` of two partitions, in which are a record of text and one of bytes, and a group `g` that has read them.
 struct Site {
@@ -125,7 +125,10 @@ commands! {
         site.local(&["context", "add", "a", "--url", "tls://a"]);
         site.local(&["context", "remove", "a"])
     };
-    error: "error" => |site| site.house.run(["topic", "describe", "nope", "--json", "--url", &site.url]).failed();
+    error: "error" => |site| {
+        let refused = site.house.run(["topic", "describe", "nope", "--json", "--url", &site.url]).failed();
+        refused + &super::start_that_fails(site)
+    };
 }
 
 /// Each line must have one of the command's shapes, and each shape must have been seen.
@@ -169,10 +172,18 @@ fn group_with_a_member(site: &Site) -> String {
     shown + &site.client(&["group", "describe", "g"])
 }
 
+/// A second broker in the directory of the first.
+fn start_that_fails(site: &Site) -> String {
+    let mut command = site.house.command(["serve", "--listen", "127.0.0.1:0"]);
+    let ran: Ran = command.env_remove("SEALSTREAM_LOG_FORMAT").output().unwrap().into();
+    ran.failed()
+}
+
 fn log_of_a_broker() -> String {
     let house = House::new();
-    let mut command = house.command(["serve", "--listen", "127.0.0.1:0", "--json"]);
-    let mut process = Process::start(&mut command);
+    let mut command = house.command(["serve", "--listen", "127.0.0.1:0"]);
+    // Its stderr is no terminal.
+    let mut process = Process::start(command.env_remove("SEALSTREAM_LOG_FORMAT"));
     process.wait_for("export SEALSTREAM_URL=");
     process.signal("TERM");
     assert!(process.wait().success());
@@ -225,8 +236,9 @@ fn with_json(command: &clap::Command, name: &str, found: &mut BTreeSet<String>) 
 
 #[test]
 fn every_command_with_json_is_on_the_page_and_tested() {
-    let mut wanted =
-        BTreeSet::from(["error", "consume (interrupted)", "log dump (interrupted)"].map(str::to_owned));
+    let mut wanted = BTreeSet::from(
+        ["error", "consume (interrupted)", "log dump (interrupted)", "serve"].map(str::to_owned),
+    );
     with_json(&Cli::command(), "", &mut wanted);
     assert_eq!(TESTED.iter().map(ToString::to_string).collect::<BTreeSet<_>>(), wanted);
     assert_eq!(Page::read().commands(), wanted);
