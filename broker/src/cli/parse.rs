@@ -7,17 +7,14 @@ use clap::parser::ValueSource;
 use clap::{ArgMatches, Command, CommandFactory as _, FromArgMatches as _};
 
 use super::args::{self, Cli};
-use super::context::{Store, chosen::chosen};
+use super::context::Store;
+use super::context::chosen::{Chosen, chosen, takes_context};
 
 /// What the process was called with. What cannot be understood, or does not fit together, ends it with exit code 2 and says why;
 /// a context that cannot be had is a failure, reported already.
 pub(super) fn parse() -> Result<Cli, ExitCode> {
     let matches = Cli::command().get_matches();
-    let command = leaf(&matches);
-    let filled = chosen(command, Store::of_user().as_ref()).map_err(|failure| {
-        let json = matches!(command.try_get_one::<bool>("json"), Ok(Some(true)));
-        failure.report(json)
-    })?;
+    let filled = context(&matches)?;
     // Once more with what the context says as the defaults: so flags and variables win over it, one by one.
     let matches = match &filled {
         Some(chosen) => chosen.fill(Cli::command()).get_matches(),
@@ -35,6 +32,16 @@ pub(super) fn parse() -> Result<Cli, ExitCode> {
         of_whom(&mut root(), &matches).error(ErrorKind::ArgumentConflict, fault).exit();
     }
     Ok(cli)
+}
+
+/// What the context says, of a command that takes one.
+fn context(matches: &ArgMatches) -> Result<Option<Chosen>, ExitCode> {
+    if !takes_context(of_whom(&mut root(), matches)) {
+        return Ok(None);
+    }
+    let command = leaf(matches);
+    // Who takes a context has `--json`.
+    chosen(command, Store::of_user().as_ref()).map_err(|failure| failure.report(command.get_flag("json")))
 }
 
 /// The command line with the names by which its commands are called.

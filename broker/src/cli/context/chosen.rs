@@ -32,9 +32,15 @@ pub(in crate::cli) struct Chosen {
     token_in_environment: bool,
 }
 
-/// What `matches`, of the command that is to be carried out, ask for; `None` where nothing needs to be filled in.
+/// Whether `command` reaches a broker, and so takes a context. Asked of its definition: what was given to it knows its flags in debug
+/// builds only.
+pub(in crate::cli) fn takes_context(command: &Command) -> bool {
+    command.get_arguments().any(|arg| arg.get_id() == FLAG)
+}
+
+/// What `matches`, of a command that takes a context, ask for; `None` where nothing needs to be filled in.
 pub(in crate::cli) fn chosen(matches: &ArgMatches, store: Option<&Store>) -> Result<Option<Chosen>, Failure> {
-    let Ok(named) = matches.try_get_one::<ContextChoice>(FLAG) else { return Ok(None) };
+    let named = matches.get_one::<ContextChoice>(FLAG);
     let by_flag = matches.value_source(FLAG) == Some(ValueSource::CommandLine);
     let token_in_environment = std::env::var_os(TOKEN_VARIABLE).is_some_and(|token| !token.is_empty());
     let aside = || Ok(Some(Chosen { context: None, by_flag: false, token_in_environment }));
@@ -85,8 +91,8 @@ fn names_another(matches: &ArgMatches, url: &str) -> bool {
 impl Chosen {
     /// The command line with this in the place of its defaults.
     pub(in crate::cli) fn fill(&self, command: Command) -> Command {
-        let takes_context = command.get_arguments().any(|arg| arg.get_id() == FLAG);
-        let command = if takes_context { command.mut_args(|arg| self.fill_arg(arg)) } else { command };
+        let command =
+            if takes_context(&command) { command.mut_args(|arg| self.fill_arg(arg)) } else { command };
         command.mut_subcommands(|subcommand| self.fill(subcommand))
     }
 
