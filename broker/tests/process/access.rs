@@ -253,7 +253,7 @@ fn client(house: &House, url: &str, token: Option<&Path>) -> Client {
 fn denials_and_changes_are_audit_lines_with_who_what_and_why_and_never_a_secret() {
     let house = House::new();
     let rules = all() + &rule("token:billing", "\"produce\"", "secret", "deny");
-    let mut broker = serve(&house, &unwatched(&rules), &["--json"]);
+    let mut broker = serve(&house, &unwatched(&rules), &["--log-format", "json"]);
     let url = broker.tls();
     house.run(["topic", "create", "secret", "--url", &url]).ok();
     let token = house.run(["token", "create", "billing", "--url", &url]).ok();

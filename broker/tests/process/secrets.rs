@@ -77,7 +77,7 @@ fn nothing_secret_is_logged_or_shown_even_at_trace_level() {
 
 #[test]
 fn nothing_secret_is_logged_as_json_even_at_trace_level() {
-    assert_nothing_secret_is_said(&["--json"], nowhere(), &["Redis is away", "\"spans\":["]);
+    assert_nothing_secret_is_said(&["--log-format", "json"], nowhere(), &["Redis is away", "\"spans\":["]);
 }
 
 #[test]
@@ -88,6 +88,6 @@ fn the_password_of_redis_is_not_logged_whether_it_is_right_or_not() {
         [(REDIS_PASSWORD, "Redis is there"), ("another", "Password authentication failed")]
     {
         let redis = Redis::start(&house, password);
-        assert_nothing_secret_is_said(&["--json"], redis.port, &[said]);
+        assert_nothing_secret_is_said(&["--log-format", "json"], redis.port, &[said]);
     }
 }
