@@ -191,3 +191,25 @@ fn a_reader_that_has_enough_ends_every_command_without_a_complaint() {
         assert!(output.status.success(), "{args:?}: {:?}", output.status);
     }
 }
+
+#[test]
+fn a_benchmark_whose_broker_is_gone_ends_by_one_signal_and_names_what_it_leaves_behind() {
+    for bench in [
+        &["bench", "produce", "--no-baseline", "--bytes", "1TiB"][..],
+        &["bench", "latency", "--duration", "1day"],
+    ] {
+        let house = House::new();
+        let mut broker = house.serve();
+        let url = broker.tls();
+        let mut process = Process::start(&mut house.command([bench, &["--url", &url]].concat()));
+        let begun = Instant::now();
+        while !house.run(["topic", "list", "--url", &url]).ok().contains("bench-") {
+            assert!(begun.elapsed() < PATIENCE, "{bench:?} was not to be seen");
+        }
+        broker.process.kill();
+        process.wait_for("the producer's session is lost");
+        process.signal("TERM");
+        assert_eq!(process.wait().code(), Some(1), "{bench:?}: {}", process.said);
+        assert!(process.said.contains("`sealstream topic delete bench-"), "{}", process.said);
+    }
+}

@@ -24,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::schedule::{Latencies, Percentiles, Schedule};
+use super::with_last_words;
 use crate::cli::args::BenchLatency;
 use crate::cli::connect::{PATIENT, with_client};
 use crate::cli::interrupt::Interrupt;
@@ -73,12 +74,15 @@ async fn bench(client: Client, args: &BenchLatency) -> Result<(), Failure> {
     // One partition: acknowledgements leave in the order of the batches.
     let new = NewTopic::new(&topic).partitions(1).durability(durability(args.durability));
     admin.create_topic(new).await?;
-    let measured = measure(&client, args, &topic, interrupt.token()).await;
-    let deleted = admin.delete_topic(&topic).await;
-    let measured = measured?;
-    deleted?;
-    measured.report(args)?;
-    interrupt.outcome()
+    let bench = async {
+        let measured = measure(&client, args, &topic, interrupt.token()).await;
+        let deleted = admin.delete_topic(&topic).await;
+        let measured = measured?;
+        deleted?;
+        measured.report(args)?;
+        interrupt.outcome()
+    };
+    with_last_words(&interrupt, &topic, bench).await
 }
 
 /// What was found.
@@ -180,7 +184,14 @@ impl Pace {
             }
             value[..NUMBER].copy_from_slice(&number.to_be_bytes());
             let records = vec![Record::new(&value); self.batch.get() as usize];
-            let sent = runtime.block_on(producer.send_batch(&records))?;
+            let sent = runtime.block_on(async {
+                tokio::select! {
+                    biased;
+                    () = self.asked_to_end.cancelled() => Ok(None),
+                    sent = producer.send_batch(&records) => sent.map(Some),
+                }
+            })?;
+            let Some(sent) = sent else { break };
             last = self.start.elapsed();
             late.record(number, last);
             count = number + 1;

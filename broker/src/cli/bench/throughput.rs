@@ -6,6 +6,7 @@ use sealstream_client::{Client, Record};
 use serde_json::json;
 use uuid::Uuid;
 
+use super::with_last_words;
 use crate::cli::args::Bench;
 use crate::cli::connect::{PATIENT, with_client};
 use crate::cli::interrupt::Interrupt;
@@ -32,12 +33,15 @@ async fn bench(client: Client, args: &Bench, side: Side) -> Result<(), Failure> 
     let admin = client.admin();
     let new = NewTopic::new(&topic).partitions(args.partitions).durability(durability(args.durability));
     admin.create_topic(new).await?;
-    let measured = measure(&client, args, side, &topic, &interrupt).await;
-    let deleted = admin.delete_topic(&topic).await;
-    let (total, baseline) = measured?;
-    deleted?;
-    report(args, side, total, baseline, interrupt.is_asked())?;
-    interrupt.outcome()
+    let bench = async {
+        let measured = measure(&client, args, side, &topic, &interrupt).await;
+        let deleted = admin.delete_topic(&topic).await;
+        let (total, baseline) = measured?;
+        deleted?;
+        report(args, side, total, baseline, interrupt.is_asked())?;
+        interrupt.outcome()
+    };
+    with_last_words(&interrupt, &topic, bench).await
 }
 
 /// What was moved, and the yardstick: the mean of one measurement before and one after, since machines have moods. An interrupt ends
@@ -96,10 +100,14 @@ async fn produce(
     let mut progress = Progress::new(Some(args.bytes.0), args.connection.json);
     let batch = vec![Record::new(&value); args.batch_records as usize];
     let mut left = records(args);
-    while left > 0 && !interrupt.is_asked() {
+    while left > 0 {
         let count = usize::try_from(left).map_or(batch.len(), |left| left.min(batch.len()));
-        // Failures come out of `close`.
-        drop(producer.send_batch(&batch[..count]).await?);
+        tokio::select! {
+            biased;
+            () = interrupt.asked() => break,
+            // Failures come out of `close`.
+            sent = producer.send_batch(&batch[..count]) => drop(sent?),
+        }
         left -= count as u64;
         progress.advance(count as u64, (count * size) as u64);
     }
