@@ -1,8 +1,8 @@
 //! Memory for frames that are still arriving, over all sessions.
 //!
 //! The first [`FREE`] bytes of a frame lie in its session's own buffer. A larger frame is **charged** to the broker's budget,
-//! `limits.arriving`, before its buffer grows: by steps in proportion to what has arrived ([`room_after`]), never by what it
-//! claims. The charge is what the buffer has beyond [`FREE`], to the byte, and is given back once the frame was handed on
+//! `limits.arriving`, before its buffer grows: by steps in proportion to what has arrived ([`room_after`]), and by what it
+//! claims only where its session has brought a frame like it before. The charge is what the buffer has beyond [`FREE`], to the byte, and is given back once the frame was handed on
 //! (its batch has its part of `limits.in_flight`) or refused.
 //!
 //! ```text

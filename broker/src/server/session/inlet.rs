@@ -16,6 +16,10 @@ pub(crate) struct Inlet {
     charge: Charge,
     /// Of a frame that has a charge.
     pace: Pace,
+    /// How large the frame is that is arriving, once it has asked for room.
+    claimed: usize,
+    /// The largest frame that asked for room and came.
+    proven: usize,
     /// Whether the last step gave a frame.
     delivered: bool,
     /// Since when the frame that is arriving has asked for the room that it waits for.
@@ -25,7 +29,16 @@ pub(crate) struct Inlet {
 impl Inlet {
     pub(super) fn new(reader: FrameReader, arrivals: Arrivals) -> Self {
         let pace = Pace::new(0, Instant::now());
-        Self { reader, arrivals, charge: Charge::default(), pace, delivered: false, asking: None }
+        Self {
+            reader,
+            arrivals,
+            charge: Charge::default(),
+            pace,
+            claimed: 0,
+            proven: 0,
+            delivered: false,
+            asking: None,
+        }
     }
 
     /// What the frame that came last has of the broker's memory. Left here, it is given back when the next one is asked for.
@@ -55,6 +68,9 @@ impl Inlet {
         match advanced {
             Ok(advance) => {
                 self.delivered = matches!(advance, Advance::Message(_));
+                if self.delivered {
+                    self.proven = self.proven.max(std::mem::take(&mut self.claimed));
+                }
                 if !self.charge.is_nothing() {
                     self.pace.note(self.reader.received(), Instant::now());
                 }
@@ -67,8 +83,9 @@ impl Inlet {
 
     /// More room for a frame that claims to be of `whole` bytes and fills what it had. Cancellation safe.
     pub(super) async fn widen(&mut self, whole: usize) -> Result<(), End> {
+        self.claimed = whole;
         let room = FREE + self.charge.bytes();
-        let more = u32::try_from(room_after(room, whole) - room).unwrap_or(u32::MAX);
+        let more = u32::try_from(room_after(room, whole, self.proven) - room).unwrap_or(u32::MAX);
         let since = *self.asking.get_or_insert_with(Instant::now);
         match self.arrivals.charge(&mut self.charge, more, since).await {
             Ok(()) => {
