@@ -2,7 +2,7 @@
 
 use std::io::IsTerminal;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -78,7 +78,7 @@ async fn run(source: Configuration, config: Config) -> Result<(), Failure> {
     let rules = RuleBook::new(config.auth.rules().map_err(Failure::Message)?);
     let quotas = Arc::new(quotas(&config).await?);
     let live = Live { admission: admission.clone(), rules: rules.clone(), quotas: Arc::clone(&quotas) };
-    let source = tls_source(source, config.data_dir.clone(), live);
+    let source = tls_source(source, config.clone(), live);
     let tls = Arc::new(ServedTls::load(source).map_err(Failure::Message)?);
     let handshakes = HandshakeMetrics::new();
     let transports = Transports::new(&config, &tls.receiver(), admission.clone(), &handshakes);
@@ -151,15 +151,17 @@ struct Live {
 }
 
 /// What the configuration says about TLS, about whom to let in, about who may do what and how much of it, read anew each time; of the rest a
-/// change waits for the next start.
+/// change waits for the next start ([`Config::waiting`]). `started` is what the broker was started with.
 fn tls_source(
     source: Configuration,
-    data_dir: PathBuf,
+    started: Config,
     live: Live,
 ) -> impl Fn() -> Result<Sourced, String> + Send + Sync + 'static {
     move || {
         let read = || -> Result<Sourced, Failure> {
-            let config = Config { data_dir: data_dir.clone(), ..source.read()? };
+            let read = source.read()?;
+            let waiting = started.waiting(&read);
+            let config = Config { data_dir: started.data_dir.clone(), ..read };
             let development = development(&config)?;
             make_secret(&config)?;
             let limits = config.limits.admission();
@@ -180,8 +182,15 @@ fn tls_source(
                 if let Err(error) = admission.set_limits(limits) {
                     tracing::error!(%error, "limits that are valid were refused");
                 }
-                quotas.set_rules(quota_rules);
-                rules.publish(next)
+                let limits_changed = admission.limits() != limits;
+                let parts = [
+                    ("permissions", rules.publish(next)),
+                    ("quotas", quotas.set_rules(quota_rules)),
+                    ("limits", limits_changed),
+                ];
+                let changed =
+                    parts.iter().filter(|(_, changed)| *changed).map(|(part, _)| (*part).to_owned());
+                Along { changed: changed.collect(), waiting }
             }))
         };
         read().map_err(|failure| failure.to_string())

@@ -236,7 +236,7 @@ pub fn keys() -> Vec<String> {
 }
 
 /// The leaves of a table by their dotted keys. The tables of a list have their keys in common, beside the list's own.
-fn flatten(table: &Table) -> BTreeMap<String, Value> {
+pub(super) fn flatten(table: &Table) -> BTreeMap<String, Value> {
     let mut leaves = BTreeMap::new();
     for (key, value) in table {
         let tables = match value {

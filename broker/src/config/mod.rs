@@ -6,6 +6,7 @@
 mod auth;
 mod groups;
 mod layers;
+mod live;
 mod monitor;
 mod quotas;
 mod tls;
