@@ -11,8 +11,8 @@ use sealstream_transport::admission::Admission;
 use sealstream_transport::observe::{HandshakeLog, HandshakeMetrics, HandshakeObserver, Observers};
 use sealstream_transport::quic::QuicTransport;
 use sealstream_transport::tcp::TcpTransport;
-use sealstream_transport::tls::{Receiver, Sourced, Trigger, create_secret_file};
-use sealstream_transport::{Listener, Transport, TransportOptions};
+use sealstream_transport::tls::{Along, Receiver, Sourced, Trigger, create_secret_file};
+use sealstream_transport::{ListenError, Listener, Transport, TransportOptions};
 use tokio::time::sleep;
 
 use super::args::{ConfigSource, Serve};
@@ -72,6 +72,9 @@ impl Configuration {
 async fn run(source: Configuration, config: Config) -> Result<(), Failure> {
     // Taken before anything starts: a signal during recovery is obeyed as soon as there is something to stop.
     let mut signals = Signals::new()?;
+    if !config.data_dir.join("format").exists() {
+        check_addresses(&config)?;
+    }
     let engine = open_log(&config).await?;
     let development = development(&config)?;
     let admission = Admission::new(config.limits.admission())?;
@@ -179,10 +182,10 @@ fn tls_source(
             let Live { admission, rules, quotas } = &live;
             let (admission, rules, quotas) = (admission.clone(), rules.clone(), Arc::clone(quotas));
             Ok(Sourced::along(material, move || {
+                let limits_changed = admission.limits() != limits;
                 if let Err(error) = admission.set_limits(limits) {
                     tracing::error!(%error, "limits that are valid were refused");
                 }
-                let limits_changed = admission.limits() != limits;
                 let parts = [
                     ("permissions", rules.publish(next)),
                     ("quotas", quotas.set_rules(quota_rules)),
@@ -209,6 +212,23 @@ async fn quotas(config: &Config) -> Result<Quotas, Failure> {
             Ok(Quotas::shared(rules, shared).await)
         }
     }
+}
+
+/// Fails where an address is taken, before a data directory is made for a broker that could not serve it. Whether it still is free when
+/// it is listened on, shows there.
+fn check_addresses(config: &Config) -> Result<(), Failure> {
+    for addr in config.listen.iter().filter(|addr| addr.port() != 0) {
+        for name in &config.transports {
+            let bound = match name {
+                TransportName::Tls => std::net::TcpListener::bind(addr).map(drop),
+                TransportName::Quic => std::net::UdpSocket::bind(addr).map(drop),
+            };
+            if bound.is_err_and(|error| error.kind() == std::io::ErrorKind::AddrInUse) {
+                return Err(ListenError::AddressInUse { addr: *addr }.into());
+            }
+        }
+    }
+    Ok(())
 }
 
 async fn open_log(config: &Config) -> Result<Arc<dyn LogEngine>, Failure> {
