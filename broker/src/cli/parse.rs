@@ -3,7 +3,7 @@
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 
-use clap::error::ErrorKind;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Command, CommandFactory as _, FromArgMatches as _};
 
@@ -39,8 +39,23 @@ pub(super) fn parse() -> Result<Cli, ExitCode> {
     Ok(cli)
 }
 
+/// The variable that stands for a flag, where that is what is empty.
+fn empty_variable(error: &clap::Error) -> Option<String> {
+    if error.kind() != ErrorKind::InvalidValue {
+        return None;
+    }
+    let Some(ContextValue::String(arg)) = error.get(ContextKind::InvalidArg) else { return None };
+    let flag = arg.strip_prefix("--")?.split(' ').next()?;
+    let variable = format!("SEALSTREAM_{}", flag.to_uppercase());
+    std::env::var_os(&variable).is_some_and(|value| value.is_empty()).then_some(variable)
+}
+
 /// Says what clap has to say: the help and the version on stdout, where it is a failure that they cannot be written.
 fn said(error: &clap::Error) -> ExitCode {
+    if let Some(variable) = empty_variable(error) {
+        let fault = format!("{variable} is empty: give it a value, or unset it");
+        return said(&Cli::command().error(ErrorKind::ValueValidation, fault));
+    }
     match error.print().and_then(|()| io::stdout().flush()) {
         Err(fault) if !error.use_stderr() => Failure::output(&fault).report(false),
         _ => u8::try_from(error.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from),

@@ -223,3 +223,20 @@ fn a_broker_whose_address_is_taken_makes_nothing() {
     assert!(error.contains(&listen) && error.contains("in use"), "{error}");
     assert!(!house.path("sealstream-data").exists(), "a data directory was made");
 }
+
+#[test]
+fn an_empty_variable_and_a_word_that_is_no_level_are_named() {
+    let house = House::new();
+    for name in ["SEALSTREAM_CA", "SEALSTREAM_URL"] {
+        let output = house.command(["topic", "list"]).env(name, "").output().unwrap();
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert!(error.contains(&format!("{name} is empty")), "{error}");
+        assert_eq!(output.status.code(), Some(2));
+    }
+    let output = house.command(["topic", "list"]).env("SEALSTREAM_LOG", "blah").output().unwrap();
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(error.contains("SEALSTREAM_LOG: `blah` is no level"), "{error}");
+    let output = house.command(["produce", "t", "--timeout", "0s"]).output().unwrap();
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(error.contains("--timeout must be longer than zero"), "{error}");
+}
