@@ -22,7 +22,10 @@ use rcgen::{
     BasicConstraints, CertificateParams, CidrSubnet, DnType, ExtendedKeyUsagePurpose, GeneralSubtree, IsCa,
     Issuer, KeyPair, KeyUsagePurpose, NameConstraints, SanType,
 };
+use ring::digest::{SHA256, digest};
 use x509_parser::pem::Pem;
+
+use crate::tls::hex;
 
 const DAY: Duration = Duration::from_hours(24);
 
@@ -144,7 +147,9 @@ impl Files {
     fn make_authority(&self, now: SystemTime) -> Result<(), DevCaError> {
         let key = KeyPair::generate()?;
         let mut params = CertificateParams::default();
-        params.distinguished_name.push(DnType::CommonName, "Sealstream development CA");
+        // A name of its own, of its key: a client that trusts another one is told that it does not know this one.
+        let suffix = hex(&digest(&SHA256, key.public_key_raw()).as_ref()[..4]);
+        params.distinguished_name.push(DnType::CommonName, format!("Sealstream development CA {suffix}"));
         params.not_before = (now - BACKDATE).into();
         params.not_after = (now + CA_VALIDITY).into();
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
@@ -263,6 +268,18 @@ mod tests {
         assert_eq!(mode(&made.ca), 0o644);
         let again = ensure(dir.path(), SystemTime::now()).unwrap();
         assert_eq!(again.made, Made::Nothing);
+    }
+
+    #[test]
+    fn each_ca_has_a_name_of_its_own() {
+        let subject = || {
+            let dir = tempfile::tempdir().unwrap();
+            let made = ensure(dir.path(), SystemTime::now()).unwrap();
+            let (pem, _) = Pem::read(io::Cursor::new(read(&made.ca).unwrap())).unwrap();
+            pem.parse_x509().unwrap().subject().to_string()
+        };
+        let (one, other) = (subject(), subject());
+        assert!(one.starts_with("CN=Sealstream development CA ") && one != other, "{one} and {other}");
     }
 
     #[test]

@@ -43,11 +43,11 @@ use std::sync::Arc;
 pub use book::{Emptied, RuleBook};
 pub use pattern::{Pattern, PatternError};
 pub use record::LoadTokensError;
-pub(crate) use rules::ANONYMOUS;
 pub use rules::{
     ALL_TOPICS, Action, Because, Decision, Effect, MAX_RULE_TOPICS, MAX_RULES, Rule, RuleError, Rules,
-    known_identity,
+    as_written, known_identity,
 };
+pub(crate) use rules::{ANONYMOUS, identity_pattern};
 pub use tokens::MAX_TOKENS;
 pub(crate) use tokens::{Badge, TokenError, Tokens};
 

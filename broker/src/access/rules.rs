@@ -1,5 +1,6 @@
 //! Rules, and what they say: pure, without a clock.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
@@ -104,11 +105,14 @@ impl Rule {
     }
 }
 
+/// As identities are written: names of DNS in lower case.
+pub fn as_written(identity: &str) -> Cow<'_, str> {
+    if identity.starts_with("dns:") { identity.to_ascii_lowercase().into() } else { identity.into() }
+}
+
 /// The pattern of an identity that there can be.
-fn identity_pattern(text: &str) -> Result<Pattern, RuleError> {
-    // As identities are written.
-    let lower = text.starts_with("dns:").then(|| text.to_ascii_lowercase());
-    let pattern: Pattern = lower.as_deref().unwrap_or(text).parse()?;
+pub(crate) fn identity_pattern(text: &str) -> Result<Pattern, RuleError> {
+    let pattern: Pattern = as_written(text).parse()?;
     let beginning = pattern.text();
     let possible = KINDS.iter().any(|kind| {
         (beginning.len() > kind.len() && beginning.starts_with(kind))

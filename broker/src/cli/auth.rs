@@ -10,6 +10,7 @@ use super::args::{AuthCheck, ConfigSource};
 use super::config::resolve;
 use super::connect::{SHORT, with_client};
 use super::{Failure, output};
+use crate::access::as_written;
 
 /// `auth check`.
 pub(super) fn check(args: &AuthCheck) -> Result<(), Failure> {
@@ -28,7 +29,7 @@ pub(super) fn check(args: &AuthCheck) -> Result<(), Failure> {
 fn look_up(args: &AuthCheck, file: &Path) -> Result<AccessChecked, Failure> {
     let source = ConfigSource { config: Some(file.to_owned()), data_dir: None };
     let rules = resolve(&source, [])?.config.auth.rules().map_err(Failure::Message)?;
-    let decision = rules.decide(&args.identity, args.action.action(), &args.topic);
+    let decision = rules.decide(&as_written(&args.identity), args.action.action(), &args.topic);
     Ok(AccessChecked {
         allowed: decision.allowed,
         reason: decision.because.to_string(),

@@ -12,7 +12,8 @@ use sealstream_protocol::message::hello::{Hello, Ping, Pong, Secret, SessionKind
 use sealstream_protocol::{ALPN, DEFAULT_PORT, Limits};
 use sealstream_transport::tls::{IdentitySource, Material, Receiver, Store, TrustSource};
 use sealstream_transport::{
-    Connector, Endpoint, Expectation, Outbound, Peer, Scheme, Server, TransportKind, TransportOptions,
+    ConnectError, Connector, Endpoint, Expectation, Outbound, Peer, Scheme, Server, TransportKind,
+    TransportOptions,
 };
 use tokio::time::timeout;
 
@@ -51,6 +52,14 @@ pub(super) struct Greeted {
     pub(super) answers: Vec<Message>,
 }
 
+/// Why there was no Welcome.
+#[derive(Debug)]
+pub(super) struct Missed {
+    pub(super) failure: Failure,
+    /// Whether nothing came back: else the way leads somewhere.
+    pub(super) silent: bool,
+}
+
 impl Link {
     /// A way to `endpoint` by what the flags say of trust, certificate and token. Reads the files that they name.
     pub(super) fn new(connection: &Connection, endpoint: &Endpoint) -> Result<Self, Failure> {
@@ -82,17 +91,20 @@ impl Link {
 
     /// Connects, says Hello, awaits the Welcome, and ends all of it.
     pub(super) async fn hello(&self) -> Result<Greeted, Failure> {
-        self.hello_and_ask(Vec::new()).await
+        self.hello_and_ask(Vec::new()).await.map_err(|missed| missed.failure)
     }
 
     /// The same, with requests of an Admin session in between.
-    pub(super) async fn hello_and_ask(&self, requests: Vec<Message>) -> Result<Greeted, Failure> {
+    pub(super) async fn hello_and_ask(&self, requests: Vec<Message>) -> Result<Greeted, Missed> {
         let start = Instant::now();
-        let outbound = self.connector.connect(&self.server).await?;
+        let outbound = self.connector.connect(&self.server).await.map_err(|error| {
+            let silent = matches!(error, ConnectError::TimedOut { .. } | ConnectError::Unreachable { .. });
+            Missed { failure: error.into(), silent }
+        })?;
         let connecting = start.elapsed();
         let greeted = self.greet(&*outbound, connecting, requests).await;
         outbound.close(0).await;
-        greeted
+        greeted.map_err(|failure| Missed { failure, silent: false })
     }
 
     async fn greet(

@@ -51,11 +51,29 @@ pub(super) fn start_with(
 fn filter(default: &str) -> Result<EnvFilter, Failure> {
     let text = std::env::var("SEALSTREAM_LOG").unwrap_or_default();
     let text = if text.is_empty() { default } else { &text };
+    if let Some(word) = text.split(',').map(str::trim).find(|word| means_nothing(word)) {
+        return Err(Failure::new(format!(
+            "SEALSTREAM_LOG: `{word}` is no level, and nothing logs under such a name: use error, warn, info, debug or a filter such \
+             as info,quinn=debug"
+        )));
+    }
     EnvFilter::try_new(text).map_err(|error| {
         Failure::new(format!(
             "SEALSTREAM_LOG: {error}: use error, warn, info, debug or a filter such as info,quinn=debug"
         ))
     })
+}
+
+/// Whether a word of a filter would turn off all that is logged: a target by itself that nobody has.
+fn means_nothing(word: &str) -> bool {
+    /// What logs here: ours, and the libraries that do.
+    const LOGGING: [&str; 8] =
+        ["sealstream", "quinn", "rustls", "hyper", "redis", "notify", "opentelemetry", "tokio"];
+
+    let plain = !word.is_empty() && word.chars().all(|c| c.is_alphanumeric() || "_-:".contains(c));
+    plain
+        && word.parse::<tracing_subscriber::filter::LevelFilter>().is_err()
+        && !LOGGING.iter().any(|name| word.starts_with(name))
 }
 
 /// What a server tells of itself: log lines, and traces if a collector is to have them.
@@ -117,5 +135,30 @@ impl io::Write for Lines {
 
     fn flush(&mut self) -> io::Result<()> {
         io::stderr().flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::means_nothing;
+
+    #[test]
+    fn a_word_that_is_no_level_and_nobody_s_name_is_told() {
+        for word in ["blah", "verbose", "information"] {
+            assert!(means_nothing(word), "{word}");
+        }
+        for word in [
+            "",
+            "info",
+            "WARN",
+            "off",
+            "sealstream",
+            "sealstream::audit",
+            "quinn=debug",
+            "[session]=debug",
+            "3",
+        ] {
+            assert!(!means_nothing(word), "{word}");
+        }
     }
 }

@@ -1,8 +1,10 @@
 //! How things are shown: tables for people, JSON for machines, sizes and times that can be read.
 
 use std::io::{self, Write};
+use std::os::unix::fs::MetadataExt as _;
 
 use jiff::Timestamp;
+use rustix::fs::OFlags;
 use serde_json::Value;
 
 use super::{Failure, progress, style};
@@ -10,6 +12,23 @@ use super::{Failure, progress, style};
 /// Writes a line to stdout.
 pub(super) fn line(text: impl std::fmt::Display) -> Result<(), Failure> {
     writeln!(io::stdout(), "{text}").map_err(|error| Failure::output(&error))
+}
+
+/// Fails where what is written to stdout is nobody's, for a command whose output cannot be had a second time.
+///
+/// Whoever starts us with stdout closed gets `/dev/null` in its place before `main`, from Rust's runtime, so that no file opened
+/// later takes its number: open for reading too, which no shell's `>/dev/null` is.
+pub(super) fn demand_stdout() -> Result<(), Failure> {
+    let out = rustix::stdio::stdout();
+    let both_ways = rustix::fs::fcntl_getfl(out).is_ok_and(|flags| flags & OFlags::RWMODE == OFlags::RDWR);
+    let null = std::fs::metadata("/dev/null").map(|null| null.rdev()).ok();
+    if both_ways && rustix::fs::fstat(out).is_ok_and(|stat| Some(stat.st_rdev) == null) {
+        return Err(Failure::new(
+            "cannot write to stdout: it is closed: nothing was asked of the broker; give it a file or a pipe, or `>/dev/null` to do \
+             without",
+        ));
+    }
+    Ok(())
 }
 
 /// Writes a line to stderr, for people. One that cannot be written is lost: what the command does does not hang on it.

@@ -13,6 +13,8 @@ use sealstream_transport::{ConnectError, HandshakeError, OpenError, StreamError}
 
 const NOBODY: &str = "nothing listens there: start the broker (`sealstream serve`), or correct host and port in --url; a broker's port is 7420 unless \
      configured otherwise";
+const HANGS: &str = "what listens there is no Sealstream broker, or the broker hangs: correct the port in --url (a broker's is 7420 unless configured \
+                     otherwise), or look at the broker";
 const SOMETHING_ELSE: &str = "what listens there is no Sealstream broker, or something stands between: correct the port in --url; a broker's \
                               is 7420 unless configured otherwise";
 const NO_ANSWER: &str = "nothing answers there: correct host and port in --url, or have the firewalls between let TCP pass to that port";
@@ -28,8 +30,12 @@ const WHO: &str = "give --token-file or SEALSTREAM_TOKEN, or --cert and --key; a
 
 const ANOTHER_TOKEN: &str = "give it by --token-file or SEALSTREAM_TOKEN";
 const AS_IT_IS: &str = "--if-not-exists leaves it as it is";
+const FORCE: &str = "--force does it while they are there";
 const GROUPS: &str = "`sealstream group list` shows which there are";
 const FROM: &str = "--from takes an offset, a time, `beginning` or `end`";
+
+/// What the transport says of the refusal where no certificate was shown.
+const NONE_SHOWN: &str = "it requires a client certificate";
 
 /// What a broker's refusal of a token begins with: it says by itself where another one comes from.
 const TOKEN_REFUSED: &str = "the token is refused";
@@ -85,6 +91,7 @@ fn of_refusal(fault: &Fault) -> Option<&'static str> {
     match fault.code_known()? {
         FaultCode::TopicExists => Some(AS_IT_IS),
         FaultCode::UnknownGroup => Some(GROUPS),
+        FaultCode::GroupInUse => Some(FORCE),
         _ => None,
     }
 }
@@ -104,7 +111,7 @@ fn of_session(error: &SessionError) -> Option<&'static str> {
         // In TLS 1.3 the refusal of a certificate, or of none, comes with the first that is read.
         SessionError::Hello { source, .. } => match source.as_ref() {
             sealstream_client::wire::OpenSessionError::Wire(error) => match error.stream_error() {
-                Some(StreamError::Refused { .. }) => Some(ANOTHER_CERTIFICATE),
+                Some(StreamError::Refused { reason }) => Some(certificate(reason)),
                 _ => None,
             },
             _ => None,
@@ -112,6 +119,11 @@ fn of_session(error: &SessionError) -> Option<&'static str> {
         SessionError::GaveUp { last, .. } => of_session(last),
         _ => None,
     }
+}
+
+/// The remedy for a refusal of the certificate that was shown, or of none.
+fn certificate(refusal: &str) -> &'static str {
+    if refusal.contains(NONE_SHOWN) { CERTIFICATE } else { ANOTHER_CERTIFICATE }
 }
 
 fn of_connect(error: &ConnectError) -> Option<&'static str> {
@@ -132,13 +144,13 @@ fn of_handshake(error: &HandshakeError) -> Option<&'static str> {
     match error {
         HandshakeError::Alpn { .. }
         | HandshakeError::Protocol { .. }
-        | HandshakeError::Disconnected { .. }
-        | HandshakeError::TimedOut { .. } => Some(SOMETHING_ELSE),
+        | HandshakeError::Disconnected { .. } => Some(SOMETHING_ELSE),
+        HandshakeError::TimedOut { .. } => Some(HANGS),
         HandshakeError::UntrustedIssuer { .. } => Some(CA),
         HandshakeError::Expired { .. } => Some(EXPIRED),
         HandshakeError::Unexpected { .. } => Some(WRONG_NAME),
         HandshakeError::ClientCertificateRequired => Some(CERTIFICATE),
-        HandshakeError::RefusedByPeer { .. } => Some(ANOTHER_CERTIFICATE),
+        HandshakeError::RefusedByPeer { detail } => Some(certificate(detail)),
         _ => None,
     }
 }
@@ -158,7 +170,6 @@ mod tests {
     fn whatever_else_may_listen_there_the_port_is_doubted() {
         let after = std::time::Duration::from_secs(10);
         for source in [
-            HandshakeError::TimedOut { after },
             HandshakeError::Alpn { detail: String::new() },
             HandshakeError::Protocol { detail: String::new() },
             HandshakeError::Disconnected { detail: String::new() },
@@ -166,8 +177,20 @@ mod tests {
             let error = ConnectError::Handshake { target: String::new(), source };
             assert_eq!(of(&error), Some(SOMETHING_ELSE), "{error}");
         }
+        let hangs = HandshakeError::TimedOut { after };
+        assert_eq!(of(&ConnectError::Handshake { target: String::new(), source: hangs }), Some(HANGS));
         let silent = |target: &str| ConnectError::TimedOut { target: target.into(), after };
         assert_eq!((of(&silent("tls://a:1")), of(&silent("quic://a:1"))), (Some(NO_ANSWER), None));
+    }
+
+    #[test]
+    fn who_has_shown_no_certificate_is_not_told_to_show_another() {
+        for (detail, remedy) in [
+            ("CertificateRequired: it requires a client certificate", CERTIFICATE),
+            ("UnknownCA: it does not trust the issuer of our certificate", ANOTHER_CERTIFICATE),
+        ] {
+            assert_eq!(of_handshake(&HandshakeError::RefusedByPeer { detail: detail.into() }), Some(remedy));
+        }
     }
 
     #[test]

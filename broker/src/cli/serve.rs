@@ -2,7 +2,7 @@
 
 use std::io::IsTerminal;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -11,8 +11,8 @@ use sealstream_transport::admission::Admission;
 use sealstream_transport::observe::{HandshakeLog, HandshakeMetrics, HandshakeObserver, Observers};
 use sealstream_transport::quic::QuicTransport;
 use sealstream_transport::tcp::TcpTransport;
-use sealstream_transport::tls::{Receiver, Sourced, Trigger, create_secret_file};
-use sealstream_transport::{Listener, Transport, TransportOptions};
+use sealstream_transport::tls::{Along, Receiver, Sourced, Trigger, create_secret_file};
+use sealstream_transport::{ListenError, Listener, Transport, TransportOptions};
 use tokio::time::sleep;
 
 use super::args::{ConfigSource, Serve};
@@ -72,13 +72,16 @@ impl Configuration {
 async fn run(source: Configuration, config: Config) -> Result<(), Failure> {
     // Taken before anything starts: a signal during recovery is obeyed as soon as there is something to stop.
     let mut signals = Signals::new()?;
+    if !config.data_dir.join("format").exists() {
+        check_addresses(&config)?;
+    }
     let engine = open_log(&config).await?;
     let development = development(&config)?;
     let admission = Admission::new(config.limits.admission())?;
     let rules = RuleBook::new(config.auth.rules().map_err(Failure::Message)?);
     let quotas = Arc::new(quotas(&config).await?);
     let live = Live { admission: admission.clone(), rules: rules.clone(), quotas: Arc::clone(&quotas) };
-    let source = tls_source(source, config.data_dir.clone(), live);
+    let source = tls_source(source, config.clone(), live);
     let tls = Arc::new(ServedTls::load(source).map_err(Failure::Message)?);
     let handshakes = HandshakeMetrics::new();
     let transports = Transports::new(&config, &tls.receiver(), admission.clone(), &handshakes);
@@ -151,15 +154,17 @@ struct Live {
 }
 
 /// What the configuration says about TLS, about whom to let in, about who may do what and how much of it, read anew each time; of the rest a
-/// change waits for the next start.
+/// change waits for the next start ([`Config::waiting`]). `started` is what the broker was started with.
 fn tls_source(
     source: Configuration,
-    data_dir: PathBuf,
+    started: Config,
     live: Live,
 ) -> impl Fn() -> Result<Sourced, String> + Send + Sync + 'static {
     move || {
         let read = || -> Result<Sourced, Failure> {
-            let config = Config { data_dir: data_dir.clone(), ..source.read()? };
+            let read = source.read()?;
+            let waiting = started.waiting(&read);
+            let config = Config { data_dir: started.data_dir.clone(), ..read };
             let development = development(&config)?;
             make_secret(&config)?;
             let limits = config.limits.admission();
@@ -177,11 +182,18 @@ fn tls_source(
             let Live { admission, rules, quotas } = &live;
             let (admission, rules, quotas) = (admission.clone(), rules.clone(), Arc::clone(quotas));
             Ok(Sourced::along(material, move || {
+                let limits_changed = admission.limits() != limits;
                 if let Err(error) = admission.set_limits(limits) {
                     tracing::error!(%error, "limits that are valid were refused");
                 }
-                quotas.set_rules(quota_rules);
-                rules.publish(next)
+                let parts = [
+                    ("permissions", rules.publish(next)),
+                    ("quotas", quotas.set_rules(quota_rules)),
+                    ("limits", limits_changed),
+                ];
+                let changed =
+                    parts.iter().filter(|(_, changed)| *changed).map(|(part, _)| (*part).to_owned());
+                Along { changed: changed.collect(), waiting }
             }))
         };
         read().map_err(|failure| failure.to_string())
@@ -200,6 +212,23 @@ async fn quotas(config: &Config) -> Result<Quotas, Failure> {
             Ok(Quotas::shared(rules, shared).await)
         }
     }
+}
+
+/// Fails where an address is taken, before a data directory is made for a broker that could not serve it. Whether it still is free when
+/// it is listened on, shows there.
+fn check_addresses(config: &Config) -> Result<(), Failure> {
+    for addr in config.listen.iter().filter(|addr| addr.port() != 0) {
+        for name in &config.transports {
+            let bound = match name {
+                TransportName::Tls => std::net::TcpListener::bind(addr).map(drop),
+                TransportName::Quic => std::net::UdpSocket::bind(addr).map(drop),
+            };
+            if bound.is_err_and(|error| error.kind() == std::io::ErrorKind::AddrInUse) {
+                return Err(ListenError::AddressInUse { addr: *addr }.into());
+            }
+        }
+    }
+    Ok(())
 }
 
 async fn open_log(config: &Config) -> Result<Arc<dyn LogEngine>, Failure> {

@@ -11,6 +11,9 @@ use super::{Failure, output};
 
 /// Carries out a token command.
 pub(super) fn run(command: &TokenCommand) -> Result<(), Failure> {
+    if let TokenCommand::Create(_) = command {
+        output::demand_stdout()?;
+    }
     let connection = command.connection();
     with_client(connection, SHORT, |client| carry_out(client, command, connection.json))
 }
@@ -18,7 +21,10 @@ pub(super) fn run(command: &TokenCommand) -> Result<(), Failure> {
 async fn carry_out(client: Client, command: &TokenCommand, json: bool) -> Result<(), Failure> {
     let admin = client.admin();
     match command {
-        TokenCommand::Create(args) => show_new(&admin.create_token(new_token(args)).await?, json),
+        TokenCommand::Create(args) => {
+            let created = admin.create_token(new_token(args)).await?;
+            show_new(&created, json).map_err(|failure| lost(&created.token.name, &failure))
+        }
         TokenCommand::List(_) => list(&admin.list_tokens().await?, json),
         TokenCommand::Revoke(args) => {
             let token = admin.revoke_token(&args.name).await?;
@@ -58,6 +64,13 @@ fn show_new(created: &TokenCreated, json: bool) -> Result<(), Failure> {
         "token {name} for {identity}, {end}. It is not shown again: keep it where only its bearer reads it"
     ));
     Ok(())
+}
+
+/// A token whose secret nobody has. Not even a reader that has gone away is a success here.
+fn lost(name: &str, failure: &Failure) -> Failure {
+    Failure::new(format!(
+        "{failure}: token {name} was made, and its secret is lost: `sealstream token revoke {name}`"
+    ))
 }
 
 fn list(tokens: &[Token], json: bool) -> Result<(), Failure> {

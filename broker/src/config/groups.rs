@@ -61,7 +61,15 @@ impl Groups {
 
     pub(super) fn check(&self) -> Result<(), String> {
         within("groups.grace", self.grace, Span::secs(1), Span::secs(3600))?;
-        within("groups.heartbeat", self.heartbeat, Span(Duration::from_millis(100)), Span(self.grace.0 / 3))?;
+        // Three in a grace: one may be lost.
+        let (least, most) = (Span(Duration::from_millis(100)), Span(self.grace.0 / 3));
+        if self.heartbeat < least || self.heartbeat > most {
+            return Err(format!(
+                "groups.heartbeat is {}: it must be from {least} to a third of groups.grace, about {}",
+                self.heartbeat,
+                Span(Duration::from_millis(most.millis()))
+            ));
+        }
         within("groups.release", self.release, Span(Duration::from_millis(100)), Span::secs(24 * 3600))?;
         within("groups.idle_expiry", self.idle_expiry, Span::secs(60), Span::secs(366 * 24 * 3600))?;
         within("groups.max_groups", self.max_groups, 1, 100_000)?;
@@ -110,6 +118,9 @@ mod tests {
     fn a_heartbeat_that_is_too_slow_for_the_grace_is_named() {
         let slow = Groups { heartbeat: Span::secs(4), ..Groups::default() };
         let error = slow.check().unwrap_err();
-        assert!(error.starts_with("groups.heartbeat is 4s: it must be from 100ms to 3s"), "{error}");
+        assert!(
+            error.starts_with("groups.heartbeat is 4s: it must be from 100ms to a third of groups.grace"),
+            "{error}"
+        );
     }
 }

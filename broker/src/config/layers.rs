@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use toml::{Table, Value};
 
+use super::words::in_words;
 use super::{AuthRule, Config, EffectName, TlsIdentity};
 
 /// Environment variables of this prefix set keys: `SEALSTREAM_TLS_CERT` is `tls.cert`, lists are separated by commas.
@@ -126,9 +127,25 @@ pub fn load(
         layers.set(&key, value, Origin::Flag)?;
     }
     let config =
-        Config::deserialize(layers.table).map_err(|e| ConfigError::Invalid(e.message().to_owned()))?;
-    config.check().map_err(ConfigError::Invalid)?;
+        Config::deserialize(layers.table).map_err(|e| ConfigError::Invalid(in_words(e.message())))?;
+    config.check().map_err(|fault| ConfigError::Invalid(layers_of(fault, &layers.origins)))?;
     Ok(Resolved { config, origins: layers.origins })
+}
+
+/// What is wrong, and where the value stands of which that is said first.
+fn layers_of(fault: String, origins: &BTreeMap<String, Origin>) -> String {
+    let part_of_a_key = |c: char| c.is_ascii_alphanumeric() || "._".contains(c);
+    let place = |key: &str| {
+        let (at, _) = fault.match_indices(key).find(|(at, _)| {
+            !fault[..*at].ends_with(part_of_a_key) && !fault[at + key.len()..].starts_with(part_of_a_key)
+        })?;
+        Some(at)
+    };
+    let named = origins.iter().filter_map(|(key, origin)| Some((place(key)?, origin)));
+    match named.min_by_key(|(at, _)| *at) {
+        Some((_, origin)) => format!("{origin}: {fault}"),
+        None => fault,
+    }
 }
 
 struct Layers {
@@ -193,7 +210,7 @@ impl Layers {
         Config::deserialize(alone).map_err(|e| ConfigError::Value {
             origin: origin.clone(),
             key: key.to_owned(),
-            reason: e.message().to_owned(),
+            reason: in_words(e.message()),
         })?;
         insert(&mut self.table, key, value);
         self.origins.insert(key.to_owned(), origin);
@@ -204,11 +221,11 @@ impl Layers {
 /// What is wrong with a file and where. Without the line itself, which the error would show: a password may be in it.
 fn placed(error: &toml::de::Error, text: &str) -> String {
     let Some(before) = error.span().and_then(|span| text.get(..span.start)) else {
-        return error.message().to_owned();
+        return in_words(error.message());
     };
     let line = before.matches('\n').count() + 1;
     let column = before.rsplit('\n').next().map_or(0, |rest| rest.chars().count()) + 1;
-    format!("line {line}, column {column}: {}", error.message())
+    format!("line {line}, column {column}: {}", in_words(error.message()))
 }
 
 /// Every key with a value of its kind.
@@ -236,7 +253,7 @@ pub fn keys() -> Vec<String> {
 }
 
 /// The leaves of a table by their dotted keys. The tables of a list have their keys in common, beside the list's own.
-fn flatten(table: &Table) -> BTreeMap<String, Value> {
+pub(super) fn flatten(table: &Table) -> BTreeMap<String, Value> {
     let mut leaves = BTreeMap::new();
     for (key, value) in table {
         let tables = match value {

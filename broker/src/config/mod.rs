@@ -6,11 +6,13 @@
 mod auth;
 mod groups;
 mod layers;
+mod live;
 mod monitor;
 mod quotas;
 mod tls;
 mod traces;
 mod units;
+mod words;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -301,6 +303,14 @@ impl Config {
             within(key, span, Span(Duration::from_millis(1)), Span::secs(24 * 3600))?;
         }
         within("limits.idle", self.limits.idle, Span::secs(1), Span::secs(24 * 3600))?;
+        if self.data_dir.as_os_str().is_empty() {
+            return Err("data_dir is empty: name a directory, or leave it out for ./sealstream-data".into());
+        }
+        let mut listen = self.listen.iter().filter(|addr| addr.port() != 0);
+        let twice = |addr: &&SocketAddr| self.listen.iter().filter(|other| other == addr).count() > 1;
+        if let Some(addr) = listen.find(twice) {
+            return Err(format!("listen names {addr} twice: keep one"));
+        }
         if self.listen.is_empty() || self.transports.is_empty() {
             return Err("listen and transports must name at least one address and one transport".into());
         }

@@ -8,7 +8,7 @@ use serde::de::value::SeqAccessDeserializer;
 use serde::de::{SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::access::Pattern;
+use crate::access::{Pattern, identity_pattern};
 
 /// At most so many addresses: one on loopback and one for others, over IPv4 and IPv6.
 const MAX_ADDRESSES: usize = 16;
@@ -62,7 +62,8 @@ impl MonitorListen {
 impl Monitor {
     /// Who may read what is not for everybody.
     pub(crate) fn viewers(&self) -> Result<Vec<Pattern>, String> {
-        let parse = |text: &String| text.parse().map_err(|error| format!("monitor.viewers: {error}"));
+        let parse =
+            |text: &String| identity_pattern(text).map_err(|error| format!("monitor.viewers: {error}"));
         self.viewers.iter().map(parse).collect()
     }
 

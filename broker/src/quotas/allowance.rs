@@ -269,9 +269,9 @@ impl Allowance {
         let text = format!(
             "the quota of {} of {whose} is spent: {} in {:?}, at most {} at once; go on more slowly, or have it raised",
             key.resource.words(),
-            limit.count(),
+            key.resource.amount(limit.count()),
             limit.period(),
-            limit.burst()
+            key.resource.amount(limit.burst())
         );
         Denied { retry_after, text }
     }

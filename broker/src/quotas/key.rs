@@ -27,6 +27,14 @@ impl Resource {
         }
     }
 
+    /// So many of it, as people read it.
+    pub(super) fn amount(self, units: u64) -> String {
+        match self {
+            Self::Produced | Self::Consumed => bytesize::ByteSize(units).display().iec().to_string(),
+            Self::Requests => units.to_string(),
+        }
+    }
+
     fn name(self) -> &'static str {
         match self {
             Self::Produced => "produced",

@@ -110,13 +110,15 @@ impl Quotas {
         quotas
     }
 
-    /// Puts other rules in force, for open sessions too.
-    pub fn set_rules(&self, rules: Rules) {
+    /// Puts other rules in force, for open sessions too. Says whether they are others than before.
+    pub fn set_rules(&self, rules: Rules) -> bool {
         let mut held = self.rules.write().unwrap_or_else(PoisonError::into_inner);
-        if **held != rules {
+        let changed = **held != rules;
+        if changed {
             *held = Arc::new(rules);
             self.generation.fetch_add(1, Ordering::Release);
         }
+        changed
     }
 
     /// What was counted so far.

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use sealstream_protocol::message::admin::{
     Certificate, ReloadOutcome, RevocationList, Staple, TlsReload, TlsStatus, TrustInClients,
 };
-use sealstream_transport::tls::{Published, Reload, Reloader, ServedIdentity, Snapshot, spki_sha256};
+use sealstream_transport::tls::{Along, Published, Reload, Reloader, ServedIdentity, Snapshot, spki_sha256};
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
 use x509_parser::public_key::PublicKey;
@@ -49,15 +49,7 @@ pub(super) fn status(snapshot: &Snapshot, reloader: &Reloader) -> TlsStatus {
 /// A reload, as clients are told of it.
 pub(super) fn told(reload: &Reload) -> TlsReload {
     let (outcome, text) = match &reload.outcome {
-        Ok(Published::Unchanged) if reload.along_changed => {
-            let text = "published: permissions have changed; the TLS files say what they said before";
-            (ReloadOutcome::Changed, text.into())
-        }
-        Ok(Published::Unchanged) => (ReloadOutcome::Unchanged, "the files say what they said before".into()),
-        Ok(Published::TrustChanged) => {
-            (ReloadOutcome::Changed, "published; trust in clients has changed".into())
-        }
-        Ok(_) => (ReloadOutcome::Changed, "published; trust is the same as before".into()),
+        Ok(published) => outcome(*published, &reload.along),
         Err(fault) => (ReloadOutcome::Refused, fault.clone()),
     };
     TlsReload {
@@ -67,6 +59,28 @@ pub(super) fn told(reload: &Reload) -> TlsReload {
         trust_changed: matches!(reload.outcome, Ok(Published::TrustChanged)),
         text,
     }
+}
+
+/// What was published, what of the rest of the configuration has changed with it, and what of that waits for the next start.
+fn outcome(published: Published, along: &Along) -> (ReloadOutcome, String) {
+    let (mut outcome, files) = match published {
+        Published::Unchanged => (ReloadOutcome::Unchanged, "the TLS files say what they said before"),
+        Published::TrustChanged => (ReloadOutcome::Changed, "trust in clients has changed"),
+        _ => (ReloadOutcome::Changed, "trust is the same as before"),
+    };
+    let mut parts = Vec::new();
+    if !along.changed.is_empty() {
+        outcome = ReloadOutcome::Changed;
+        parts.push(format!("{} have changed", along.changed.join(" and ")));
+    }
+    parts.push(files.to_owned());
+    match &*along.waiting {
+        [] => {}
+        [key] => parts.push(format!("{key} has changed and waits for the next start")),
+        keys => parts.push(format!("{} have changed and wait for the next start", keys.join(", "))),
+    }
+    let text = parts.join("; ");
+    (outcome, if outcome == ReloadOutcome::Changed { format!("published: {text}") } else { text })
 }
 
 fn unix_ms(at: SystemTime) -> i64 {
@@ -171,6 +185,24 @@ mod tests {
             let found = parsed(vec!["a.example".into()], algorithm, |leaf| kind_of_key(leaf.public_key()));
             assert_eq!(found, words);
         }
+    }
+
+    #[test]
+    fn a_reload_tells_what_has_changed_and_what_waits() {
+        let said = |changed: &[&str], waiting: &[&str]| {
+            let owned = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+            outcome(Published::Unchanged, &Along { changed: owned(changed), waiting: owned(waiting) })
+        };
+        let files = "the TLS files say what they said before";
+        assert_eq!(said(&[], &[]), (ReloadOutcome::Unchanged, files.into()));
+        assert_eq!(
+            said(&["permissions", "quotas"], &[]),
+            (ReloadOutcome::Changed, format!("published: permissions and quotas have changed; {files}"))
+        );
+        let waits = format!("{files}; listen has changed and waits for the next start");
+        assert_eq!(said(&[], &["listen"]), (ReloadOutcome::Unchanged, waits));
+        let (_, text) = said(&[], &["limits.idle", "listen"]);
+        assert!(text.ends_with("limits.idle, listen have changed and wait for the next start"), "{text}");
     }
 
     #[test]

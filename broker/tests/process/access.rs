@@ -312,3 +312,16 @@ fn denials_and_changes_are_audit_lines_with_who_what_and_why_and_never_a_secret(
     ];
     assert_eq!(done, expected.each_ref().map(|(what, thing)| (what, thing)));
 }
+
+#[test]
+fn a_question_is_asked_as_identities_are_written() {
+    let house = House::new();
+    let rule = "[[auth.rule]]\nidentity = \"dns:Up.Example\"\nactions = [\"produce\"]\ntopics = [\"t\"]\n";
+    let broker = serve(&house, &format!("{}{rule}", all()), &[]);
+    let ask = ["auth", "check", "dns:Up.Example", "produce", "t"];
+    for whom in [&["--url", &broker.tls()][..], &["--config", "s.toml"]] {
+        let said = house.run([&ask[..], whom].concat()).ok();
+        assert!(said.starts_with("allowed: "), "{said}");
+    }
+    broker.stop();
+}

@@ -201,3 +201,42 @@ fn a_connection_that_says_nothing_sensible_stops_nobody() {
     assert!(broker.process.child.try_wait().unwrap().is_none());
     broker.stop();
 }
+
+#[test]
+fn a_directory_of_somebody_else_is_left_alone() {
+    let house = House::new();
+    std::fs::create_dir(house.path("etc")).unwrap();
+    house.write("etc/passwd", "root");
+    let error = house.run(["serve", "--data-dir", "etc", "--listen", "127.0.0.1:0"]).failed();
+    for part in ["etc is not a sealstream data directory", "`passwd`", "name an empty directory"] {
+        assert!(error.contains(part), "{part}: {error}");
+    }
+    assert_eq!(std::fs::read_dir(house.path("etc")).unwrap().count(), 1, "nothing was made");
+}
+
+#[test]
+fn a_broker_whose_address_is_taken_makes_nothing() {
+    let house = House::new();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let listen = taken.local_addr().unwrap().to_string();
+    let error = house.run(["serve", "--listen", &listen]).failed();
+    assert!(error.contains(&listen) && error.contains("in use"), "{error}");
+    assert!(!house.path("sealstream-data").exists(), "a data directory was made");
+}
+
+#[test]
+fn an_empty_variable_and_a_word_that_is_no_level_are_named() {
+    let house = House::new();
+    for name in ["SEALSTREAM_CA", "SEALSTREAM_URL"] {
+        let output = house.command(["topic", "list"]).env(name, "").output().unwrap();
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert!(error.contains(&format!("{name} is empty")), "{error}");
+        assert_eq!(output.status.code(), Some(2));
+    }
+    let output = house.command(["topic", "list"]).env("SEALSTREAM_LOG", "blah").output().unwrap();
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(error.contains("SEALSTREAM_LOG: `blah` is no level"), "{error}");
+    let output = house.command(["produce", "t", "--timeout", "0s"]).output().unwrap();
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(error.contains("--timeout must be longer than zero"), "{error}");
+}

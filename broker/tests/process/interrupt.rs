@@ -213,3 +213,24 @@ fn a_benchmark_whose_broker_is_gone_ends_by_one_signal_and_names_what_it_leaves_
         assert!(process.said.contains("`sealstream topic delete bench-"), "{}", process.said);
     }
 }
+
+/// What ends a session is the command itself, which is no news to anybody.
+#[test]
+fn a_reader_that_has_enough_of_records_loses_no_session() {
+    let house = House::new();
+    let broker = house.serve();
+    let url = broker.tls();
+    house.run(["topic", "create", "t", "--url", &url]).ok();
+    let lines = format!("{}\n", "x".repeat(999)).repeat(4_000);
+    feed(house.command(["produce", "t", "--url", &url]), lines.into_bytes()).ok();
+    for _ in 0..5 {
+        let mut command = house.command(["consume", "t", "--json", "--url", &url]);
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+        assert!(output.status.success());
+    }
+    broker.stop();
+}

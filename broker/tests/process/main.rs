@@ -28,6 +28,7 @@ mod round_trip;
 mod secrets;
 mod setup;
 mod status;
+mod stdout;
 mod terminal;
 mod tls;
 mod words;

@@ -11,6 +11,7 @@ use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::{ServerConfig, ServerConnection};
 use sealstream_protocol::ALPN;
+use sealstream_transport::testing::pki;
 use sealstream_transport::tls;
 
 use crate::harness::{Broker, House, Process, feed};
@@ -295,6 +296,34 @@ fn a_missing_token_says_how_to_give_one_and_who_makes_them() {
         );
     }
     broker.stop();
+}
+
+#[test]
+fn the_ca_of_another_development_broker_is_told_as_missing() {
+    let (house, other) = (House::new(), House::new());
+    let broker = house.serve();
+    other.serve().stop();
+    let ca = other.path("sealstream-data/dev-ca/ca.pem");
+    for url in [broker.tls(), broker.quic()] {
+        let error = house.run(["topic", "list", "--ca", ca.to_str().unwrap(), "--url", &url]).failed();
+        assert_says(&error, &["untrusted certificate", "give the CA's file by --ca or SEALSTREAM_CA"]);
+    }
+    broker.stop();
+}
+
+#[test]
+fn a_certificate_for_another_purpose_is_refused_where_it_is_loaded() {
+    let house = House::new();
+    let authority = pki::Authority::new("CA");
+    house.write("ca.pem", authority.pem());
+    let issued = authority.issue(&pki::Leaf::localhost().for_clients());
+    house.write("server.pem", issued.chain_pem());
+    house.write("server.key", issued.key_pem());
+    house.write("s.toml", "[tls]\ncert = \"server.pem\"\nkey = \"server.key\"\n");
+    for command in [["serve", "--listen", "127.0.0.1:0"].as_slice(), &["config", "check"]] {
+        let error = house.run(command.iter().copied().chain(["--config", "s.toml"])).failed();
+        assert_says(&error, &["server.pem", "not for servers", "serverAuth"]);
+    }
 }
 
 #[test]

@@ -138,3 +138,48 @@ fn what_exceeds_a_shared_quota_of_bytes_arrives_whole_and_in_order_all_the_same(
     assert!(found == lines, "{} bytes of {}", found.len(), lines.len());
     broker.stop();
 }
+
+#[test]
+fn a_reload_tells_that_quotas_have_changed_and_which_keys_wait_for_the_next_start() {
+    let house = House::new();
+    let mut broker = serve(&house, "[tls]\nwatch = false\n[quotas]\nrequests = \"1000/s\"\n");
+    let url = broker.tls();
+    let reload = || house.run(["tls", "reload", "--url", &url]).ok();
+    assert!(reload().contains("unchanged: the TLS files say what they said before\n"));
+    let config =
+        "[tls]\nwatch = false\n[quotas]\nrequests = \"2000/s\"\n[limits]\nidle = \"2h\"\nhandshakes = 500\n";
+    house.write("s.toml", config);
+    let said = reload();
+    for part in [
+        "changed: published: quotas and limits have changed",
+        "limits.idle has changed and waits for the next start",
+    ] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    let shown = house.run(["tls", "show", "--url", &broker.tls()]).ok();
+    assert!(shown.contains("quotas and limits have changed"), "{shown}");
+    let line = broker.process.wait_for("quotas, limits");
+    assert!(line.contains("limits.idle"), "{line}");
+    let again = reload();
+    assert!(again.contains("unchanged: ") && again.contains("limits.idle has changed"), "{again}");
+    broker.stop();
+}
+
+#[test]
+fn a_producer_that_a_quota_holds_back_is_told_so_once_and_in_units() {
+    let house = House::new();
+    let broker = serve(
+        &house,
+        "[limits]\nframe = \"64KiB\"\n[quotas]\nproduced = \"256KiB/s\"\nproduced_burst = \"256KiB\"\n",
+    );
+    house.run(["topic", "create", "t", "--url", &broker.tls()]).ok();
+    let input = house.write("lines", format!("{}\n", "x".repeat(999)).repeat(1200));
+    let produce =
+        ["produce", "t", "--batch-bytes", "32KiB", "--file", input.to_str().unwrap(), "--url", &broker.tls()];
+    let ran = house.run(produce);
+    assert!(ran.status.success(), "{}", ran.stderr);
+    let told = ran.stderr.matches("a quota holds this producer back").count();
+    assert_eq!(told, 1, "{}", ran.stderr);
+    assert!(ran.stderr.contains("256.0 KiB in 1s"), "{}", ran.stderr);
+    broker.stop();
+}

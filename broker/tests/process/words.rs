@@ -13,6 +13,8 @@ fn what_a_broker_refuses_comes_with_the_flag_or_the_command_that_helps() {
     house.run(["topic", "create", "t", "--url", &url]).ok();
     let error = failed(&["topic", "create", "t"]);
     assert!(error.contains("--if-not-exists leaves it as it is"), "{error}");
+    let error = failed(&["consume", "nope"]);
+    assert!(error.contains("cannot consume topic nope"), "{error}");
     let error = failed(&["topic", "describe", "u"]);
     assert!(
         error.contains("`sealstream topic create`") && error.contains("`sealstream topic list`"),

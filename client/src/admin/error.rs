@@ -53,6 +53,18 @@ pub enum AdminError {
 }
 
 impl AdminError {
+    /// The same of what the request was for, in words.
+    pub(crate) fn of(mut self, purpose: String) -> Self {
+        match &mut self {
+            Self::Session { request, .. }
+            | Self::Refused { request, .. }
+            | Self::OutcomeUnknown { request, .. } => {
+                *request = purpose;
+            }
+        }
+        self
+    }
+
     /// Whether the same request may succeed later. One whose outcome is unknown is not to be repeated blindly.
     pub fn is_retryable(&self) -> bool {
         match self {

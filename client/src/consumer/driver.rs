@@ -152,6 +152,8 @@ impl Driver {
                 }
                 SessionError::Protocol { target, detail }
             }
+            // Closed by us, which the connection's end may be noticed before.
+            End::Lost(_) if self.shared.stop.is_cancelled() => return false,
             End::Lost(error) => {
                 if error.fault().is_some() {
                     link.finish(DRAIN_TIME).await;

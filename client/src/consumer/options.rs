@@ -165,7 +165,9 @@ impl ConsumerBuilder {
         at_least("buffer_bytes", self.buffer_bytes, 1)?;
         let policy = self.connections.settings.retry;
         let admin = Admin::new(self.connections.clone());
-        let topic = admin.describe_topic(&self.topic).await?.topic;
+        let topic = admin.describe_topic(&self.topic).await;
+        // What is asked for is to consume: that the topic is looked up for it is our matter.
+        let topic = topic.map_err(|error| error.of(format!("consume topic {}", self.topic)))?.topic;
         admin.close().await;
         // What the broker claims allocates no more than what can be.
         let partitions = topic.partitions.min(MAX_PARTITIONS);

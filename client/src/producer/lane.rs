@@ -36,6 +36,9 @@ use crate::error::{elsewhere, retry_after};
 /// Batches of one partition that may be unanswered: the protocol lets a broker remember no more than the last 16.
 pub const MAX_UNANSWERED: usize = 16;
 
+/// How often it is told that the broker takes nothing. After so long without a refusal it is another time.
+const TELL_AGAIN: Duration = Duration::from_secs(10);
+
 /// A batch with a number.
 #[derive(Debug)]
 struct Flight {
@@ -68,6 +71,17 @@ struct Gap {
     in_doubt: bool,
 }
 
+/// What was said of a time in which the broker refuses batches again and again.
+#[derive(Clone, Copy, Debug)]
+struct Told {
+    /// Its beginning.
+    since: Instant,
+    /// When it was told last.
+    at: Instant,
+    /// The last refusal.
+    refused: Instant,
+}
+
 /// What an answer asks of the driver.
 #[derive(Debug)]
 pub(super) enum Verdict {
@@ -92,6 +106,8 @@ pub(super) struct Lane {
     /// Not before this.
     resume_at: Option<Instant>,
     retries: Retries,
+    /// That the broker takes nothing, as it was told last.
+    told: Option<Told>,
     /// Why the broker took nothing, when it last answered: what is told of batches whose time is up.
     refusal: Option<Box<Fault>>,
     /// Where the broker says that the partition is.
@@ -111,6 +127,7 @@ impl Lane {
             rewind: false,
             resume_at: None,
             retries: Retries::new(policy),
+            told: None,
             refusal: None,
             elsewhere: None,
             hops: 0,
@@ -322,12 +339,28 @@ impl Lane {
     /// Waits before sending again, as long as the fault asks for.
     fn pause(&mut self, fault: &Fault, now: Instant) {
         self.rewind = true;
-        // Once for each bad time, so that nobody waits in silence.
-        if self.refusal.is_none() {
-            tracing::warn!(partition = self.partition, %fault, "the broker takes no batches; trying again until they have had their time");
-        }
+        self.tell(fault, now);
         self.refusal = Some(Box::new(fault.clone()));
         self.wait(retry_after(fault), now);
+    }
+
+    /// At the beginning of each bad time and then now and again, so that nobody waits in silence. A quota lets batches pass between two
+    /// refusals: that is one time still.
+    fn tell(&mut self, fault: &Fault, now: Instant) {
+        let told = self.told.filter(|told| now < told.refused + TELL_AGAIN);
+        let due = told.is_none_or(|told| now >= told.at + TELL_AGAIN);
+        let since = told.map_or(now, |told| told.since);
+        let at = told.filter(|_| !due).map_or(now, |told| told.at);
+        self.told = Some(Told { since, at, refused: now });
+        if !due {
+            return;
+        }
+        let (partition, for_seconds) = (self.partition, told.map(|_| now.duration_since(since).as_secs()));
+        if fault.code_known() == Some(FaultCode::QuotaExceeded) {
+            tracing::warn!(partition, for_seconds, %fault, "a quota holds this producer back: it goes on as fast as that lets it");
+        } else {
+            tracing::warn!(partition, for_seconds, %fault, "the broker takes no batches; trying again until they have had their time");
+        }
     }
 
     fn wait(&mut self, hint: Option<Duration>, now: Instant) {

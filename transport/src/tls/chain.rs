@@ -91,6 +91,43 @@ fn check_leaf(leaf: &X509Certificate<'_>, purpose: Purpose) -> Result<(), String
     }
 }
 
+/// Checks that a chain is for servers, or for clients, as far as it says (RFC 5280, section 4.2.1.12): peers look at the extended key
+/// usage of every certificate but the root's.
+pub(super) fn check_usage(
+    chain: &[CertificateDer<'_>],
+    origin: &str,
+    purpose: Purpose,
+) -> Result<(), MaterialError> {
+    let check = || {
+        for (index, der) in chain.iter().enumerate() {
+            let certificate = parse((index, der))?;
+            if index > 0 && certificate.issuer() == certificate.subject() {
+                continue;
+            }
+            let usage = certificate.extended_key_usage();
+            let usage = usage.map_err(|error| {
+                format!("{}: its extended key usage does not parse: {error}", position(index))
+            })?;
+            let (fits, whom, wanted) = match purpose {
+                Purpose::Server => {
+                    (usage.as_ref().is_none_or(|usage| usage.value.server_auth), "servers", "serverAuth")
+                }
+                Purpose::Client => {
+                    (usage.as_ref().is_none_or(|usage| usage.value.client_auth), "clients", "clientAuth")
+                }
+            };
+            if !fits {
+                return Err(format!(
+                    "{} is not for {whom}: its extended key usage lacks {wanted}: issue it with that, or with none",
+                    position(index)
+                ));
+            }
+        }
+        Ok(())
+    };
+    check().map_err(|detail| MaterialError::BadCertificate { origin: origin.to_owned(), detail })
+}
+
 fn names_somebody(name: &GeneralName<'_>) -> bool {
     use GeneralName::{DNSName, IPAddress, RFC822Name, URI};
 
@@ -140,6 +177,26 @@ mod tests {
         let root = Authority::new("Root");
         refused(&root.issue(&Leaf::localhost().expired()).chain(), "the leaf: it expired on");
         refused(&root.issue(&Leaf::localhost().not_yet_valid()).chain(), "the leaf: it becomes valid on");
+    }
+
+    #[test]
+    fn a_chain_is_for_what_it_is_shown_as() {
+        let root = Authority::new("Root");
+        let told = |leaf: Leaf, purpose| {
+            let refused = check_usage(&root.issue(&leaf).chain(), "a.pem", purpose);
+            refused.err().map(|error| error.to_string()).unwrap_or_default()
+        };
+        let for_clients = told(Leaf::localhost().for_clients(), Purpose::Server);
+        assert!(for_clients.contains("a.pem") && for_clients.contains("is not for servers"), "{for_clients}");
+        let for_servers = told(Leaf::localhost().for_servers(), Purpose::Client);
+        assert!(for_servers.contains("lacks clientAuth"), "{for_servers}");
+        for (leaf, purpose) in [
+            (Leaf::localhost().for_clients(), Purpose::Client),
+            (Leaf::localhost().for_servers(), Purpose::Server),
+            (Leaf::localhost(), Purpose::Server),
+        ] {
+            assert_eq!(told(leaf, purpose), "");
+        }
     }
 
     #[test]

@@ -23,7 +23,7 @@ pub enum Side {
 pub(crate) fn classify(error: &Error, side: Side, alpn: &[u8]) -> HandshakeError {
     match error {
         Error::NoApplicationProtocol => alpn_error(side, alpn),
-        Error::InvalidCertificate(fault) => certificate(fault),
+        Error::InvalidCertificate(fault) => certificate(fault, side),
         Error::NoCertificatesPresented if side == Side::Server => HandshakeError::ClientCertificateRequired,
         Error::AlertReceived(alert) => alert_received(*alert, side, alpn),
         Error::PeerIncompatible(fault) => HandshakeError::Protocol { detail: incompatible(fault) },
@@ -76,7 +76,11 @@ pub(super) fn fault(error: webpki::Error) -> Error {
         Fault::CrlExpired { time, next_update } => {
             CertificateError::ExpiredRevocationListContext { time, next_update }
         }
-        Fault::InvalidSignatureForPublicKey => CertificateError::BadSignature,
+        // Its issuer is a namesake of one that is trusted, with another key.
+        Fault::InvalidSignatureForPublicKey | Fault::UnsupportedSignatureAlgorithmForPublicKeyContext(_) => {
+            CertificateError::UnknownIssuer
+        }
+        Fault::RequiredEkuNotFoundContext(_) | Fault::EmptyEkuExtension => CertificateError::InvalidPurpose,
         other => CertificateError::Other(OtherError(Arc::new(other))),
     };
     Error::InvalidCertificate(fault)
@@ -150,7 +154,7 @@ fn seconds(time: rustls_pki_types::UnixTime) -> i64 {
     i64::try_from(time.as_secs()).unwrap_or(i64::MAX)
 }
 
-fn certificate(fault: &CertificateError) -> HandshakeError {
+fn certificate(fault: &CertificateError, side: Side) -> HandshakeError {
     match fault {
         CertificateError::UnknownIssuer => HandshakeError::UntrustedIssuer {
             detail:
@@ -175,6 +179,17 @@ fn certificate(fault: &CertificateError) -> HandshakeError {
         CertificateError::Revoked => {
             HandshakeError::Revoked { detail: "its issuer has revoked it: get a new one".to_owned() }
         }
+        CertificateError::InvalidPurpose => {
+            let whom = if side == Side::Client { "servers" } else { "clients" };
+            HandshakeError::BadCertificate {
+                detail: format!(
+                    "its certificate is not for {whom} (extended key usage): have another issued"
+                ),
+            }
+        }
+        CertificateError::BadSignature => HandshakeError::BadCertificate {
+            detail: "a signature of the handshake was not made by its key".to_owned(),
+        },
         other => HandshakeError::BadCertificate { detail: other.to_string() },
     }
 }
@@ -231,7 +246,9 @@ fn meaning(alert: AlertDescription) -> String {
         AlertDescription::CertificateRevoked => "our certificate has been revoked",
         AlertDescription::BadCertificate => "our certificate is not the one it expects, or is damaged",
         AlertDescription::CertificateUnknown => "our certificate is not the one it expects",
-        AlertDescription::UnsupportedCertificate => "our certificate is for another purpose",
+        AlertDescription::UnsupportedCertificate => {
+            "our certificate is for another purpose (extended key usage)"
+        }
         AlertDescription::AccessDenied => "our certificate is valid but not admitted",
         AlertDescription::DecryptError => "a signature of ours did not verify",
         _ => return name(alert),

@@ -9,7 +9,7 @@ use rustls::crypto::CryptoProvider;
 use rustls::sign::CertifiedKey;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 
-use super::chain::check_chain;
+use super::chain::{check_chain, check_usage};
 use super::identity::identity_of_leaf;
 use super::pem::{self, MaterialError};
 use super::resolver::ServedIdentity;
@@ -72,6 +72,8 @@ pub enum ServerResumption {
 pub struct IdentitySource {
     pair: PairSource,
     staple: Option<StapleSource>,
+    /// Loads it whatever its certificates are for: for tests that show what a peer must refuse.
+    any_purpose: bool,
 }
 
 /// Where a certificate chain and its key come from.
@@ -84,18 +86,30 @@ enum PairSource {
 impl IdentitySource {
     /// An identity in PEM files. The chain begins with the leaf; the key is PKCS#8, SEC1 or PKCS#1.
     pub fn files(chain: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Self {
-        Self { pair: PairSource::Files { chain: chain.into(), key: key.into() }, staple: None }
+        Self {
+            pair: PairSource::Files { chain: chain.into(), key: key.into() },
+            staple: None,
+            any_purpose: false,
+        }
     }
 
     /// An identity in memory, leaf first.
     pub fn der(chain: Vec<CertificateDer<'static>>, key: PrivateKeyDer<'static>) -> Self {
-        Self { pair: PairSource::Der { chain, key: Arc::new(key) }, staple: None }
+        Self { pair: PairSource::Der { chain, key: Arc::new(key) }, staple: None, any_purpose: false }
     }
 
     /// Staples this OCSP response (RFC 6960) to the leaf, for as long as it is fresh.
     #[must_use]
     pub fn with_staple(mut self, staple: StapleSource) -> Self {
         self.staple = Some(staple);
+        self
+    }
+
+    /// Shows it whatever its extended key usage says.
+    #[cfg(any(test, feature = "test-util"))]
+    #[must_use]
+    pub fn for_any_purpose(mut self) -> Self {
+        self.any_purpose = true;
         self
     }
 
@@ -132,6 +146,9 @@ impl IdentitySource {
             ),
         };
         check_chain(&chain, &chain_origin, purpose, now)?;
+        if !self.any_purpose {
+            check_usage(&chain, &chain_origin, purpose)?;
+        }
         let pair = pair(chain, key, &chain_origin, key_origin, provider)?;
         let staple = match &self.staple {
             Some(source) => Some(Staple::load(source, &pair.cert, now)?),

@@ -62,7 +62,7 @@ pub use material::{
 pub use pem::MaterialError;
 pub use registry::{FALLEN_GRACE, Fallen};
 pub(crate) use registry::{Grounds, Judged, Registration, Standing};
-pub use reload::{MaterialSource, Reload, ReloadCounts, Reloader, Sourced, Trigger};
+pub use reload::{Along, MaterialSource, Reload, ReloadCounts, Reloader, Sourced, Trigger};
 pub use resolver::ServedIdentity;
 pub use revocation::{CrlExpiry, CrlPolicy, CrlSource, CrlSummary, Revocations, UnknownStatus};
 #[cfg(feature = "metrics")]

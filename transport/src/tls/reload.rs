@@ -42,20 +42,36 @@ pub type MaterialSource = dyn Fn() -> Result<Sourced, String> + Send + Sync;
 /// What a source says is to be loaded.
 pub struct Sourced {
     material: Material,
-    along: Option<Box<dyn FnOnce() -> bool + Send>>,
+    along: Option<Box<dyn FnOnce() -> Along + Send>>,
+}
+
+/// What came of that which goes along with the material ([`Sourced::along`]).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Along {
+    /// What has changed and holds, in the words of the one who publishes it: `quotas`.
+    pub changed: Vec<String>,
+    /// What has changed and does not hold before the next start: the names of its keys.
+    pub waiting: Vec<String>,
+}
+
+impl Along {
+    /// Whether nothing has changed, and nothing waits.
+    pub fn is_nothing(&self) -> bool {
+        self.changed.is_empty() && self.waiting.is_empty()
+    }
 }
 
 impl Sourced {
     /// Material, and what is to be done once it has been published, and only then: whatever else of a configuration holds or does
-    /// not hold together with it. It must not fail or wait, and says whether it has changed anything.
-    pub fn along(material: Material, publish: impl FnOnce() -> bool + Send + 'static) -> Self {
+    /// not hold together with it. It must not fail or wait, and says what it has changed.
+    pub fn along(material: Material, publish: impl FnOnce() -> Along + Send + 'static) -> Self {
         Self { material, along: Some(Box::new(publish)) }
     }
 
-    /// Publishes it. Says besides whether what goes along with the material has changed.
-    pub fn publish(self, store: &Store) -> Result<(Published, bool), MaterialError> {
+    /// Publishes it. Says besides what of that which goes along with the material has changed.
+    pub fn publish(self, store: &Store) -> Result<(Published, Along), MaterialError> {
         let published = store.publish(&self.material)?;
-        Ok((published, self.along.is_some_and(|publish| publish())))
+        Ok((published, self.along.map(|publish| publish()).unwrap_or_default()))
     }
 
     /// The material, and what goes along with it left undone.
@@ -108,8 +124,8 @@ pub struct Reload {
     pub trigger: Trigger,
     /// What was published, or the fault for which nothing was: the old state serves on.
     pub outcome: Result<Published, String>,
-    /// Whether something that goes along with the material ([`Sourced::along`]) has changed.
-    pub along_changed: bool,
+    /// What has changed of that which goes along with the material; nothing where the reload was refused.
+    pub along: Along,
 }
 
 /// How many reloads there were.
@@ -244,20 +260,28 @@ impl Shared {
         self.keep(trigger, loaded)
     }
 
-    fn keep(&self, trigger: Trigger, loaded: Result<(Published, bool), String>) -> Reload {
-        let along_changed = matches!(loaded, Ok((_, true)));
-        let outcome = loaded.map(|(published, _)| published);
+    fn keep(&self, trigger: Trigger, loaded: Result<(Published, Along), String>) -> Reload {
+        let (outcome, along) = match loaded {
+            Ok((published, along)) => (Ok(published), along),
+            Err(fault) => (Err(fault), Along::default()),
+        };
         let repeated = {
             let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-            last.as_ref().is_some_and(|last| last.outcome == outcome)
+            last.as_ref().is_some_and(|last| last.outcome == outcome && last.along == along)
         };
-        let reload = Reload { at: SystemTime::now(), trigger, outcome, along_changed };
+        let reload = Reload { at: SystemTime::now(), trigger, outcome, along };
+        let Along { changed: besides, waiting } = &reload.along;
         match &reload.outcome {
-            Ok(Published::Unchanged) if trigger == Trigger::Files && !along_changed => {
+            // What waits for the next start waits at every look: one line says it.
+            Ok(Published::Unchanged)
+                if trigger == Trigger::Files && besides.is_empty() && (waiting.is_empty() || repeated) =>
+            {
                 tracing::debug!("TLS files were touched and say what they said");
             }
             Ok(published) => {
-                tracing::info!(%trigger, changed = published.name(), along_changed, "TLS material reloaded");
+                let besides = (!besides.is_empty()).then(|| besides.join(", "));
+                let waiting = (!waiting.is_empty()).then(|| waiting.join(", "));
+                tracing::info!(%trigger, changed = published.name(), besides, waiting_for_the_next_start = waiting, "TLS material reloaded");
             }
             // A file that stays bad is tried again every few seconds: one line says it.
             Err(_) if repeated && trigger == Trigger::Files => {}

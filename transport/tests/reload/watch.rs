@@ -7,7 +7,9 @@ use std::sync::{Arc, Mutex};
 
 use sealstream_transport::testing::eventually;
 use sealstream_transport::testing::pki::{Authority, Issued, Leaf};
-use sealstream_transport::tls::{IdentitySource, Material, Published, Reloader, Sourced, Store, Trigger};
+use sealstream_transport::tls::{
+    Along, IdentitySource, Material, Published, Reloader, Sourced, Store, Trigger,
+};
 use tempfile::TempDir;
 use tokio::task::JoinSet;
 
@@ -178,7 +180,10 @@ async fn what_goes_along_with_the_material_is_published_with_it_and_not_without_
         let material = Material::new().with_server_identity(identity).with_watched(&file);
         let along = Arc::clone(&along);
         Ok(Sourced::along(material, move || {
-            std::mem::replace(&mut *along.lock().unwrap(), said.clone()) != said
+            let changed = std::mem::replace(&mut *along.lock().unwrap(), said.clone()) != said;
+            let mut along = Along::default();
+            along.changed.extend(changed.then(|| "the rest".to_owned()));
+            along
         }))
     };
     let store = Arc::new(Store::new(source().map_err(|fault: String| fault).unwrap().material()).unwrap());
@@ -186,8 +191,8 @@ async fn what_goes_along_with_the_material_is_published_with_it_and_not_without_
     let said = || published.lock().unwrap().clone();
     assert_eq!(said(), "", "what is only asked for is not published");
     let first = reloader.reload(Trigger::Request).await;
-    assert_eq!((first.outcome, first.along_changed), (Ok(Published::Unchanged), true));
-    assert!(!reloader.reload(Trigger::Request).await.along_changed);
+    assert_eq!((first.outcome, first.along.changed), (Ok(Published::Unchanged), vec!["the rest".to_owned()]));
+    assert!(reloader.reload(Trigger::Request).await.along.is_nothing());
     assert_eq!(said(), "one");
 
     // Refused for a file, none of it is published.
@@ -195,7 +200,7 @@ async fn what_goes_along_with_the_material_is_published_with_it_and_not_without_
     fs::write(&config, "two").unwrap();
     fs::write(dir.path().join("certs/tls.key"), "no key").unwrap();
     let refused = reloader.reload(Trigger::Request).await;
-    assert!(refused.outcome.is_err() && !refused.along_changed);
+    assert!(refused.outcome.is_err() && refused.along.is_nothing());
     assert_eq!(said(), "one");
     fs::write(dir.path().join("certs/tls.key"), key).unwrap();
 

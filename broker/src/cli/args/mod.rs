@@ -17,6 +17,7 @@ mod values;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use clap::builder::NonEmptyStringValueParser;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 pub use self::auth::{AuthCheck, AuthCommand};
@@ -157,7 +158,7 @@ pub struct Connection {
     #[arg(long, value_name = "NAME", env = "SEALSTREAM_CONTEXT", value_hint = A_CONTEXT)]
     pub context: Option<ContextChoice>,
     /// The broker: tls://, quic:// or auto://, a host and a port
-    #[arg(long, value_name = "URL", env = "SEALSTREAM_URL", default_value = "tls://localhost:7420")]
+    #[arg(long, value_name = "URL", env = "SEALSTREAM_URL", default_value = "tls://localhost:7420", value_parser = NonEmptyStringValueParser::new())]
     pub url: String,
     /// CA file (PEM) to trust [default: for localhost the development CA of `SEALSTREAM_DATA_DIR` or ./sealstream-data, else the public roots]
     #[arg(long, value_name = "FILE", env = "SEALSTREAM_CA")]
@@ -226,6 +227,7 @@ impl Command {
     pub(super) fn fault(&self) -> Option<String> {
         match self {
             Self::Consume(args) => args.fault(),
+            Self::Produce(args) => args.fault(),
             _ => None,
         }
     }

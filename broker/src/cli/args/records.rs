@@ -97,6 +97,14 @@ pub struct Consume {
     pub connection: Connection,
 }
 
+impl Produce {
+    /// What is wrong with the arguments together.
+    pub(super) fn fault(&self) -> Option<String> {
+        let none = self.connection.timeout.is_some_and(|timeout| timeout.0.is_zero());
+        none.then(|| "--timeout must be longer than zero: no batch could be acknowledged in time".to_owned())
+    }
+}
+
 impl Consume {
     /// What is wrong with the arguments together.
     pub(super) fn fault(&self) -> Option<String> {

@@ -1,11 +1,11 @@
 //! `topic`.
 
 use clap::{Args, Subcommand};
-use sealstream_protocol::limits::MAX_PARTITIONS;
 
 use super::Connection;
 use super::values::name;
 use crate::config::{DurabilityName, Size, Span};
+use crate::server::MAX_PARTITIONS_PER_TOPIC;
 
 /// `topic`.
 #[derive(Debug, Subcommand)]
@@ -52,7 +52,7 @@ pub struct TopicCreate {
     #[arg(value_parser = name)]
     pub name: String,
     /// How many partitions [default: the broker's, usually 1]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_PARTITIONS)))]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_PARTITIONS_PER_TOPIC)))]
     pub partitions: Option<u32>,
     /// Leave a topic that is there as it is, and succeed
     #[arg(long)]
@@ -89,7 +89,7 @@ pub struct TopicAlter {
     /// The topic
     pub name: String,
     /// Add partitions until there are so many; none can be removed. Keys of records written from then on map to other partitions
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_PARTITIONS)))]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_PARTITIONS_PER_TOPIC)))]
     pub partitions: Option<u32>,
     /// What to change.
     #[command(flatten)]

@@ -81,7 +81,7 @@ mod tests {
             ("s bench produce --record-bytes 0", "`0` is too small: it must be at least 1 B"),
             ("s bench connect --parallel 70000", "`70000` is not a whole number from 1 to 65535"),
             ("s bench connect --connections 0", "`0` is not a whole number from 1 to "),
-            ("s topic create t --partitions 10001", "10001 is not in 1..=10000"),
+            ("s topic create t --partitions 1025", "1025 is not in 1..=1024"),
             ("s topic create t --retention-bytes 5x", "`5x` is not a size such as 4096, 64KiB or 1GiB"),
             ("s topic create a/b", "the name has '/' at byte 1"),
             ("s token create a/b", "the name has '/' at byte 1"),

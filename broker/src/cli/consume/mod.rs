@@ -7,7 +7,7 @@ use std::io::{self, StdoutLock, Write};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
-use sealstream_client::consumer::ConsumedBatch;
+use sealstream_client::consumer::{ConsumedBatch, Consumer};
 use sealstream_client::{Client, ConsumerRecord};
 use sealstream_protocol::message::consume::Position;
 use serde_json::{Value, json};
@@ -23,6 +23,7 @@ const BUFFER: usize = 256 << 10;
 
 /// Reads a topic and writes each record as a line.
 pub(super) fn run(args: &Consume) -> Result<(), Failure> {
+    output::demand_stdout()?;
     with_client(&args.connection, PATIENT, |client| consume(client, args))
 }
 
@@ -83,6 +84,19 @@ async fn consume_alone(
         opened = builder.open() => opened?,
         () = interrupt.asked() => return Ok(progress.finish()),
     };
+    let written = write(&mut consumer, &mut writer, &mut progress, interrupt).await;
+    // Whatever came of it: a session that is left open is told as lost when the client closes.
+    consumer.close().await;
+    let total = progress.finish();
+    written.map(|()| total)
+}
+
+async fn write(
+    consumer: &mut Consumer,
+    writer: &mut Writer,
+    progress: &mut Progress,
+    interrupt: &Interrupt,
+) -> Result<(), Failure> {
     while writer.left > 0 {
         let batch = tokio::select! {
             batch = consumer.next_batch() => batch,
@@ -93,8 +107,7 @@ async fn consume_alone(
         let (records, bytes) = tokio::task::block_in_place(|| writer.write(&batch))?;
         progress.advance(records, bytes);
     }
-    consumer.close().await;
-    Ok(progress.finish())
+    Ok(())
 }
 
 fn writes_to_terminal() -> bool {

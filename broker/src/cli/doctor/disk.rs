@@ -33,6 +33,8 @@ pub(super) struct DiskFacts {
     pub(super) reserve_wanted: u64,
     /// What of it the file `reserve` holds already.
     pub(super) reserve_held: u64,
+    /// Why it cannot be a data directory: something else lies in it.
+    pub(super) foreign: Option<String>,
     pub(super) probe: Result<Probe, String>,
 }
 
@@ -48,6 +50,10 @@ pub(super) struct Probe {
 
 pub(super) fn judge(facts: &DiskFacts) -> Vec<Finding> {
     let mut findings = vec![room(facts)];
+    findings.extend(facts.foreign.as_ref().map(|reason| {
+        let text = format!("{} is not a sealstream data directory: {reason}", facts.dir.display());
+        Finding::fail(CHECK, text, None)
+    }));
     findings.extend(files_left(facts));
     findings.extend(fitness(facts));
     match &facts.probe {
@@ -170,6 +176,7 @@ mod tests {
             files_left: Some(1_000_000),
             reserve_wanted: 64 << 20,
             reserve_held: 0,
+            foreign: None,
             probe: Ok(Probe { allocates: true, syncs: 16, median_sync: ms(1), longest_sync: ms(4) }),
         }
     }

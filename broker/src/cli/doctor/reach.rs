@@ -24,7 +24,16 @@ pub(super) struct ReachFacts {
 pub(super) struct Way {
     pub(super) scheme: Scheme,
     pub(super) url: String,
-    pub(super) outcome: Result<Met, String>,
+    pub(super) outcome: Result<Met, Unmet>,
+}
+
+/// Why there is no such broker.
+#[derive(Clone, Debug)]
+pub(super) struct Unmet {
+    /// What was said, with its remedy where there is one.
+    pub(super) fault: String,
+    /// Whether nothing came back on this way: else it leads somewhere, and what is wrong is said.
+    pub(super) silent: bool,
 }
 
 /// A broker that has welcomed us.
@@ -62,10 +71,11 @@ pub(super) fn judge(facts: &ReachFacts, now: i64) -> Vec<Finding> {
 fn one(way: &Way, asked_for: Scheme, content: bool, now: i64) -> Finding {
     match &way.outcome {
         Ok(met) => answered(way, met, now),
-        Err(fault) if content || (asked_for != Scheme::Auto && asked_for != way.scheme) => {
+        Err(Unmet { fault, silent }) if content || (asked_for != Scheme::Auto && asked_for != way.scheme) => {
             let fault =
                 if fault.contains(&way.url) { fault.clone() } else { format!("{}: {fault}", way.url) };
             let remedy = match way.scheme {
+                _ if !silent => "only clients that take this way meet it",
                 Scheme::Quic => {
                     "only clients of quic:// need this way: UDP that passes, and quic in the broker's `transports`"
                 }
@@ -75,7 +85,7 @@ fn one(way: &Way, asked_for: Scheme, content: bool, now: i64) -> Finding {
             };
             Finding::warn(CHECK, fault, remedy)
         }
-        Err(fault) => {
+        Err(Unmet { fault, .. }) => {
             let fault =
                 if fault.contains(&way.url) { fault.clone() } else { format!("{}: {fault}", way.url) };
             Finding::fail(CHECK, fault, None)
@@ -132,15 +142,30 @@ mod tests {
         }
     }
 
-    fn levels(asked_for: Scheme, tls: Result<Met, String>, quic: Result<Met, String>) -> Vec<Level> {
+    fn levels(asked_for: Scheme, tls: Result<Met, Unmet>, quic: Result<Met, Unmet>) -> Vec<Level> {
         let way = |scheme: Scheme, outcome| Way { scheme, url: format!("{scheme}://a:1"), outcome };
         let ways = vec![way(Scheme::Tls, tls), way(Scheme::Quic, quic)];
         judge(&ReachFacts { asked_for, ways, rights: None }, NOW).iter().map(|found| found.level).collect()
     }
 
+    fn unmet(fault: &str, silent: bool) -> Unmet {
+        Unmet { fault: fault.to_owned(), silent }
+    }
+
+    #[test]
+    fn udp_that_did_pass_is_not_blamed() {
+        let told = |fault: Unmet| {
+            let ways = vec![Way { scheme: Scheme::Quic, url: "quic://a:1".into(), outcome: Err(fault) }];
+            judge(&ReachFacts { asked_for: Scheme::Tls, ways, rights: None }, NOW)[0].to_string()
+        };
+        assert!(told(unmet("it took longer", true)).contains("UDP that passes"));
+        let refused = told(unmet("untrusted certificate", false));
+        assert!(!refused.contains("UDP") && refused.contains("untrusted certificate"), "{refused}");
+    }
+
     #[test]
     fn the_way_that_is_asked_for_must_lead_there_and_the_other_is_only_warned_of() {
-        let (well, silent) = (Ok(met()), Err("silent".to_owned()));
+        let (well, silent) = (Ok(met()), Err(unmet("silent", true)));
         let (ok, warn, fail) = (Level::Ok, Level::Warn, Level::Fail);
         for (scheme, tls, quic, expected) in [
             (Scheme::Tls, &well, &well, [ok, ok]),

@@ -22,7 +22,8 @@ pub(in crate::cli) fn completions(args: &Completions) -> Result<(), Failure> {
         Shell::Zsh => zsh()?,
         Shell::Fish => fish()?,
     };
-    io::stdout().write_all(script.as_bytes()).map_err(|error| Failure::output(&error))
+    let mut out = io::stdout().lock();
+    out.write_all(script.as_bytes()).and_then(|()| out.flush()).map_err(|error| Failure::output(&error))
 }
 
 fn made_by(generator: impl Generator) -> Result<String, Failure> {

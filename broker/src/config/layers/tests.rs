@@ -107,6 +107,33 @@ fn values_out_of_bounds_are_refused() {
 }
 
 #[test]
+fn what_is_out_of_bounds_or_does_not_fit_says_where_it_stands() {
+    let (_dir, path) = file("[log]\nshards = 0\n");
+    let error = load(Some(&path), [], []).unwrap_err().to_string();
+    assert_eq!(error, format!("{}: log.shards is 0: it must be from 1 to 64", path.display()));
+    let error = from_env("SEALSTREAM_LOG_SHARDS", "99").unwrap_err().to_string();
+    assert!(error.starts_with("SEALSTREAM_LOG_SHARDS: log.shards is 99"), "{error}");
+    let error = from_env("SEALSTREAM_LISTEN", "somewhere").unwrap_err().to_string();
+    assert!(error.contains("an address such as 127.0.0.1:7420"), "{error}");
+    let error = from_file("[limits]\nidle = 10\n").unwrap_err().to_string();
+    assert!(error.contains("line 2") && error.contains("\"10s\""), "{error}");
+}
+
+#[test]
+fn what_makes_no_sense_is_refused() {
+    for (text, says) in [
+        ("listen = [\"127.0.0.1:1\", \"127.0.0.1:1\"]\n", "listen names 127.0.0.1:1 twice"),
+        ("data_dir = \"\"\n", "data_dir is empty"),
+        ("[monitor]\nviewers = [\"bob\"]\n", "monitor.viewers: no identity is like `bob`"),
+        ("[[quotas.identity]]\npattern = \"foo\"\n", "quotas.identity: no identity is like `foo`"),
+    ] {
+        let error = from_file(text).unwrap_err().to_string();
+        assert!(error.contains(says), "{error}");
+    }
+    from_file("listen = [\"127.0.0.1:0\", \"127.0.0.1:0\"]\n").unwrap();
+}
+
+#[test]
 fn a_development_certificate_is_for_loopback_only() {
     let error = from_file("listen = [\"0.0.0.0:7420\"]\n").unwrap_err().to_string();
     assert!(error.contains("tls.cert"), "{error}");

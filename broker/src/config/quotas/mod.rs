@@ -13,6 +13,7 @@ use sealstream_transport::gcra::Limit;
 
 pub use self::rate::Rate;
 use super::{Size, Span};
+use crate::access::identity_pattern;
 use crate::quotas::redis::{DEFAULT_DEADLINE, RedisFiles, RedisOptions, RedisUrl};
 use crate::quotas::{self, MAX_OVERRIDES, Override, Rates, Rules, Said, SharedOptions};
 
@@ -224,12 +225,9 @@ impl Quotas {
             ));
         }
         for quota in &self.identity {
-            let pattern = &quota.pattern;
-            if pattern.is_empty() || pattern[..pattern.len() - 1].contains('*') {
-                return Err(format!(
-                    "quotas.identity: pattern {pattern:?} must be an identity, or the beginning of some followed by *"
-                ));
-            }
+            let pattern =
+                identity_pattern(&quota.pattern).map_err(|error| format!("quotas.identity: {error}"))?;
+            let pattern = &pattern.to_string();
             if overrides.iter().any(|known| known.pattern == *pattern) {
                 return Err(format!("quotas.identity: pattern {pattern:?} is there twice: keep one"));
             }

@@ -60,9 +60,9 @@ fn a_burst_below_the_largest_frame_is_refused_with_the_remedy_wherever_it_stands
 fn what_makes_no_sense_is_refused_with_its_key() {
     for (text, says) in [
         ("requests_burst = 5", "set quotas.requests as well"),
-        ("[[identity]]\nrequests = \"1/s\"", "pattern \"\""),
-        ("[[identity]]\npattern = \"a*b\"", "followed by *"),
-        ("[[identity]]\npattern = \"a\"\n[[identity]]\npattern = \"a\"", "twice"),
+        ("[[identity]]\nrequests = \"1/s\"", "the pattern is empty"),
+        ("[[identity]]\npattern = \"cn:a*b\"", "ends in one `*`"),
+        ("[[identity]]\npattern = \"cn:a\"\n[[identity]]\npattern = \"cn:a\"", "twice"),
         ("requests = \"1/h\"\nrequests_burst = 900000000", "quotas.requests"),
         ("redis_deadline = \"1s\"", "quotas.redis_deadline"),
         ("redis_ca = \"ca.pem\"", "quotas.store"),
@@ -78,10 +78,10 @@ fn what_makes_no_sense_is_refused_with_its_key() {
 #[test]
 fn a_pattern_may_change_the_burst_alone() {
     let rules = quotas(
-        "requests = \"10/s\"\n[[identity]]\npattern = \"a\"\nrequests_burst = 3\n[[identity]]\npattern = \"b\"\nrequests = \"0\"",
+        "requests = \"10/s\"\n[[identity]]\npattern = \"cn:a\"\nrequests_burst = 3\n[[identity]]\npattern = \"cn:b\"\nrequests = \"0\"",
     );
     let rules = rules.rules(FRAME).unwrap();
-    assert_eq!(rules.of("a").requests, Some(Limit::new(10, Duration::from_secs(1), 3).unwrap()));
-    assert_eq!(rules.of("b").requests, None);
-    assert_eq!(rules.of("c").requests.unwrap().burst(), 10);
+    assert_eq!(rules.of("cn:a").requests, Some(Limit::new(10, Duration::from_secs(1), 3).unwrap()));
+    assert_eq!(rules.of("cn:b").requests, None);
+    assert_eq!(rules.of("cn:c").requests.unwrap().burst(), 10);
 }

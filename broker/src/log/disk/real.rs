@@ -1,8 +1,8 @@
 //! The machine's file system.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, IoSlice, Read as _, Write as _};
-use std::os::unix::fs::FileExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -17,13 +17,17 @@ const MAX_PARTS: usize = 16;
 /// How many bytes of a lock file are looked at for the holder's id: a u32 has at most ten digits.
 const MAX_PID_TEXT: u64 = 16;
 
-/// The machine's file system.
+/// Records are for whom the rules let read them, not for whoever has an account on the machine.
+const FILE_MODE: u32 = 0o600;
+const DIR_MODE: u32 = 0o700;
+
+/// The machine's file system. What it makes, only its owner can read.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RealDisk;
 
 impl Disk for RealDisk {
     fn create(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
-        let file = OpenOptions::new().read(true).write(true).create_new(true).open(path)?;
+        let file = OpenOptions::new().read(true).write(true).create_new(true).mode(FILE_MODE).open(path)?;
         Ok(Arc::new(RealFile(file)))
     }
 
@@ -79,7 +83,7 @@ impl Disk for RealDisk {
         if above != dir {
             self.create_dir_all(above)?;
         }
-        match fs::create_dir(dir) {
+        match DirBuilder::new().mode(DIR_MODE).create(dir) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists && dir.is_dir() => Ok(()),
             Err(error) => Err(error),
             Ok(()) => self.sync_dir(above),
@@ -92,7 +96,9 @@ impl Disk for RealDisk {
 
     fn lock(&self, path: &Path) -> Result<DiskLock, LockError> {
         // Not truncated: until the lock is ours, the id in it is the holder's.
-        let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
+        let mut options = OpenOptions::new();
+        let options = options.read(true).write(true).create(true).truncate(false).mode(FILE_MODE);
+        let mut file = options.open(path)?;
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Err(LockError::Held { pid: holder(&file) }),
@@ -204,6 +210,21 @@ mod tests {
         let mut content = vec![0; 2_000];
         let read = read_full(&*file, 0, &mut content).unwrap();
         assert_eq!(content[..read], [vec![0; 3], parts.concat()].concat());
+    }
+
+    #[test]
+    fn what_is_made_only_its_owner_can_read() {
+        use std::os::unix::fs::PermissionsExt as _;
+
+        let dir = tempfile::tempdir().unwrap();
+        let deep = dir.path().join("a/b");
+        RealDisk.create_dir_all(&deep).unwrap();
+        RealDisk.create(&deep.join("f")).unwrap();
+        RealDisk.replace(&deep.join("g"), b"g").unwrap();
+        drop(RealDisk.lock(&deep.join("lock")).unwrap());
+        let mode = |name: &str| fs::metadata(dir.path().join(name)).unwrap().permissions().mode() & 0o777;
+        let modes = ["a", "a/b", "a/b/f", "a/b/g", "a/b/lock"].map(mode);
+        assert_eq!(modes, [0o700, 0o700, 0o600, 0o600, 0o600]);
     }
 
     #[test]

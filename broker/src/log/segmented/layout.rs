@@ -75,6 +75,31 @@ fn remedy(error: &io::Error) -> &'static str {
     }
 }
 
+/// What a directory without the file `format` may hold: what a start that was cut short, or a copy that is being put back, leaves there.
+/// Besides whatever begins with a dot, with `shard-` or with `tickets.secret`.
+const UNFINISHED: [&str; 6] = ["lock", "format.new", "reserve", "restored", "dev-ca", "lost+found"];
+
+/// Why `dir` cannot become a data directory, nor is one: something that is not a broker's lies in it.
+pub(crate) fn foreign(disk: &dyn Disk, dir: &Path) -> io::Result<Option<String>> {
+    let entries = match disk.list(dir) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    if entries.iter().any(|entry| entry.name == "format") {
+        return Ok(None);
+    }
+    let beginnings = ["shard-", "tickets.secret", "."];
+    let ours =
+        |name: &str| UNFINISHED.contains(&name) || beginnings.iter().any(|start| name.starts_with(start));
+    Ok(entries.into_iter().find(|entry| !ours(&entry.name)).map(|entry| {
+        format!(
+            "it holds `{}`, and no file `format`: name an empty directory (data_dir, --data-dir)",
+            entry.name
+        )
+    }))
+}
+
 /// A data directory.
 #[derive(Clone, Debug)]
 pub(super) struct DataDir {
@@ -88,6 +113,15 @@ impl DataDir {
 
     pub(super) fn shard(&self, id: ShardId) -> ShardDir {
         ShardDir { root: self.root.join(format!("shard-{}", id.0)) }
+    }
+
+    /// Refuses a directory that holds what is not a broker's: one that was named by mistake is left as it is.
+    pub(super) fn check_ours(&self, disk: &dyn Disk) -> Result<(), OpenLogError> {
+        match foreign(disk, &self.root) {
+            Ok(None) => Ok(()),
+            Ok(Some(reason)) => Err(OpenLogError::Foreign { dir: self.name(), reason }),
+            Err(source) => Err(self.failed(source)),
+        }
     }
 
     /// Makes the directory if it is not there, and takes its lock.
@@ -277,6 +311,22 @@ fn parse_segment_name(name: &str) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_directory_of_somebody_else_is_told_from_an_empty_and_from_an_unfinished_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let told = || foreign(&crate::log::disk::RealDisk, dir.path()).unwrap();
+        for ours in [".keep", "lost+found", "lock", "shard-0", "tickets.secret"] {
+            std::fs::write(dir.path().join(ours), "").unwrap();
+            assert_eq!(told(), None, "{ours}");
+        }
+        std::fs::write(dir.path().join("passwd"), "").unwrap();
+        let reason = told().unwrap();
+        assert!(reason.contains("`passwd`") && reason.contains("an empty directory"), "{reason}");
+        std::fs::write(dir.path().join("format"), "").unwrap();
+        assert_eq!(told(), None);
+        assert_eq!(foreign(&crate::log::disk::RealDisk, &dir.path().join("nowhere")).unwrap(), None);
+    }
 
     #[test]
     fn names_of_partitions_segments_and_metadata_come_back_as_they_went_out() {

@@ -111,6 +111,7 @@ use super::engine::{LogEngine, OpenShardError, Shard, ShardId};
 pub use super::status::LogCounters;
 pub use dump::{DumpOptions, Dumped, dump, values};
 pub use layout::OpenLogError;
+pub(crate) use layout::foreign;
 pub use options::SegmentedOptions;
 pub use snapshot::{Snapshot, SnapshotError, snapshot, snapshot_on};
 pub use verify::{Fault, PartitionReport, Report, VerifyError, verify, verify_on};
@@ -178,6 +179,7 @@ impl SegmentedEngine {
         let syncers = Pool::start("sealstream-sync", SYNC_THREADS).map_err(failed)?;
         let workers = Pool::start("sealstream-work", WORK_THREADS).map_err(failed)?;
         let dir = DataDir::new(dir);
+        dir.check_ours(&*disk)?;
         let lock = dir.lock(&*disk)?;
         match dir.upgrade(&*disk)? {
             Some(shards) => {

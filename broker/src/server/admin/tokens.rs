@@ -1,5 +1,6 @@
 //! Requests about tokens, and about what the rules say.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use sealstream_protocol::message::admin::{
@@ -8,7 +9,7 @@ use sealstream_protocol::message::admin::{
 use sealstream_protocol::message::{Fault, FaultCode, Message};
 
 use super::recorded;
-use crate::access::{ALL_TOPICS, Action};
+use crate::access::{ALL_TOPICS, Action, as_written};
 use crate::server::broker::Core;
 use crate::server::rights::Rights;
 use crate::server::session::heart::Heart;
@@ -56,11 +57,11 @@ pub(super) fn check(rights: &Rights, request: &CheckAccess) -> Result<Message, F
         return Err(Fault::new(FaultCode::InvalidRequest, text));
     }
     let own = rights.identity();
-    let identity = if identity.is_empty() { own } else { identity.as_str() };
+    let identity = if identity.is_empty() { Cow::Borrowed(&**own) } else { as_written(identity) };
     if *identity != **own {
         rights.demand(Action::Admin, ALL_TOPICS)?;
     }
-    let decision = rights.access().may(identity, *action, topic);
+    let decision = rights.access().may(&identity, *action, topic);
     Ok(Message::AccessChecked(AccessChecked {
         allowed: decision.allowed,
         reason: decision.because.to_string(),

@@ -42,6 +42,7 @@ macro_rules! security_suite {
             a_pin_does_not_replace_the_name
             a_pin_does_not_replace_the_chain
             a_server_of_an_untrusted_authority_is_refused
+            a_server_of_a_namesake_of_the_trusted_authority_is_untrusted
             a_server_that_vouches_for_itself_is_refused
             an_expired_server_is_refused
             a_server_from_the_future_is_refused

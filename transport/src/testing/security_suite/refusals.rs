@@ -195,6 +195,15 @@ pub async fn a_server_that_vouches_for_itself_is_refused(fixture: &dyn SecurityF
     assert!(matches!(error, HandshakeError::UntrustedIssuer { .. }), "{error:?}");
 }
 
+/// Another authority of the same name, whose key is another: to the client it is as unknown as any.
+pub async fn a_server_of_a_namesake_of_the_trusted_authority_is_untrusted(fixture: &dyn SecurityFixture) {
+    let (authority, namesake) = (Authority::new("Test CA"), Authority::new("Test CA"));
+    let server = showing(&namesake, &Leaf::localhost());
+    let guest = Guest::new(fixture, &trusting(&authority));
+    let error = is_refused(fixture, &server, &guest, None).await;
+    assert!(matches!(error, HandshakeError::UntrustedIssuer { .. }), "{error:?}");
+}
+
 /// With the date.
 pub async fn an_expired_server_is_refused(fixture: &dyn SecurityFixture) {
     let authority = Authority::new("Test CA");
@@ -217,10 +226,12 @@ pub async fn a_server_from_the_future_is_refused(fixture: &dyn SecurityFixture) 
 /// Its purpose is another.
 pub async fn a_certificate_for_clients_does_not_serve(fixture: &dyn SecurityFixture) {
     let authority = Authority::new("Test CA");
-    let server = showing(&authority, &Leaf::localhost().for_clients());
+    let identity = authority.issue(&Leaf::localhost().for_clients()).identity().for_any_purpose();
+    let server = Material::new().with_server_identity(identity);
     let guest = Guest::new(fixture, &trusting(&authority));
     let error = is_refused(fixture, &server, &guest, None).await;
     assert!(matches!(error, HandshakeError::BadCertificate { .. }), "{error:?}");
+    assert!(error.to_string().contains("not for servers (extended key usage)"), "{error}");
 }
 
 /// A client that trusts this authority and shows this.
@@ -272,6 +283,8 @@ pub async fn an_expired_client_is_refused(fixture: &dyn SecurityFixture) {
 pub async fn a_certificate_for_servers_does_not_dial(fixture: &dyn SecurityFixture) {
     let authority = Authority::new("Test CA");
     let server = authority.issue(&Leaf::localhost().for_servers());
-    let cause = is_turned_away(fixture, &authority, &showing_to(&authority, &server)).await;
+    let shown = trusting(&authority).with_client_identity(server.identity().for_any_purpose());
+    let cause = is_turned_away(fixture, &authority, &shown).await;
     assert!(matches!(cause, HandshakeError::BadCertificate { .. }), "{cause:?}");
+    assert!(cause.to_string().contains("not for clients (extended key usage)"), "{cause}");
 }

@@ -11,6 +11,8 @@ use rustix::io::Errno;
 
 use crate::cli::doctor::disk::{DiskFacts, Probe};
 use crate::config::Config;
+use crate::log::disk::RealDisk;
+use crate::log::segmented::foreign;
 
 /// Syncs that are measured: on a slow disk of 100 ms each they take 1.6 s.
 const SYNCS: u32 = 16;
@@ -34,6 +36,7 @@ pub(in crate::cli::doctor) fn look(config: &Config) -> DiskFacts {
         files_left: room.as_ref().filter(|room| room.f_files > 0).map(|room| room.f_favail),
         reserve_wanted: config.log.reserve.0,
         reserve_held: fs::metadata(dir.join("reserve")).map_or(0, |reserve| reserve.len()),
+        foreign: foreign(&RealDisk, &dir).ok().flatten(),
         probe: probe(&looked_at),
         dir,
         looked_at,

@@ -12,7 +12,7 @@ use crate::cli::Failure;
 use crate::cli::args::Connection;
 use crate::cli::doctor::BOTH;
 use crate::cli::doctor::keys::KeyFacts;
-use crate::cli::doctor::reach::{Met, ReachFacts, Rights, Way};
+use crate::cli::doctor::reach::{Met, ReachFacts, Rights, Unmet, Way};
 use crate::cli::link::{Greeted, Link};
 use crate::config::{Config, TransportName};
 use crate::devca;
@@ -85,7 +85,11 @@ pub(in crate::cli::doctor) async fn dial(connection: &Connection, target: &Targe
             Ok(link) => link,
             // A file of ours: it is the same on every way.
             Err(failure) => {
-                let way = Way { scheme: asked_for, url, outcome: Err(failure.to_string()) };
+                let way = Way {
+                    scheme: asked_for,
+                    url,
+                    outcome: Err(Unmet { fault: failure.to_string(), silent: false }),
+                };
                 return ReachFacts { asked_for, ways: vec![way], rights: None };
             }
         };
@@ -94,7 +98,7 @@ pub(in crate::cli::doctor) async fn dial(connection: &Connection, target: &Targe
                 rights = rights.or_else(|| rights_of(&greeted.welcome.identity, &greeted.answers));
                 Ok(described(greeted))
             }
-            Err(failure) => Err(failure.to_string()),
+            Err(unmet) => Err(unmet),
         };
         ways.push(Way { scheme: *scheme, url, outcome });
     }
@@ -112,15 +116,19 @@ fn link(connection: &Connection, target: &Target, endpoint: &Endpoint) -> Result
     })
 }
 
-async fn meet(connection: &Connection, endpoint: &Endpoint, link: &Link) -> Result<Greeted, Failure> {
+async fn meet(connection: &Connection, endpoint: &Endpoint, link: &Link) -> Result<Greeted, Unmet> {
     let patience = connection.timeout.map_or(PATIENCE, |span| span.0);
     let met = timeout(patience, link.hello_and_ask(questions())).await;
     // Before the process ends, or the broker hears nothing of the end.
     let _ = timeout(patience, link.drained()).await;
+    let told = |failure: Failure, silent| Unmet { fault: failure.to_string(), silent };
     match met {
-        Ok(greeted) => greeted,
+        Ok(Ok(greeted)) => Ok(greeted),
+        Ok(Err(missed)) => Err(told(missed.failure, missed.silent)),
         // As the transport has it where its own deadline is the shorter one.
-        Err(_) => Err(ConnectError::TimedOut { target: endpoint.to_string(), after: patience }.into()),
+        Err(_) => {
+            Err(told(ConnectError::TimedOut { target: endpoint.to_string(), after: patience }.into(), true))
+        }
     }
 }
 
