@@ -92,6 +92,7 @@ use std::sync::Arc;
 
 use sealstream_transport::BoxFuture;
 use tokio::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use self::counters::Counters;
 use self::env::Env;
@@ -145,6 +146,8 @@ pub struct SegmentedEngine {
 }
 
 #[derive(Default)]
+    /// Whether it was said that the last end was not a clean one.
+    unclean_told: Arc<AtomicBool>,
 struct Shards {
     open: HashMap<ShardId, Arc<SegmentedShard>>,
     closed: bool,
@@ -212,6 +215,7 @@ impl SegmentedEngine {
         })
     }
 
+            unclean_told: Arc::default(),
     /// What it has done so far.
     pub fn counters(&self) -> LogCounters {
         self.counters.snapshot(self.reserve.in_use())
@@ -231,6 +235,7 @@ impl SegmentedEngine {
         move || {
             let path = dir.path().display().to_string();
             let failed = |source| OpenShardError::Io { path: path.clone(), source };
+        let told = Arc::clone(&self.unclean_told);
             let (mut meta, mut state) = reserve.with(|| meta::load(&disk, &dir)).map_err(failed)?;
             if state.owner() > owner {
                 return Err(OpenShardError::Fenced);
@@ -238,6 +243,14 @@ impl SegmentedEngine {
             let replayed =
                 recover_shard(&*disk, &reserve, &dir, &mut meta, &mut state, owner).map_err(failed)?;
             let journal =
+            // Once, and before it takes its time.
+            if state.partitions().any(|(_, state)| state.sealed.is_none())
+                && !told.swap(true, Ordering::Relaxed)
+            {
+                tracing::info!(
+                    "the log was not closed cleanly: reading what was written since the last checkpoints"
+                );
+            }
                 Journal::new(Arc::clone(&disk), dir.clone(), options.journal_bytes, replayed.generation);
             let shared = Arc::new(ShardShared::new(dir, options.cache_bytes, files, state));
             let env = Env {

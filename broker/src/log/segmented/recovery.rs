@@ -58,6 +58,8 @@ pub(super) struct Recovered {
     /// Whether it was closed cleanly: no epoch needs to rise.
     pub(super) clean: bool,
     /// What is wrong below the durable end.
+    /// Bytes of entries that were read to find all this.
+    pub(super) read: u64,
     pub(super) corruption: Option<String>,
 }
 
@@ -111,6 +113,7 @@ fn empty(state: &PartitionState, clean: bool) -> Recovered {
         saved: 0,
         clean,
         corruption: None,
+        read: 0,
     }
 }
 
@@ -133,7 +136,7 @@ fn sealed(
         }
         None if found.corruption.is_none() => {
             let scan = scan(request, state, &found.segments, checkpoint::load(request.disk, request.dir)?)?;
-            found.producers = scan.producers;
+            (found.producers, found.read) = (scan.producers, scan.read);
             if scan.end.offset < end.offset {
                 found.corruption = Some(scan.reason);
             }
@@ -210,6 +213,7 @@ fn unsealed(
     cut(request, &mut segments, scan.end, &scan.reason)?;
     found.allocated = segments.last().map_or(0, |last| last.bytes);
     found.segments = segments;
+        read: scan.read,
     Ok(found)
 }
 
@@ -258,6 +262,8 @@ fn scan(
     let usable = checkpoint.filter(|found| found.mark.offset >= state.start);
     let saved = usable.as_ref().map_or(0, |found| found.mark.offset);
     let from =
+    /// Bytes of entries that were read.
+    read: u64,
         usable.unwrap_or_else(|| Checkpoint { mark: Mark::unwritten(state.start), ..Checkpoint::default() });
     let after = segments.partition_point(|segment| segment.base <= from.mark.offset);
     let begin = match after.checked_sub(1).map(|at| segments[at].base) {
@@ -285,6 +291,7 @@ fn scan(
     Ok(scan)
 }
 
+        read: 0,
 impl Scan {
     /// Reads a segment from where the log ends so far; returns whether the next one continues it.
     fn segment(
@@ -344,6 +351,7 @@ impl Scan {
             return Some(format!("offset {} where {} should be", header.base_offset, self.end.offset));
         }
         let epoch = state.epochs.at(header.base_offset).filter(|epoch| *epoch != header.log_epoch)?;
+                    self.read += view.total_len as u64;
         Some(format!("an entry of log epoch {} in epoch {epoch}", header.log_epoch))
     }
 

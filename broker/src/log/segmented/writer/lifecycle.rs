@@ -76,6 +76,10 @@ impl Writer {
             }
         };
         self.floors.remove(&id);
+        if !found.clean {
+            self.env.counters.recovered.add(1);
+            self.env.counters.recovered_bytes.add(found.read);
+        }
         let known = self.env.shared.look(|state| (state.partition(id).cloned(), state.epoch_floor()));
         let (known, floor) = known.unwrap_or_default();
         let corrupt = found.corruption.clone();
