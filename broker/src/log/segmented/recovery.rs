@@ -12,6 +12,7 @@ use std::io;
 use sealstream_protocol::entry::{EntryHeader, EntryView};
 
 use super::checkpoint::{self, Checkpoint, Mark};
+use super::damage::Damage;
 use super::epochs::EpochHistory;
 use super::layout::PartitionDir;
 use super::meta::PartitionState;
@@ -57,9 +58,9 @@ pub(super) struct Recovered {
     pub(super) saved: u64,
     /// Whether it was closed cleanly: no epoch needs to rise.
     pub(super) clean: bool,
-    /// What is wrong below the durable end.
     /// Bytes of entries that were read to find all this.
     pub(super) read: u64,
+    /// What is wrong below the durable end.
     pub(super) corruption: Option<String>,
 }
 
@@ -112,8 +113,8 @@ fn empty(state: &PartitionState, clean: bool) -> Recovered {
         epochs: state.epochs.clone(),
         saved: 0,
         clean,
-        corruption: None,
         read: 0,
+        corruption: None,
     }
 }
 
@@ -191,8 +192,20 @@ fn unsealed(
 ) -> io::Result<Recovered> {
     let checkpoint = checkpoint::load(request.disk, request.dir)?;
     let known = checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.mark.offset);
-    let floor = request.floor.max(known).max(state.start);
-    let scan = scan(request, state, &segments, checkpoint)?;
+    let mut floor = request.floor.max(known).max(state.start);
+    let scan = if let Some(damage) = Damage::load(request.disk, request.dir)? {
+        floor = floor.max(damage.end);
+        let whole = scan(request, state, &segments, None)?;
+        if whole.end.offset < floor.max(whole.durable_end) {
+            whole
+        } else {
+            tracing::info!(partition = %request.id, "the damage that was found in the log is no longer there");
+            Damage::forget(request.disk, request.dir)?;
+            scan(request, state, &segments, checkpoint)?
+        }
+    } else {
+        scan(request, state, &segments, checkpoint)?
+    };
     let floor = floor.max(scan.durable_end);
     let missing = segments.first().is_some_and(|first| first.base > state.start);
     let mut found = Recovered {
@@ -200,6 +213,7 @@ fn unsealed(
         last_time: scan.last_time,
         producers: scan.producers,
         saved: scan.saved,
+        read: scan.read,
         ..empty(state, false)
     };
     if scan.end.offset < floor || missing && floor > state.start {
@@ -213,7 +227,6 @@ fn unsealed(
     cut(request, &mut segments, scan.end, &scan.reason)?;
     found.allocated = segments.last().map_or(0, |last| last.bytes);
     found.segments = segments;
-        read: scan.read,
     Ok(found)
 }
 
@@ -249,6 +262,8 @@ struct Scan {
     durable_end: u64,
     /// The offset of the checkpoint that it began with; 0 if there was none.
     saved: u64,
+    /// Bytes of entries that were read.
+    read: u64,
     /// Why it did not go on; empty at a clean end.
     reason: String,
 }
@@ -262,8 +277,6 @@ fn scan(
     let usable = checkpoint.filter(|found| found.mark.offset >= state.start);
     let saved = usable.as_ref().map_or(0, |found| found.mark.offset);
     let from =
-    /// Bytes of entries that were read.
-    read: u64,
         usable.unwrap_or_else(|| Checkpoint { mark: Mark::unwritten(state.start), ..Checkpoint::default() });
     let after = segments.partition_point(|segment| segment.base <= from.mark.offset);
     let begin = match after.checked_sub(1).map(|at| segments[at].base) {
@@ -278,6 +291,7 @@ fn scan(
         producers: from.producers,
         durable_end: 0,
         saved,
+        read: 0,
         reason: String::new(),
     };
     let first = segments.partition_point(|segment| segment.base < begin.base);
@@ -291,7 +305,6 @@ fn scan(
     Ok(scan)
 }
 
-        read: 0,
 impl Scan {
     /// Reads a segment from where the log ends so far; returns whether the next one continues it.
     fn segment(
@@ -338,6 +351,7 @@ impl Scan {
                         self.reason = format!("segment {base}, byte {position}: {reason}");
                         return Ok(false);
                     }
+                    self.read += view.total_len as u64;
                     self.take(&view, binding.take());
                     self.end = Mark { offset: view.next_offset(), base, position: walk.position() };
                 }
@@ -351,7 +365,6 @@ impl Scan {
             return Some(format!("offset {} where {} should be", header.base_offset, self.end.offset));
         }
         let epoch = state.epochs.at(header.base_offset).filter(|epoch| *epoch != header.log_epoch)?;
-                    self.read += view.total_len as u64;
         Some(format!("an entry of log epoch {} in epoch {epoch}", header.log_epoch))
     }
 
