@@ -13,6 +13,8 @@
 //!
 //! The header's CRC covers the batch's, so that a batch under another's header is found out.
 
+use std::fmt;
+
 use bytes::{Buf, Bytes};
 
 use crate::batch::{BATCH_HEADER, Batch, BatchError, BatchHeader};
@@ -66,8 +68,22 @@ pub enum EntryError {
     #[error("the entry's offsets exceed 64 bits")]
     OffsetOverflow,
     /// The batch is broken.
-    #[error("the entry's batch is broken: {0}")]
+    #[error("the entry's batch is broken: {}", Stored(.0))]
     Batch(#[from] BatchError),
+}
+
+/// A batch that was stored: what is said of one that arrives from a producer would mislead.
+struct Stored<'a>(&'a BatchError);
+
+impl fmt::Display for Stored<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            BatchError::WrongCrc { declared, computed } => {
+                write!(f, "its CRC-32C is {declared:08x} and its bytes give {computed:08x}")
+            }
+            other => other.fmt(f),
+        }
+    }
 }
 
 impl EntryError {

@@ -8,7 +8,7 @@ use sealstream_client::consumer::ConsumeError;
 use sealstream_client::group::{GroupError, JoinError};
 use sealstream_client::producer::{DeliveryError, OpenProducerError, SendError};
 use sealstream_client::{AdminError, ClientError, SessionError};
-use sealstream_protocol::message::{Fault, FaultCode};
+use sealstream_protocol::message::{Fault, FaultClass, FaultCode};
 use sealstream_transport::{ConnectError, HandshakeError, OpenError, StreamError};
 
 const NOBODY: &str = "nothing listens there: start the broker (`sealstream serve`), or correct host and port in --url; a broker's port is 7420 unless \
@@ -32,6 +32,7 @@ const ANOTHER_TOKEN: &str = "give it by --token-file or SEALSTREAM_TOKEN";
 const AS_IT_IS: &str = "--if-not-exists leaves it as it is";
 const FORCE: &str = "--force does it while they are there";
 const GROUPS: &str = "`sealstream group list` shows which there are";
+const BEHIND: &str = "--from with a later offset reads behind the damage";
 const FROM: &str = "--from takes an offset, a time, `beginning` or `end`";
 
 /// What the transport says of the refusal where no certificate was shown.
@@ -50,8 +51,13 @@ pub(super) fn of(error: &(dyn Error + 'static)) -> Option<&'static str> {
         if let Some(AdminError::Refused { fault, .. }) = error.downcast_ref() {
             return of_refusal(fault);
         }
-        if let Some(ConsumeError::OutOfRange { .. }) = error.downcast_ref() {
+        if let Some(ConsumeError::OutOfRange { .. } | ConsumeError::Diverged { .. }) = error.downcast_ref() {
             return Some(FROM);
+        }
+        if let Some(ConsumeError::Refused { fault, .. }) = error.downcast_ref()
+            && (fault.code_known(), fault.class) == (Some(FaultCode::Storage), FaultClass::Caller)
+        {
+            return Some(BEHIND);
         }
         if let Some(connect) = error.downcast_ref() {
             return of_connect(connect);

@@ -389,7 +389,9 @@ fn announce(
         tracing::info!("listening on {scheme}://{addr}");
     }
     announce_permissions(&config.auth, addresses);
-    let Some(((name, addr), certificate)) = addresses.first().zip(development) else { return };
+    let Some(((name, addr), certificate)) = addresses.first().zip(development) else {
+        return tracing::info!("ready: clients are served from now on");
+    };
     let ca = std::path::absolute(&certificate.ca).unwrap_or_else(|_| certificate.ca.clone());
     let line = format!(
         "export SEALSTREAM_URL={}://localhost:{} SEALSTREAM_CA={}",

@@ -16,12 +16,15 @@ use crate::topics::Topics;
 /// How many bytes of an identity are shown: those of 512 members fit a frame.
 const MAX_IDENTITY: usize = 255;
 
-/// The group in short.
+/// The group in short. It counts the partitions that [`describe`] lists.
 pub(super) fn summary(name: &str, group: &Group) -> GroupSummary {
+    let wanted = group.wanted_names();
+    let unwanted = group.names.iter().filter(|(_, name)| !wanted.contains(&***name)).map(|(topic, _)| *topic);
+    let left = unwanted.map(|topic| group.committed_of(topic).count()).sum::<usize>();
     GroupSummary {
         name: name.to_owned(),
         members: u32::try_from(group.members.len()).unwrap_or(u32::MAX),
-        partitions: u32::try_from(group.wanted).unwrap_or(u32::MAX),
+        partitions: u32::try_from(group.wanted + left).unwrap_or(u32::MAX),
         idle_since_ms: group.idle_since,
     }
 }

@@ -182,8 +182,14 @@ impl Group {
         Ok(())
     }
 
-    fn wanted_names(&self) -> BTreeSet<&str> {
+    pub(super) fn wanted_names(&self) -> BTreeSet<&str> {
         self.members.values().flat_map(|member| &member.topics).map(String::as_str).collect()
+    }
+
+    /// The partitions of a topic that it has a committed offset of.
+    pub(super) fn committed_of(&self, topic: Uuid) -> impl Iterator<Item = PartitionId> + '_ {
+        let of_topic = PartitionId { topic, index: 0 }..=PartitionId { topic, index: u32::MAX };
+        self.committed.range(of_topic).map(|(id, _)| *id)
     }
 
     /// A stream is lost: its member has its grace from now on.
@@ -326,11 +332,11 @@ impl Group {
         let gone: Vec<Uuid> = self.names.iter().filter_map(gone).collect();
         for topic in gone {
             let of_topic = PartitionId { topic, index: 0 }..=PartitionId { topic, index: u32::MAX };
-            let owned: Vec<PartitionId> = self.owned.range(of_topic.clone()).map(|(id, _)| *id).collect();
+            let owned: Vec<PartitionId> = self.owned.range(of_topic).map(|(id, _)| *id).collect();
             for partition in owned {
                 self.take_away(partition, change);
             }
-            let committed: Vec<PartitionId> = self.committed.range(of_topic).map(|(id, _)| *id).collect();
+            let committed: Vec<PartitionId> = self.committed_of(topic).collect();
             for partition in committed {
                 self.committed.remove(&partition);
                 change.forgets.push(partition);

@@ -340,7 +340,17 @@ pub enum ReadError {
         /// Where.
         offset: u64,
     },
-    /// An entry is corrupt, or the disk failed.
+    /// What lies below the durable end at this offset is not what was written: reading it again gives the same.
+    #[error("the log is damaged at offset {offset}: {reason}")]
+    Damaged {
+        /// The first offset that cannot be read.
+        offset: u64,
+        /// What was found.
+        reason: String,
+        /// Where reading can go on behind the damage, as far as that is known.
+        behind: Option<u64>,
+    },
+    /// The disk failed: another time it may not.
     #[error("cannot read the log at offset {offset}: {reason}")]
     Storage {
         /// Where.
@@ -401,6 +411,10 @@ pub trait LogEngine: Send + Sync + fmt::Debug {
 
 /// An open shard. All methods may be called from any task at any time.
 pub trait Shard: Send + Sync + fmt::Debug {
+    /// What lines of the log are to call the topic of this id, until its partitions are deleted. Nothing, unless the engine writes such
+    /// lines.
+    fn name_topic(&self, _topic: Uuid, _name: &str) {}
+
     /// Makes a partition, or opens the one that is there and gives it these options.
     fn open_partition(
         &self,

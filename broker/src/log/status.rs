@@ -24,6 +24,10 @@ pub struct LogCounters {
     pub journal_records: u64,
     /// Syncs of metadata logs.
     pub metadata_syncs: u64,
+    /// Partitions that had not been closed cleanly when they were opened.
+    pub recovered: u64,
+    /// Bytes of entries that were read and checked to open them.
+    pub recovered_bytes: u64,
     /// How long syncs took.
     pub sync_times: SyncTimes,
     /// Syncs that failed.

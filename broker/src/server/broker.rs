@@ -112,10 +112,12 @@ impl Broker {
         clock: Arc<dyn Clock>,
     ) -> Result<RunningBroker, StartError> {
         options.validate()?;
+        let begun = Instant::now();
         let shards = Shards::open(&*engine).await?;
         let metadata = Arc::clone(shards.metadata());
         let access = Arc::new(Access::load(options.rules.clone(), metadata, Arc::clone(&clock))?);
         let topics = Arc::new(Topics::load(shards, TopicRules::of(&options), Arc::clone(&clock)).await?);
+        say_recovered(&*engine, begun.elapsed());
         let lives = Lives::default();
         let groups = Groups::load(
             Arc::clone(&topics),
@@ -234,5 +236,17 @@ impl RunningBroker {
 impl Drop for RunningBroker {
     fn drop(&mut self) {
         self.abort();
+    }
+}
+
+/// Says what a start read of a log that was not closed cleanly, if it was such a one.
+fn say_recovered(engine: &dyn LogEngine, took: Duration) {
+    if let Some(log) = engine.counters().filter(|log| log.recovered > 0) {
+        tracing::info!(
+            partitions = log.recovered,
+            bytes = log.recovered_bytes,
+            ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
+            "the log is recovered"
+        );
     }
 }

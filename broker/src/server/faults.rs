@@ -138,8 +138,21 @@ impl Place<'_> {
                     format!("{name} was cut at offset {offset} and then written anew: read again from there");
                 Fault::new(FaultCode::Diverged, text).offset(*offset)
             }
+            // Said aloud by the log, and not for each who asks.
+            ReadError::Damaged { offset, behind, .. } => {
+                tracing::debug!(partition = name, %error, "a read met damage");
+                let behind = behind.map_or(String::new(), |behind| {
+                    format!(", and behind the damage from offset {behind} on")
+                });
+                let text = format!(
+                    "{name}: {error}; it can be read up to there{behind}; `sealstream log verify` on the broker's machine says how far it is \
+                     sound, and a copy restores it"
+                );
+                // It does not heal by itself: who repeats it is told the same.
+                Fault::new(FaultCode::Storage, text).class(FaultClass::Caller).offset(*offset)
+            }
             ReadError::Storage { .. } => {
-                tracing::error!(partition = name, %error, "a read failed");
+                tracing::debug!(partition = name, %error, "a read failed");
                 Fault::new(FaultCode::Storage, format!("{name}: {error}"))
             }
         }

@@ -16,6 +16,7 @@ const AT_ONCE: usize = 16;
 /// Opens all partitions of a topic, making those that are not there, and tells them how they are kept. All are tried;
 /// the first error is returned.
 pub(super) async fn open(shards: &Shards, topic: &Topic) -> Result<(), CommitError> {
+    shards.all().for_each(|shard| shard.name_topic(topic.id, &topic.name));
     let options = topic.partition_options();
     let opened: Vec<_> = stream::iter(topic.partition_ids())
         .map(|id| async move { shards.of(&id).open_partition(id, options).await })

@@ -59,7 +59,7 @@ async fn damage_below_the_durable_end_makes_the_partition_read_only_and_touches_
     assert!(partition.read_only);
     assert!(partition.durable_end >= 4, "{partition:?}");
     assert_eq!(life.read(id, 0, 1).await.unwrap().next, 1);
-    assert!(matches!(life.read(id, 2, 1 << 20).await.unwrap_err(), ReadError::Storage { .. }));
+    assert!(matches!(life.read(id, 2, 1 << 20).await.unwrap_err(), ReadError::Damaged { .. }));
     assert_eq!(life.refusal(vec![append(id, &batch(1, 5, 1))]).await, (0, Refusal::ReadOnly(id)));
     assert_eq!(life.append(other, &batch(1, 5, 1)).await, 5);
     let len = |files: &[(PathBuf, u64)]| files.iter().find(|(path, _)| *path == segment(id, 0)).unwrap().1;
@@ -141,7 +141,7 @@ async fn recovery_reads_no_further_back_than_the_checkpoint() {
     }
     let checkpoint = saved(id, &simulated).await;
     kill(life, &simulated).await;
-    // Damage that was long synced: for `verify` to find, and for readers.
+    // Damage that was long synced: for `verify` to find, and for the next reader.
     simulated.disk.corrupt(&segment(id, 0), 5_000, 1).unwrap();
     let life = Life::begin(&simulated).await;
     assert!(!life.partition(id).read_only);
@@ -209,4 +209,81 @@ async fn what_a_shard_is_asked_after_it_was_dropped_fails() {
     let error = soon(shard.commit(vec![append(id, &batch(1, 0, 1))])).await.unwrap_err();
     assert!(matches!(error, CommitError::Closed), "{error}");
     assert_eq!(soon(shard.read(id, 0, 1)).await.unwrap_err(), ReadError::NotOpen(id));
+}
+
+/// Waits until a read that finds damage has the partition read-only, and a start to come would know.
+async fn found_damaged(life: &Life, id: PartitionId, offset: u64, simulated: &Simulated) {
+    let error = life.read(id, offset, 1 << 20).await.unwrap_err();
+    assert!(matches!(error, ReadError::Damaged { offset: found, .. } if found == offset), "{error}");
+    soon(async {
+        while !life.partition(id).read_only || !noted(id, simulated) {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+}
+
+fn noted(id: PartitionId, simulated: &Simulated) -> bool {
+    let note = segment(id, 0).with_file_name("damage");
+    simulated.disk.files().iter().any(|(path, _)| *path == note)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reader_that_finds_damage_makes_the_partition_read_only_until_it_is_cured() {
+    let options = SegmentedOptions { segment_bytes: 4 << 20, cache_bytes: 0, ..small() };
+    let simulated = Simulated::with(options, false);
+    let life = Life::begin(&simulated).await;
+    let [id, other, _] = life.ids;
+    for sequence in 0..100 {
+        life.append(id, &batch_of(1, sequence, 1, 2_000, Codec::None)).await;
+    }
+    saved(id, &simulated).await;
+    life.append_many(other, 1, 0..5).await;
+    simulated.disk.corrupt(&segment(id, 0), 5_000, 1).unwrap();
+    assert_eq!(
+        life.read(id, 0, 1 << 20).await.unwrap().next,
+        2,
+        "what lies before it is served, and nothing else"
+    );
+    assert!(!life.partition(id).read_only, "nobody was at it yet");
+    let error = life.read(id, 2, 1 << 20).await.unwrap_err();
+    assert!(matches!(error, ReadError::Damaged { offset: 2, behind: Some(3), .. }), "{error}");
+    found_damaged(&life, id, 2, &simulated).await;
+    assert_eq!(life.refusal(vec![append(id, &batch(1, 100, 1))]).await, (0, Refusal::ReadOnly(id)));
+    assert_eq!(life.read(id, 3, 1).await.unwrap().next, 4, "what lies behind it can be read");
+    assert_eq!(life.append(other, &batch(1, 5, 1)).await, 5);
+    assert!(!life.partition(other).read_only);
+    // A start looks where it would not have.
+    kill(life, &simulated).await;
+    let life = Life::begin(&simulated).await;
+    let partition = life.partition(id);
+    assert_eq!((partition.read_only, partition.durable_end), (true, 100));
+    let life = life.reopen(&simulated).await;
+    assert!(life.partition(id).read_only, "a clean end does not hide it");
+    kill(life, &simulated).await;
+    simulated.disk.corrupt(&segment(id, 0), 5_000, 1).unwrap();
+    let life = Life::begin(&simulated).await;
+    assert!(!life.partition(id).read_only);
+    assert!(!noted(id, &simulated));
+    assert_eq!(life.append(id, &batch(1, 100, 1)).await, 100, "the producer is known all the same");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn damage_that_retention_has_let_go_of_is_none_after_the_next_start() {
+    let simulated = Simulated::with(SegmentedOptions { cache_bytes: 0, ..small() }, false);
+    let life = Life::begin(&simulated).await;
+    let id = life.ids[0];
+    for sequence in 0..60 {
+        life.append(id, &batch_of(1, sequence, 1, 2_000, Codec::None)).await;
+    }
+    saved(id, &simulated).await;
+    simulated.disk.corrupt(&segment(id, 0), 1_000, 1).unwrap();
+    found_damaged(&life, id, 0, &simulated).await;
+    let start = soon(life.shard.trim(id, 20, None)).await.unwrap();
+    assert!(start > 0);
+    kill(life, &simulated).await;
+    let life = Life::begin(&simulated).await;
+    let partition = life.partition(id);
+    assert_eq!((partition.start, partition.durable_end, partition.read_only), (start, 60, false));
+    assert_eq!(life.append(id, &batch(1, 60, 1)).await, 60);
 }

@@ -139,7 +139,7 @@ impl House {
         let mut process = Process::start(&mut self.command(["serve", "--config", config]));
         let line = process.wait_for("listening on tls://");
         let port = line.trim_end().rsplit(':').next().unwrap().parse().unwrap();
-        process.wait_for("permissions");
+        process.wait_for("ready: clients are served");
         Broker { process, port }
     }
 

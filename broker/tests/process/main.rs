@@ -8,6 +8,7 @@ mod bench;
 mod certificates;
 mod consume_group;
 mod contexts;
+mod damage;
 mod doctor;
 mod drill;
 mod examples;

@@ -79,9 +79,15 @@ fn a_directory_that_is_not_the_right_one_is_told_from_one_that_has_not_what_is_a
     let dump = |args: &[&str]| house.run([&["log", "dump", "sealstream-data"], args].concat());
     let error = dump(&["--topic", "u"]).failed();
     assert!(error.contains("no topic \"u\" in sealstream-data: it has t"), "{error}");
-    let ran = dump(&["--partition", "7"]);
-    assert!(ran.stderr.contains("sealstream-data has no such partition"), "{}", ran.stderr);
-    assert_eq!(ran.ok(), "");
+    for asked in
+        [&["--partition", "7"][..], &["--topic", "t", "--partition", "7"], &["--partition", "7", "--json"]]
+    {
+        let error = dump(asked).failed();
+        assert!(
+            error.contains("no partition 7") && error.contains("without --partition all are shown"),
+            "{error}"
+        );
+    }
     for to in ["sealstream-data/copy", "sealstream-data/a/b", "./sealstream-data"] {
         let error = house.run(["log", "snapshot", "sealstream-data", to]).failed();
         assert!(error.contains("lies in sealstream-data") && error.contains("outside of it"), "{error}");

@@ -197,7 +197,12 @@ async fn a_flipped_bit_in_the_middle_of_a_segment_makes_one_partition_read_only_
         assert!(found.len() < 20, "damage was served: {found:?}");
     };
     assert_code(&fault, FaultCode::Storage);
-    assert_eq!(fault.class, FaultClass::Broker);
+    assert_eq!(
+        (fault.class, fault.offset),
+        (FaultClass::Caller, Some(found.len() as u64)),
+        "it does not heal: {fault}"
+    );
+    assert!(fault.text.contains("behind the damage from offset"), "{fault}");
     assert!(found.len() >= 5, "{found:?}");
     consumer.subscribe(2, "events", 1, Position::Beginning).await;
     assert_eq!(consumer.recv_values(2).await, ["neighbour", "taken"]);

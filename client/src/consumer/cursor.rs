@@ -247,6 +247,11 @@ impl Cursor {
     /// Subscribes again later, unless the time for it is up.
     fn give_time(&mut self, fault: Fault, now: Instant) -> Result<(), ConsumeError> {
         if let Some(delay) = self.retries.after_failure(retry_after(&fault), now) {
+            // Once until it succeeds, and aloud: nothing comes meanwhile.
+            if self.retries.failures() == 1 && fault.class != FaultClass::RetryElsewhere {
+                let (topic, partition) = (&*self.terms().topic, self.partition());
+                tracing::warn!(topic, partition, %fault, "cannot read a partition for now: trying again");
+            }
             self.resume_at = Some(now + delay);
             return Ok(());
         }

@@ -101,7 +101,8 @@ pub enum ConsumeError {
     /// The log was cut below what was read of it: records that were delivered from this offset on are not in the log
     /// any more, and others may be in their place.
     #[error(
-        "topic {topic} partition {partition} was cut: what was read from offset {offset} on is no longer in its log"
+        "topic {topic} partition {partition} was cut, or restored from a copy: what was read from offset {offset} on is no longer in its log, and \
+         other records may take its place: start again from that offset, or from the beginning"
     )]
     Diverged {
         /// The topic.
@@ -111,8 +112,12 @@ pub enum ConsumeError {
         /// Where what was read and the log part.
         offset: u64,
     },
-    /// What arrived is not what was stored.
-    #[error("topic {topic} partition {partition} is damaged from offset {offset} on: {reason}")]
+    /// What arrived is not what was stored: the broker served damage, or a record that cannot be read. A broker that finds the damage
+    /// itself says so: [`Refused`](Self::Refused) by [`FaultCode::Storage`](sealstream_protocol::message::FaultCode::Storage).
+    #[error(
+        "topic {topic} partition {partition} holds something at offset {offset} that cannot be read: {reason}; `sealstream log verify` on the \
+         broker's machine says whether its log is damaged; to read what lies behind it, start at a later offset"
+    )]
     Corrupt {
         /// The topic.
         topic: String,

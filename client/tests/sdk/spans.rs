@@ -4,13 +4,14 @@ use std::fmt::{Debug, Write as _};
 use std::sync::{Arc, Mutex};
 
 use sealstream_client::Record;
+use sealstream_protocol::message::FaultCode;
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record as Values};
 use tracing_subscriber::Layer;
 use tracing_subscriber::layer::{Context, SubscriberExt as _};
 use tracing_subscriber::registry::LookupSpan;
 
-use crate::consumer::{data, entry, subscribe, subscribed};
+use crate::consumer::{data, ended, entry, fault, offset, subscribe, subscribed};
 use crate::fake::Fake;
 use crate::group::{Broker, assignment};
 
@@ -18,6 +19,7 @@ use crate::group::{Broker, assignment};
 #[derive(Clone, Default)]
 struct Listener {
     ended: Arc<Mutex<Vec<String>>>,
+    warned: Arc<Mutex<Vec<String>>>,
 }
 
 struct Fields(String);
@@ -39,6 +41,14 @@ impl<S: tracing::Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Listener {
         let span = context.span(id).unwrap();
         let mut extensions = span.extensions_mut();
         values.record(extensions.get_mut::<Fields>().unwrap());
+    }
+
+    fn on_event(&self, event: &tracing::Event<'_>, _: Context<'_, S>) {
+        if *event.metadata().level() <= tracing::Level::WARN {
+            let mut fields = Fields(String::new());
+            event.record(&mut fields);
+            self.warned.lock().unwrap().push(fields.0);
+        }
     }
 
     fn on_close(&self, id: Id, context: Context<'_, S>) {
@@ -117,4 +127,29 @@ async fn a_membership_is_a_span_and_its_sessions_are_in_it() {
     tokio::join!(consumer.close(), member).0.unwrap();
     listener.heard("/membership", &["group=\"g\"", "member="]);
     listener.heard("/membership/session", &["kind=\"group\""]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_partition_that_cannot_be_read_for_now_is_warned_of_once_until_it_can() {
+    let (listener, _listening) = Listener::listen();
+    let mut fake = Fake::start().await;
+    let client = fake.client();
+    let (mut consumer, mut peer) = crate::consumer::open(&mut fake, &client, 1, |builder| builder).await;
+    for round in 1..=2 {
+        for _ in 0..3 {
+            let asked = subscribe(&mut peer).await;
+            ended(&mut peer, asked.subscription, fault(FaultCode::Storage)).await;
+        }
+        let asked = subscribe(&mut peer).await;
+        let next = round - 1;
+        subscribed(&mut peer, asked.subscription, next, next).await;
+        data(&mut peer, asked.subscription, entry(next, 1, 1)).await;
+        assert_eq!(offset(&mut consumer).await, next);
+        let warned = listener.warned.lock().unwrap().clone();
+        let told: Vec<_> =
+            warned.iter().filter(|text| text.contains("cannot read a partition for now")).collect();
+        assert_eq!(told.len() as u64, round, "{warned:?}");
+        assert!(told[0].contains("topic=\"t\"") && told[0].contains("storage (35)"), "{told:?}");
+        ended(&mut peer, asked.subscription, fault(FaultCode::Storage)).await;
+    }
 }

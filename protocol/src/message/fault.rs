@@ -84,7 +84,8 @@ pub enum FaultCode {
     ProducerFenced = 33,
     /// The disk has no room left.
     DiskFull = 34,
-    /// The disk failed: whether the batch is stored is unknown.
+    /// The disk failed: whether the batch is stored is unknown. Of class Caller: what is stored at [`Fault::offset`] is damaged, and
+    /// reading it again gives the same.
     Storage = 35,
 
     /// The offset is not in the log: [`Fault::offset`] is the nearest that is.

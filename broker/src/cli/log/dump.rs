@@ -11,13 +11,12 @@ use serde_json::{Value, json};
 use tokio::runtime::Builder;
 use uuid::Uuid;
 
-use super::{Failure, output};
+use super::{Failure, names, output};
 use crate::cli::args::LogDump;
 use crate::cli::consume::text;
 use crate::cli::interrupt::Interrupt;
 use crate::log::PartitionId;
 use crate::log::segmented::{DumpOptions, Dumped, dump as walk};
-use crate::topics;
 
 /// Shows what lies in a data directory. A fault is shown where it is, and is not a failure of the command.
 ///
@@ -43,16 +42,25 @@ pub(super) fn dump(args: &LogDump) -> Result<(), Failure> {
     })?;
     if matches!(outcome, Err(Failure::Interrupted(_))) {
         shown.count.say_interrupted(args.json);
-    } else if shown.count.partitions == 0 && outcome.is_ok() && !args.json {
-        let such = if args.topic.is_none() && args.partition.is_none() { "" } else { " such" };
-        output::note(format_args!("{} has no{such} partition", args.dir.display()));
+    } else if shown.count.partitions == 0 && outcome.is_ok() {
+        return none_found(args);
     }
     outcome
 }
 
-/// The topics by id.
-fn names(dir: &Path) -> Result<HashMap<Uuid, String>, Failure> {
-    Ok(topics::names_in(dir)?.into_iter().map(|(name, id)| (id, name)).collect())
+/// What was asked for by its number and is not there is an error; that there is nothing at all is none.
+fn none_found(args: &LogDump) -> Result<(), Failure> {
+    let dir = args.dir.display();
+    let Some(partition) = args.partition else {
+        if !args.json {
+            output::note(format_args!("{dir} has no partition"));
+        }
+        return Ok(());
+    };
+    let of = args.topic.as_ref().map(|topic| format!(" of topic {topic:?}")).unwrap_or_default();
+    Err(Failure::new(format!(
+        "no partition {partition}{of} in {dir}: partitions are numbered from 0; without --partition all are shown"
+    )))
 }
 
 fn find(topic: &str, names: &HashMap<Uuid, String>, dir: &Path) -> Result<Uuid, Failure> {

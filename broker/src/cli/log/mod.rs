@@ -4,8 +4,14 @@ mod dump;
 mod snapshot;
 mod verify;
 
+use std::collections::HashMap;
+use std::path::Path;
+
+use uuid::Uuid;
+
 use super::args::LogCommand;
 use super::{Failure, output};
+use crate::topics;
 
 /// Carries out a command about a data directory.
 pub(super) fn run(command: &LogCommand) -> Result<(), Failure> {
@@ -14,4 +20,9 @@ pub(super) fn run(command: &LogCommand) -> Result<(), Failure> {
         LogCommand::Dump(args) => dump::dump(args),
         LogCommand::Snapshot(args) => snapshot::snapshot(args),
     }
+}
+
+/// The topics of a data directory by id.
+fn names(dir: &Path) -> Result<HashMap<Uuid, String>, Failure> {
+    Ok(topics::names_in(dir)?.into_iter().map(|(name, id)| (id, name)).collect())
 }

@@ -1,6 +1,9 @@
 //! `log verify`.
 
+use std::collections::HashMap;
+
 use serde_json::{Value, json};
+use uuid::Uuid;
 
 use super::{Failure, output};
 use crate::cli::args::LogVerify;
@@ -26,26 +29,39 @@ pub(super) fn verify(args: &LogVerify) -> Result<(), Failure> {
         examined => examined?,
     };
     progress.finish();
+    // Where the metadata cannot be read, which the report says, topics have their ids alone.
+    let names = super::names(&args.dir).unwrap_or_default();
     if args.json {
-        as_json(&report)?;
+        as_json(&report, &names)?;
     } else {
-        as_text(&report)?;
+        as_text(&report, &names)?;
     }
     if report.is_sound() {
         return Ok(());
     }
+    let mut topics: Vec<String> = report
+        .partitions
+        .iter()
+        .filter(|partition| partition.fault.is_some())
+        .map(|partition| names.get(&partition.id.topic).cloned().unwrap_or(partition.id.topic.to_string()))
+        .collect();
+    topics.dedup();
+    let topics = if topics.is_empty() { String::new() } else { format!(" ({})", topics.join(", ")) };
     Err(Failure::new(format!(
         "{} is damaged: the broker serves what is sound, and keeps a damaged partition read-only; restore it from a copy, \
-         or delete its topic",
+         or delete its topic{topics}",
         args.dir.display()
     )))
 }
 
-fn as_text(report: &Report) -> Result<(), Failure> {
+fn as_text(report: &Report, names: &HashMap<Uuid, String>) -> Result<(), Failure> {
     let heading = ["PARTITION", "SHARD", "SEGMENTS", "RECORDS", "SIZE", "START", "END", "STATE"];
     let rows = report.partitions.iter().map(|partition| {
         vec![
-            partition.id.to_string(),
+            match names.get(&partition.id.topic) {
+                Some(name) => format!("{name}/{}", partition.id.index),
+                None => partition.id.to_string(),
+            },
             partition.shard.0.to_string(),
             partition.segments.to_string(),
             partition.records.to_string(),
@@ -61,21 +77,25 @@ fn as_text(report: &Report) -> Result<(), Failure> {
 
 fn state(partition: &PartitionReport) -> String {
     match (&partition.fault, &partition.torn) {
-        (Some(fault), _) => format!("damaged: {fault}"),
+        (Some(fault), _) => {
+            format!(
+                "damaged: {fault}; RECORDS and END count what lies before it, and what was acknowledged behind it is not shown"
+            )
+        }
         (None, Some(torn)) => format!("sound; torn by a crash, and cut at the next start: {torn}"),
         (None, None) if partition.clean => "sound".into(),
         (None, None) => "sound; not closed cleanly".into(),
     }
 }
 
-fn as_json(report: &Report) -> Result<(), Failure> {
+fn as_json(report: &Report, names: &HashMap<Uuid, String>) -> Result<(), Failure> {
     let fault = |fault: &Fault| json!({ "file": fault.file.display().to_string(), "position": fault.position, "reason": fault.reason });
     let partitions: Vec<Value> = report
         .partitions
         .iter()
         .map(|p| {
             json!({
-                "topic": p.id.topic.to_string(), "partition": p.id.index, "shard": p.shard.0, "segments": p.segments,
+                "topic": p.id.topic.to_string(), "name": names.get(&p.id.topic), "partition": p.id.index, "shard": p.shard.0, "segments": p.segments,
                 "entries": p.entries, "records": p.records, "bytes": p.bytes, "start": p.start, "end": p.end,
                 "clean": p.clean, "torn": p.torn.as_ref().map(fault), "damaged": p.fault.as_ref().map(fault),
             })

@@ -18,6 +18,8 @@ pub(super) struct Counters {
     pub(super) syncs: Count,
     pub(super) journal_records: Count,
     pub(super) metadata_syncs: Count,
+    pub(super) recovered: Count,
+    pub(super) recovered_bytes: Count,
     segment_times: Times,
     journal_times: Times,
     metadata_times: Times,
@@ -70,6 +72,8 @@ impl Counters {
             syncs: self.syncs.get(),
             journal_records: self.journal_records.get(),
             metadata_syncs: self.metadata_syncs.get(),
+            recovered: self.recovered.get(),
+            recovered_bytes: self.recovered_bytes.get(),
             sync_times: SyncTimes {
                 segments: self.segment_times.read(),
                 journals: self.journal_times.read(),

@@ -23,7 +23,7 @@ struct Point {
 }
 
 /// Where an entry was found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Found {
     /// Here it begins.
     At(u64),
@@ -33,6 +33,8 @@ pub(super) enum Found {
     Damaged {
         /// The offset that should be there.
         offset: u64,
+        /// What is there.
+        reason: String,
     },
 }
 
@@ -138,7 +140,7 @@ impl Index {
             match walk.next()? {
                 Step::Binding(_) => {}
                 Step::End => return Ok(Found::Beyond),
-                Step::Bad(_) => return Ok(Found::Damaged { offset: expected }),
+                Step::Bad(reason) => return Ok(Found::Damaged { offset: expected, reason }),
                 Step::Entry { position, view } => {
                     expected = view.next_offset();
                     self.extend(from, (position, &EntryPlace::of(&view)), walk.position());

@@ -294,6 +294,10 @@ impl PartitionDir {
         self.root.join("checkpoint")
     }
 
+    pub(super) fn damage(&self) -> PathBuf {
+        self.root.join("damage")
+    }
+
     /// The base offsets of the segments that are there, ascending.
     pub(super) fn segments(&self, disk: &dyn Disk) -> io::Result<Vec<u64>> {
         let mut bases: Vec<u64> =

@@ -58,6 +58,8 @@ pub(super) enum Event {
     Recovered { id: PartitionId, result: io::Result<Box<Recovered>> },
     /// A checkpoint at this offset was saved, or not.
     Checkpointed { id: PartitionId, serial: u64, offset: u64, result: io::Result<()> },
+    /// A reader found damage below the durable end, twice. `rewritten` is the view's, from before the second look.
+    Damaged { id: PartitionId, rewritten: u64, offset: u64, reason: String },
     /// A deleted partition's files are gone, or not.
     Removed { id: PartitionId, result: io::Result<()> },
 }

@@ -11,6 +11,7 @@
 //! DATA/shard-N/partitions/UUID-P/    a partition
 //!   00000000000000000000.log …       its segments, named by the offset they begin at
 //!   checkpoint                       what it knew of its producers at a place, from where recovery reads on
+//!   damage                           a reader found damage: the next open reads all of it
 //! ```
 //!
 //! # Who owns what
@@ -44,7 +45,8 @@
 //! # States of a partition
 //!
 //! ```text
-//! absent ─ open ─► opening ─► open ─ delete ─► deleting ─► absent       corrupt below its durable end: open, read-only
+//! absent ─ open ─► opening ─► open ─ delete ─► deleting ─► absent       corrupt below its durable end: open, read-only;
+//!                              │                                       likewise once a reader finds it corrupt
 //!                              └─ close ─► sealed                       killed: unsealed, its tail is read at the next open
 //! ```
 //!
@@ -60,6 +62,7 @@ mod append;
 mod cache;
 mod checkpoint;
 mod counters;
+mod damage;
 mod dump;
 mod env;
 mod epochs;
@@ -89,6 +92,7 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use sealstream_transport::BoxFuture;
 use tokio::sync::Mutex;
@@ -143,6 +147,8 @@ pub struct SegmentedEngine {
     syncers: Arc<Pool>,
     workers: Arc<Pool>,
     lock: std::sync::Mutex<Option<DiskLock>>,
+    /// Whether it was said that the last end was not a clean one.
+    unclean_told: Arc<AtomicBool>,
 }
 
 #[derive(Default)]
@@ -211,6 +217,7 @@ impl SegmentedEngine {
             syncers: Arc::new(syncers),
             workers: Arc::new(workers),
             lock: std::sync::Mutex::new(Some(lock)),
+            unclean_told: Arc::default(),
         })
     }
 
@@ -230,12 +237,21 @@ impl SegmentedEngine {
         let (disk, clock, options) = (Arc::clone(&self.disk), Arc::clone(&self.clock), self.options);
         let (syncers, workers) = (Arc::clone(&self.syncers), Arc::clone(&self.workers));
         let (counters, reserve) = (Arc::clone(&self.counters), Arc::clone(&self.reserve));
+        let told = Arc::clone(&self.unclean_told);
         move || {
             let path = dir.path().display().to_string();
             let failed = |source| OpenShardError::Io { path: path.clone(), source };
             let (mut meta, mut state) = reserve.with(|| meta::load(&disk, &dir)).map_err(failed)?;
             if state.owner() > owner {
                 return Err(OpenShardError::Fenced);
+            }
+            // Once, and before it takes its time.
+            if state.partitions().any(|(_, state)| state.sealed.is_none())
+                && !told.swap(true, Ordering::Relaxed)
+            {
+                tracing::info!(
+                    "the log was not closed cleanly: reading what was written since the last checkpoints"
+                );
             }
             let replayed =
                 recover_shard(&*disk, &reserve, &dir, &mut meta, &mut state, owner).map_err(failed)?;

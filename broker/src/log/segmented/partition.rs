@@ -55,6 +55,8 @@ pub(super) struct LivePartition {
     pub(super) checkpoints: Checkpoints,
     /// Trims that wait for a checkpoint.
     pub(super) trims: Vec<PendingTrim>,
+    /// Whether damage was found since it was opened: what the metadata says of it holds, unlike where a start found it.
+    pub(super) damaged_since: bool,
 }
 
 impl LivePartition {
@@ -73,6 +75,8 @@ impl LivePartition {
             start: found.start,
             epochs: state.epochs.clone(),
             read_only: corrupt,
+            rewritten: 0,
+            lacking: false,
             segments: found.segments,
         };
         // One without an entry is begun anew: the epoch may have risen since.
@@ -83,7 +87,9 @@ impl LivePartition {
             step: MIN_ALLOCATION,
             begun: None,
         });
-        let shared = Arc::new(PartitionShared { id, dir, view: std::sync::RwLock::new(view), durable });
+        let view = std::sync::RwLock::new(view);
+        let shared =
+            Arc::new(PartitionShared { id, dir, view, durable, failure_told: std::sync::Mutex::default() });
         Self {
             shared,
             publish,
@@ -115,6 +121,7 @@ impl LivePartition {
                 uncaptured: 0,
             },
             trims: Vec::new(),
+            damaged_since: false,
         }
     }
 
@@ -248,6 +255,7 @@ impl LivePartition {
                 last.bytes = last.bytes.min(place.position);
             }
             view.epochs.raise(end);
+            view.rewritten += 1;
         }
         self.publish.send_if_modified(|published| {
             let ahead = *published > end;

@@ -1,16 +1,18 @@
 //! Reads of a shard: from the recent batches in memory, or from a segment, on a thread that may block.
 //!
-//! What is read was checked when it was appended. A read checks the header of every entry again; the checksum of the batch
-//! behind it is for the consumer, for recovery, and for [`verify`](super::verify()). Where damage is known of, in a partition that is
-//! read-only, a read checks everything: what is sound is served, and then the reader is told.
+//! What is in memory was checked when it came. What is read from a segment is checked again, all of it: headers, order and checksums. What
+//! is sound is served, and then the reader is told of the damage; so is the writer, after a second look, and the partition takes no
+//! appends from then on.
 
 use std::io;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use sealstream_protocol::entry;
+use sealstream_protocol::entry::{self, EntryView};
 
 use super::index::Found;
+use super::mailbox::Event;
 use super::recovery::SegmentInfo;
 use super::segment::{BINDING, Item, parse};
 use super::shared::{PartitionShared, ShardShared, locked, reading};
@@ -23,6 +25,9 @@ const MIN_READ: usize = 4 << 10;
 /// The most that is read at once, however much is asked for, in bytes: a read holds a thread and a buffer. A larger entry is read
 /// whole all the same.
 const MAX_READ: usize = 8 << 20;
+
+/// How often a partition's log says that the disk failed a read: whoever reads tries again, within milliseconds at first.
+const TELL_EVERY: Duration = Duration::from_mins(1);
 
 pub(super) async fn read(
     shard: Arc<ShardShared>,
@@ -79,8 +84,12 @@ async fn read_either(
         return Ok(Within::Read(ReadOutcome { entries: vec![chunk], next, durable_end }));
     }
     blocking(from, move || {
+        let max_bytes = max_bytes.min(MAX_READ);
         let read = SegmentRead { shard: &shard, partition: &partition, from, durable_end, first };
-        read.run(max_bytes.min(MAX_READ))
+        match read.run(max_bytes) {
+            Err(ReadError::Damaged { .. }) if !reading(&partition.view).read_only => read.again(max_bytes),
+            read => read,
+        }
     })
     .await
 }
@@ -138,6 +147,30 @@ impl SegmentRead<'_> {
         }
     }
 
+    /// Looks again, with nothing that was known of the segment: what was cut or trimmed meanwhile looks damaged too. What still does is
+    /// told to the writer.
+    fn again(&self, max_bytes: usize) -> Result<Within, ReadError> {
+        let Self { shard, partition, from, first, .. } = *self;
+        let rewritten = {
+            let view = reading(&partition.view);
+            if let Some((segment, _)) = view.segment_of(from) {
+                shard.files.forget(partition.id, segment.base);
+            }
+            view.rewritten
+        };
+        // Looked at after the count: a cut in between raises that.
+        let durable_end = partition.durable_end();
+        if from >= durable_end {
+            return Err(self.gone());
+        }
+        let read = Self { shard, partition, from, durable_end, first }.run(max_bytes);
+        if let Err(ReadError::Damaged { offset, reason, .. }) = &read {
+            let (id, offset, reason) = (partition.id, *offset, reason.clone());
+            shard.mailbox.tell(Event::Damaged { id, rewritten, offset, reason });
+        }
+        read
+    }
+
     fn read_segment(
         &self,
         segment: SegmentInfo,
@@ -149,19 +182,19 @@ impl SegmentRead<'_> {
         let position = match locked(&open.index).locate(&*open.file, self.from)? {
             Found::At(position) => position,
             Found::Beyond => {
-                return Ok(Err(self.storage(self.from, "the segment ends before it".to_owned())));
+                return Ok(Err(self.damaged(self.from, "the segment ends before it".to_owned(), next_base)));
             }
-            Found::Damaged { offset } => return Ok(Err(self.storage(offset, "a damaged entry".to_owned()))),
+            Found::Damaged { offset, reason } => return Ok(Err(self.damaged(offset, reason, next_base))),
         };
         let end = next_base.unwrap_or(u64::MAX).min(self.durable_end);
-        let suspicious = reading(&self.partition.view).read_only;
+        let damaged = |reason: &str, behind| Ok(Err(self.damaged(self.from, reason.to_owned(), behind)));
         let mut wanted = max_bytes.max(MIN_READ);
         loop {
             let bytes = read_bytes(&*open.file, position, wanted)?;
             let len = bytes.len();
-            match split(&bytes, position, max_bytes, end, suspicious) {
+            match split(&bytes, position, max_bytes, self.from, end) {
                 Split::Chunks(chunks) if chunks.entries.is_empty() => {
-                    return Ok(Err(self.storage(self.from, "there is no entry".to_owned())));
+                    return damaged("there is no entry", next_base);
                 }
                 Split::Chunks(Chunks { entries, next, position }) => {
                     locked(&open.index).remember(next, position);
@@ -176,10 +209,8 @@ impl SegmentRead<'_> {
                     return Ok(Ok(Within::Larger(needed)));
                 }
                 Split::Short(needed) if needed > len && len == wanted => wanted = needed,
-                Split::Short(_) => {
-                    return Ok(Err(self.storage(self.from, "the file ends within an entry".to_owned())));
-                }
-                Split::Bad(reason) => return Ok(Err(self.storage(self.from, reason))),
+                Split::Short(_) => return damaged("the file ends within an entry", next_base),
+                Split::Bad { reason, next } => return damaged(&reason, next.or(next_base)),
             }
         }
     }
@@ -189,8 +220,22 @@ impl SegmentRead<'_> {
         ReadError::OutOfRange { start, end: self.partition.durable_end() }
     }
 
+    /// Said aloud once, by the writer.
+    fn damaged(&self, offset: u64, reason: String, behind: Option<u64>) -> ReadError {
+        if reading(&self.partition.view).lacking {
+            return self.storage(offset, "what lies there is in the journal alone, for now".to_owned());
+        }
+        let behind = behind.filter(|behind| *behind > self.from && *behind < self.durable_end);
+        ReadError::Damaged { offset, reason, behind }
+    }
+
     fn storage(&self, offset: u64, reason: String) -> ReadError {
-        tracing::warn!(partition = %self.partition.id, offset, reason, "cannot read the log");
+        let mut told = locked(&self.partition.failure_told);
+        if told.is_none_or(|told| told.elapsed() >= TELL_EVERY) {
+            *told = Some(Instant::now());
+            let topic = self.shard.topic_of(self.partition.id);
+            tracing::warn!(topic = &*topic, partition = %self.partition.id, offset, reason, "cannot read the log");
+        }
         ReadError::Storage { offset, reason }
     }
 }
@@ -199,16 +244,19 @@ enum Split {
     Chunks(Chunks),
     /// So many bytes are needed for the first entry.
     Short(usize),
-    /// The first thing is no entry.
-    Bad(String),
+    /// The first thing is no entry, or not the one that should be here. Its headers may be sound, and say where the next one begins.
+    Bad {
+        reason: String,
+        next: Option<u64>,
+    },
 }
 
-/// Splits what was read at `position` into chunks of whole entries: of at most `max_bytes`, but at least one entry, and none at or
-/// beyond `end`. Bindings are left out: where one stands, a chunk ends. Checks the batches too, if it is `suspicious`.
-fn split(bytes: &Bytes, position: u64, max_bytes: usize, end: u64, suspicious: bool) -> Split {
+/// Splits what was read at `position` into chunks of whole entries, which are checked: of at most `max_bytes`, but at least one entry,
+/// the first one that with the offset `from`, and none at or beyond `end`. Bindings are left out: where one stands, a chunk ends.
+fn split(bytes: &Bytes, position: u64, max_bytes: usize, from: u64, end: u64) -> Split {
     let mut entries = Vec::new();
     let (mut chunk, mut at, mut taken) = (0, 0, 0);
-    let mut next = 0;
+    let mut next = from;
     let close = |entries: &mut Vec<Bytes>, chunk: usize, at: usize| {
         if at > chunk {
             entries.push(bytes.slice(chunk..at));
@@ -229,9 +277,9 @@ fn split(bytes: &Bytes, position: u64, max_bytes: usize, end: u64, suspicious: b
                     }
                     break;
                 }
-                if suspicious && let Err(error) = entry::check(&bytes[at..at + len]) {
+                if let Err(bad) = check(&bytes[at..at + len], &view, first, next) {
                     if first {
-                        return Split::Bad(error.to_string());
+                        return bad;
                     }
                     break;
                 }
@@ -245,12 +293,23 @@ fn split(bytes: &Bytes, position: u64, max_bytes: usize, end: u64, suspicious: b
                 chunk = at;
             }
             Item::Partial(len) if first => return Split::Short(at + len),
-            Item::Bad(reason) if first => return Split::Bad(reason),
+            Item::Bad(reason) if first => return Split::Bad { reason, next: None },
             Item::End | Item::Partial(_) | Item::Bad(_) => break,
         }
     }
     close(&mut entries, chunk, at);
     Split::Chunks(Chunks { entries, next, position: position + at as u64 })
+}
+
+/// Whether an entry is the one that holds the offset `expected`, and, unless it is the `first`, begins with it; and whether its batch is
+/// what was written.
+fn check(bytes: &[u8], view: &EntryView, first: bool, expected: u64) -> Result<(), Split> {
+    let base = view.header.base_offset;
+    if base > expected || view.next_offset() <= expected || !first && base != expected {
+        return Err(Split::Bad { reason: format!("offset {base} where {expected} should be"), next: None });
+    }
+    let next = Some(view.next_offset());
+    entry::check(bytes).map(drop).map_err(|error| Split::Bad { reason: error.to_string(), next })
 }
 
 fn read_bytes(file: &dyn DiskFile, position: u64, len: usize) -> io::Result<Bytes> {

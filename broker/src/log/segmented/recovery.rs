@@ -12,6 +12,7 @@ use std::io;
 use sealstream_protocol::entry::{EntryHeader, EntryView};
 
 use super::checkpoint::{self, Checkpoint, Mark};
+use super::damage::Damage;
 use super::epochs::EpochHistory;
 use super::layout::PartitionDir;
 use super::meta::PartitionState;
@@ -57,6 +58,8 @@ pub(super) struct Recovered {
     pub(super) saved: u64,
     /// Whether it was closed cleanly: no epoch needs to rise.
     pub(super) clean: bool,
+    /// Bytes of entries that were read to find all this.
+    pub(super) read: u64,
     /// What is wrong below the durable end.
     pub(super) corruption: Option<String>,
 }
@@ -110,6 +113,7 @@ fn empty(state: &PartitionState, clean: bool) -> Recovered {
         epochs: state.epochs.clone(),
         saved: 0,
         clean,
+        read: 0,
         corruption: None,
     }
 }
@@ -133,7 +137,7 @@ fn sealed(
         }
         None if found.corruption.is_none() => {
             let scan = scan(request, state, &found.segments, checkpoint::load(request.disk, request.dir)?)?;
-            found.producers = scan.producers;
+            (found.producers, found.read) = (scan.producers, scan.read);
             if scan.end.offset < end.offset {
                 found.corruption = Some(scan.reason);
             }
@@ -188,8 +192,20 @@ fn unsealed(
 ) -> io::Result<Recovered> {
     let checkpoint = checkpoint::load(request.disk, request.dir)?;
     let known = checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.mark.offset);
-    let floor = request.floor.max(known).max(state.start);
-    let scan = scan(request, state, &segments, checkpoint)?;
+    let mut floor = request.floor.max(known).max(state.start);
+    let scan = if let Some(damage) = Damage::load(request.disk, request.dir)? {
+        floor = floor.max(damage.end);
+        let whole = scan(request, state, &segments, None)?;
+        if whole.end.offset < floor.max(whole.durable_end) {
+            whole
+        } else {
+            tracing::info!(partition = %request.id, "the damage that was found in the log is no longer there");
+            Damage::forget(request.disk, request.dir)?;
+            scan(request, state, &segments, checkpoint)?
+        }
+    } else {
+        scan(request, state, &segments, checkpoint)?
+    };
     let floor = floor.max(scan.durable_end);
     let missing = segments.first().is_some_and(|first| first.base > state.start);
     let mut found = Recovered {
@@ -197,6 +213,7 @@ fn unsealed(
         last_time: scan.last_time,
         producers: scan.producers,
         saved: scan.saved,
+        read: scan.read,
         ..empty(state, false)
     };
     if scan.end.offset < floor || missing && floor > state.start {
@@ -245,6 +262,8 @@ struct Scan {
     durable_end: u64,
     /// The offset of the checkpoint that it began with; 0 if there was none.
     saved: u64,
+    /// Bytes of entries that were read.
+    read: u64,
     /// Why it did not go on; empty at a clean end.
     reason: String,
 }
@@ -272,6 +291,7 @@ fn scan(
         producers: from.producers,
         durable_end: 0,
         saved,
+        read: 0,
         reason: String::new(),
     };
     let first = segments.partition_point(|segment| segment.base < begin.base);
@@ -331,6 +351,7 @@ impl Scan {
                         self.reason = format!("segment {base}, byte {position}: {reason}");
                         return Ok(false);
                     }
+                    self.read += view.total_len as u64;
                     self.take(&view, binding.take());
                     self.end = Mark { offset: view.next_offset(), base, position: walk.position() };
                 }

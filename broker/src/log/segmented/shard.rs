@@ -6,6 +6,7 @@ use std::thread::JoinHandle;
 
 use sealstream_transport::BoxFuture;
 use tokio::sync::{oneshot, watch};
+use uuid::Uuid;
 
 use super::mailbox::{Reply, Request, Stopped};
 use super::reader;
@@ -73,6 +74,10 @@ impl SegmentedShard {
 }
 
 impl Shard for SegmentedShard {
+    fn name_topic(&self, topic: Uuid, name: &str) {
+        self.shared.name_topic(topic, name);
+    }
+
     fn open_partition(
         &self,
         id: PartitionId,

@@ -2,8 +2,10 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::Instant;
 
 use tokio::sync::watch;
+use uuid::Uuid;
 
 use super::cache::TailCache;
 use super::epochs::EpochHistory;
@@ -35,6 +37,10 @@ pub(super) struct View {
     pub(super) start: u64,
     pub(super) epochs: EpochHistory,
     pub(super) read_only: bool,
+    /// How often its segments were cut, or replaced by what the journal had.
+    pub(super) rewritten: u64,
+    /// Whether its segments lack, for now, what the journal alone has.
+    pub(super) lacking: bool,
     /// Ascending, and without a gap between them.
     pub(super) segments: Vec<SegmentInfo>,
 }
@@ -60,6 +66,8 @@ pub(super) struct PartitionShared {
     pub(super) view: RwLock<View>,
     /// The durable end. The writer has the sender.
     pub(super) durable: watch::Receiver<u64>,
+    /// When it was last said that the disk failed a read of it.
+    pub(super) failure_told: Mutex<Option<Instant>>,
 }
 
 impl PartitionShared {
@@ -87,6 +95,8 @@ pub(super) struct ShardShared {
     pub(super) cache: TailCache,
     pub(super) files: Arc<SegmentFiles>,
     partitions: RwLock<HashMap<PartitionId, Arc<PartitionShared>>>,
+    /// What lines of the log call topics.
+    names: RwLock<HashMap<Uuid, Arc<str>>>,
     /// The metadata that is durable; `None` once the shard is closed.
     meta: RwLock<Option<MetaState>>,
 }
@@ -99,6 +109,7 @@ impl ShardShared {
             cache: TailCache::new(cache_bytes),
             files,
             partitions: RwLock::default(),
+            names: RwLock::default(),
             meta: RwLock::new(Some(meta)),
         }
     }
@@ -117,8 +128,23 @@ impl ShardShared {
         writing(&self.partitions).insert(partition.id, partition);
     }
 
+    pub(super) fn name_topic(&self, topic: Uuid, name: &str) {
+        writing(&self.names).insert(topic, name.into());
+    }
+
+    /// The name of a partition's topic; its id, while nobody has said the name.
+    pub(super) fn topic_of(&self, id: PartitionId) -> Arc<str> {
+        reading(&self.names).get(&id.topic).map_or_else(|| id.topic.to_string().into(), Arc::clone)
+    }
+
     pub(super) fn remove(&self, id: PartitionId) {
-        writing(&self.partitions).remove(&id);
+        {
+            let mut partitions = writing(&self.partitions);
+            partitions.remove(&id);
+            if !partitions.keys().any(|other| other.topic == id.topic) {
+                writing(&self.names).remove(&id.topic);
+            }
+        }
         self.cache.cut(id, 0);
         self.files.forget_partition(id);
     }

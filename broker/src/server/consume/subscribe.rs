@@ -74,6 +74,14 @@ pub(super) async fn subscribe(
     // Watched before it is looked at: what is appended in between wakes the subscription.
     let end = shard.watch(id).ok_or_else(not_open)?;
     let stands = shard.partition(id).ok_or_else(not_open)?;
+    // Who was further than a log that was cut, or than a restored copy, learns that, and not that it waits for what will come. A damaged
+    // log shows less than was in it.
+    if let (Position::Offset(offset), Some(epoch)) = (request.position, request.epoch)
+        && offset > stands.durable_end
+        && !stands.read_only
+    {
+        shard.check_epoch(id, offset, epoch).await.map_err(|error| place.read(offset, &error))?;
+    }
     let offset = start(&*shard, id, &stands, request.position, place).await?;
     if let Some(epoch) = request.epoch {
         shard.check_epoch(id, offset, epoch).await.map_err(|error| place.read(offset, &error))?;

@@ -80,6 +80,7 @@ async fn a_description_shows_members_lag_owners_and_epochs() {
     let shown = describe(&broker, "g").await;
     assert!(shown.members.is_empty() && shown.group.idle_since_ms.is_some());
     let [only] = &shown.partitions[..] else { panic!("what was committed") };
+    assert_eq!(shown.group.partitions, 1, "a list counts what a description shows");
     assert_eq!((only.committed, only.owner, only.lag()), (Some((2, 1)), None, 3));
     broker.stop().await;
 }

@@ -103,7 +103,7 @@ pub(crate) async fn data(peer: &mut Peer, subscription: u32, entries: impl Into<
 }
 
 /// The next record, which must have its offset as its value.
-async fn offset(consumer: &mut Consumer) -> u64 {
+pub(crate) async fn offset(consumer: &mut Consumer) -> u64 {
     let record = consumer.next().await.expect("not the end").expect("a record");
     assert_eq!(record.value, record.offset.to_string());
     record.offset

@@ -64,7 +64,7 @@ pub struct GroupSummary {
     pub name: String,
     /// How many members it has, those within their grace included.
     pub members: u32,
-    /// How many partitions its members want to read.
+    /// How many partitions its members want to read, or it has a committed offset of.
     pub partitions: u32,
     /// Tag 1: since when it has no members, in milliseconds since the Unix epoch; `None`: it has some.
     pub idle_since_ms: Option<i64>,

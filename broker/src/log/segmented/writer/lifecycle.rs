@@ -76,6 +76,10 @@ impl Writer {
             }
         };
         self.floors.remove(&id);
+        if !found.clean {
+            self.env.counters.recovered.add(1);
+            self.env.counters.recovered_bytes.add(found.read);
+        }
         let known = self.env.shared.look(|state| (state.partition(id).cloned(), state.epoch_floor()));
         let (known, floor) = known.unwrap_or_default();
         let corrupt = found.corruption.clone();
@@ -90,6 +94,7 @@ impl Writer {
         };
         if let Some(reason) = &corrupt {
             tracing::error!(
+                topic = &*self.env.shared.topic_of(id),
                 partition = %id,
                 reason,
                 "the log is corrupt below its durable end: the partition is read-only; `sealstream log verify` says how far it is sound: restore it from a \
@@ -188,7 +193,7 @@ impl Writer {
             self.env.shared.files.forget(id, *base);
         }
         let state = partition.state(self.env.owner);
-        if partition.is_corrupt() {
+        if partition.is_corrupt() && !partition.damaged_since {
             // Its metadata stays as it is; what is removed is what could still be read.
             return self.finish_trim(id, bases, start, Some(reply));
         }

@@ -13,6 +13,7 @@
 mod atomic;
 mod close;
 mod commit;
+mod damage;
 mod lifecycle;
 mod metadata;
 mod repair;
@@ -177,6 +178,9 @@ impl Writer {
             Event::Recovered { id, result } => self.on_recovered(id, result),
             Event::Checkpointed { id, serial, offset, result } => {
                 self.on_checkpointed(id, serial, offset, result);
+            }
+            Event::Damaged { id, rewritten, offset, reason } => {
+                self.on_damaged(id, rewritten, offset, &reason);
             }
             Event::Removed { id, result } => self.on_removed(id, result),
         }

@@ -45,6 +45,7 @@ impl Writer {
             if journaled {
                 tracing::error!(partition = %id, "it takes no appends until what only the journal has is in a segment");
                 partition.failing = Some(reason.to_owned());
+                writing(&partition.shared.view).lacking = true;
                 self.failing.push(id);
             }
         }
@@ -106,6 +107,7 @@ impl LivePartition {
         let mut view = writing(&self.shared.view);
         view.segments.retain(|segment| segment.base < from);
         view.segments.push(SegmentInfo { base: from, bytes: position });
+        (view.rewritten, view.lacking) = (view.rewritten + 1, false);
         drop(view);
         self.written = Mark { offset: end, base: from, position };
         (self.durable, self.synced, self.gate) = (self.written, self.written, self.written);
