@@ -23,7 +23,10 @@ const BUFFER: usize = 256 << 10;
 
 /// Reads a topic and writes each record as a line.
 pub(super) fn run(args: &Consume) -> Result<(), Failure> {
-    output::demand_stdout()?;
+    if args.group.is_some() {
+        // What is committed for nobody is gone.
+        output::demand_stdout()?;
+    }
     with_client(&args.connection, PATIENT, |client| consume(client, args))
 }
 
