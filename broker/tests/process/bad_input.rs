@@ -203,15 +203,22 @@ fn a_connection_that_says_nothing_sensible_stops_nobody() {
 }
 
 #[test]
-fn a_directory_of_somebody_else_is_left_alone() {
+fn a_data_directory_that_is_made_among_other_things_is_told_of_once() {
     let house = House::new();
     std::fs::create_dir(house.path("etc")).unwrap();
     house.write("etc/passwd", "root");
-    let error = house.run(["serve", "--data-dir", "etc", "--listen", "127.0.0.1:0"]).failed();
-    for part in ["etc is not a sealstream data directory", "`passwd`", "name an empty directory"] {
-        assert!(error.contains(part), "{part}: {error}");
+    let told = "other things lie: if it was named by mistake";
+    for first in [true, false] {
+        let checked = house.command(["doctor"]).env("SEALSTREAM_DATA_DIR", "etc").output().unwrap();
+        let checked = String::from_utf8(checked.stdout).unwrap();
+        assert_eq!(checked.contains("no data directory yet, and holds `passwd`"), first, "{checked}");
+        let mut process =
+            Process::start(&mut house.command(["serve", "--data-dir", "etc", "--listen", "127.0.0.1:0"]));
+        process.wait_for("export SEALSTREAM_URL=");
+        process.signal("TERM");
+        assert!(process.wait().success());
+        assert_eq!(process.said.contains(told), first, "{}", process.said);
     }
-    assert_eq!(std::fs::read_dir(house.path("etc")).unwrap().count(), 1, "nothing was made");
 }
 
 #[test]

@@ -33,7 +33,7 @@ pub(super) struct DiskFacts {
     pub(super) reserve_wanted: u64,
     /// What of it the file `reserve` holds already.
     pub(super) reserve_held: u64,
-    /// Why it cannot be a data directory: something else lies in it.
+    /// What lies in it that is not a broker's, while it is no data directory yet.
     pub(super) foreign: Option<String>,
     pub(super) probe: Result<Probe, String>,
 }
@@ -50,9 +50,9 @@ pub(super) struct Probe {
 
 pub(super) fn judge(facts: &DiskFacts) -> Vec<Finding> {
     let mut findings = vec![room(facts)];
-    findings.extend(facts.foreign.as_ref().map(|reason| {
-        let text = format!("{} is not a sealstream data directory: {reason}", facts.dir.display());
-        Finding::fail(CHECK, text, None)
+    findings.extend(facts.foreign.as_ref().map(|other| {
+        let text = format!("{} is no data directory yet, and holds `{other}`", facts.dir.display());
+        Finding::warn(CHECK, text, "if it was named by mistake, name another (data_dir, --data-dir)")
     }));
     findings.extend(files_left(facts));
     findings.extend(fitness(facts));

@@ -79,7 +79,8 @@ fn remedy(error: &io::Error) -> &'static str {
 /// Besides whatever begins with a dot, with `shard-` or with `tickets.secret`.
 const UNFINISHED: [&str; 6] = ["lock", "format.new", "reserve", "restored", "dev-ca", "lost+found"];
 
-/// Why `dir` cannot become a data directory, nor is one: something that is not a broker's lies in it.
+/// What lies in `dir` that is not a broker's, while `dir` is no data directory yet: it may have been named by mistake. Afterwards it is no
+/// news.
 pub(crate) fn foreign(disk: &dyn Disk, dir: &Path) -> io::Result<Option<String>> {
     let entries = match disk.list(dir) {
         Ok(entries) => entries,
@@ -92,12 +93,7 @@ pub(crate) fn foreign(disk: &dyn Disk, dir: &Path) -> io::Result<Option<String>>
     let beginnings = ["shard-", "tickets.secret", "."];
     let ours =
         |name: &str| UNFINISHED.contains(&name) || beginnings.iter().any(|start| name.starts_with(start));
-    Ok(entries.into_iter().find(|entry| !ours(&entry.name)).map(|entry| {
-        format!(
-            "it holds `{}`, and no file `format`: name an empty directory (data_dir, --data-dir)",
-            entry.name
-        )
-    }))
+    Ok(entries.into_iter().map(|entry| entry.name).find(|name| !ours(name)))
 }
 
 /// A data directory.
@@ -115,12 +111,15 @@ impl DataDir {
         ShardDir { root: self.root.join(format!("shard-{}", id.0)) }
     }
 
-    /// Refuses a directory that holds what is not a broker's: one that was named by mistake is left as it is.
-    pub(super) fn check_ours(&self, disk: &dyn Disk) -> Result<(), OpenLogError> {
-        match foreign(disk, &self.root) {
-            Ok(None) => Ok(()),
-            Ok(Some(reason)) => Err(OpenLogError::Foreign { dir: self.name(), reason }),
-            Err(source) => Err(self.failed(source)),
+    /// Says so where a directory is made a data directory that holds other things too. It is not refused: a configuration may lie there.
+    pub(super) fn tell_of_others(&self, disk: &dyn Disk) {
+        // What cannot be listed is not made a data directory either, and that says why.
+        if let Ok(Some(other)) = foreign(disk, &self.root) {
+            tracing::warn!(
+                dir = self.name(),
+                holds = other,
+                "a data directory is made where other things lie: if it was named by mistake, name another (data_dir, --data-dir)"
+            );
         }
     }
 
@@ -325,8 +324,7 @@ mod tests {
             assert_eq!(told(), None, "{ours}");
         }
         std::fs::write(dir.path().join("passwd"), "").unwrap();
-        let reason = told().unwrap();
-        assert!(reason.contains("`passwd`") && reason.contains("an empty directory"), "{reason}");
+        assert_eq!(told().as_deref(), Some("passwd"));
         std::fs::write(dir.path().join("format"), "").unwrap();
         assert_eq!(told(), None);
         assert_eq!(foreign(&crate::log::disk::RealDisk, &dir.path().join("nowhere")).unwrap(), None);

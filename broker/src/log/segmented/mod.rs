@@ -185,7 +185,7 @@ impl SegmentedEngine {
         let syncers = Pool::start("sealstream-sync", SYNC_THREADS).map_err(failed)?;
         let workers = Pool::start("sealstream-work", WORK_THREADS).map_err(failed)?;
         let dir = DataDir::new(dir);
-        dir.check_ours(&*disk)?;
+        dir.tell_of_others(&*disk);
         let lock = dir.lock(&*disk)?;
         match dir.upgrade(&*disk)? {
             Some(shards) => {
