@@ -2,8 +2,9 @@
 //!
 //! ```text
 //! broker      the broker as a process of its own            process   processor time and memory of a process
-//! stream      one stream, ours or bare: bytes and echoes    spread    median and quarters of the rounds
-//! handshake   connections, ours or bare: made and held      markdown  rows of tables
+//! stream      one stream, ours or bare: bytes and echoes    memory    filled, as on a machine that has run for long
+//! handshake   connections, ours or bare: made and held      spread    median and quarters of the rounds
+//! markdown    rows of tables
 //! ```
 //!
 //! The programs are in `benches/`, one for each question, and `src/bin/compare/`, which asks all of them in one go.
@@ -17,6 +18,7 @@
 pub mod broker;
 pub mod handshake;
 pub mod markdown;
+pub mod memory;
 pub mod process;
 pub mod spread;
 pub mod stream;

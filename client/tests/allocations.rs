@@ -35,12 +35,12 @@ const BATCHES: u64 = 50;
 const FEW: u64 = 10;
 const MANY: u64 = 1_000;
 
-/// Bytes of values in a batch, either way.
-const BATCH_VALUES: u64 = 64_000;
+/// Bytes of values in a batch, either way: few enough that neither frame is so large that it gets a buffer of its own.
+const BATCH_VALUES: u64 = 20_000;
 
-/// What may come on top: records that are many have more bytes around them, a tenth more to move, but far from one
-/// allocation for each of 990 more of them in a batch.
-const SLACK: u64 = BATCHES;
+/// What may come on top: records that are many have more bytes around them, which are read into more buffers, each with a count of
+/// those who share it; but far from one allocation for each of 990 more of them in a batch.
+const SLACK: u64 = 2 * BATCHES;
 
 fn value(records: u64) -> String {
     "v".repeat(usize::try_from(BATCH_VALUES / records).unwrap())

@@ -51,6 +51,7 @@
 //! There are no features.
 
 pub mod batch;
+pub mod buffers;
 pub mod entry;
 pub mod frame;
 pub mod limits;
@@ -59,6 +60,7 @@ pub mod name;
 pub mod partition;
 mod wire;
 
+pub use buffers::Buffers;
 pub use limits::{ALPN, DEFAULT_PORT, Limits};
 
 /// The example of the README compiles.

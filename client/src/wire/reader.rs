@@ -1,6 +1,7 @@
 //! Frames out of a stream.
 
-use bytes::BytesMut;
+use bytes::{BufMut as _, BytesMut};
+use sealstream_protocol::Buffers;
 use sealstream_protocol::frame::{FrameDecoder, Front};
 use sealstream_protocol::message::Message;
 use sealstream_transport::RecvHalf;
@@ -12,9 +13,19 @@ use super::WireError;
 /// sessions hold 20 MiB.
 pub const MIN_READ: usize = 2 * 1024;
 
-/// What a busy session reads into between two frames: four TLS records of 16 KiB. The decoder makes room for the rest
-/// of a large frame, and what lies here is copied there.
+/// What a busy session reads into between two frames: four TLS records of 16 KiB. A larger frame gets a buffer of its own,
+/// and what lies here is copied there.
 pub const MAX_READ: usize = 64 * 1024;
+
+/// 64 KiB: the least that a large frame's room grows by.
+const STEP: usize = 64 * 1024;
+
+/// 512 KiB: below it a frame's room grows fourfold, so that one of 1 MiB is moved twice and 384 KiB of it are copied; above it
+/// twofold, so that of a large frame more than two fifths of what it holds have arrived.
+const QUICK: usize = 512 * 1024;
+
+/// 2 MiB: the largest frame that a peer is trusted with as soon as it has begun, once it has brought one like it.
+const TRUSTED: usize = 2 * 1024 * 1024;
 
 /// One TLS record: a read that brings half of it or more says that there is more to come.
 const RECORD: usize = 16 * 1024;
@@ -38,7 +49,7 @@ const READ_AHEAD: usize = 4 * 1024;
 ///     match reader.advance(64 << 10).await? {
 ///         Advance::Message(message) => break Some(message),
 ///         Advance::Bytes => {}
-///         Advance::Full { whole } => panic!("a frame of {whole} bytes needs more room"),
+///         Advance::Full { whole, .. } => panic!("a frame of {whole} bytes needs more room"),
 ///         Advance::Ended => break None,
 ///     }
 /// };
@@ -56,6 +67,10 @@ pub enum Advance {
     Full {
         /// What it claims to be, in bytes.
         whole: usize,
+        /// The room that it should have next: in proportion to what has arrived, and at most `whole`. All of it at once, up to 2 MiB, if it is
+        /// no larger by more than a quarter than what this peer has brought before: so no frame of a usual producer is copied while it
+        /// arrives, but for its first.
+        wanted: usize,
     },
     /// The peer has ended the stream cleanly, between two frames.
     Ended,
@@ -89,8 +104,14 @@ pub struct FrameReader<R = RecvHalf> {
     buffer: BytesMut,
     chunk: usize,
     received: u64,
-    /// Whether the buffer was made for one frame of more than [`MAX_READ`].
-    outgrown: bool,
+    /// Where the buffers of large frames come from.
+    buffers: Buffers,
+    /// The room of the frame that [`next`](Self::next) reads.
+    room: usize,
+    /// The largest frame of more than [`MAX_READ`] that has come.
+    proven: usize,
+    /// How much of the buffer may be filled, if it was made for one frame of more than [`MAX_READ`].
+    outgrown: Option<usize>,
 }
 
 impl<R: AsyncRead + Unpin> FrameReader<R> {
@@ -102,8 +123,16 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
             buffer: BytesMut::new(),
             chunk: MIN_READ,
             received: 0,
-            outgrown: false,
+            buffers: Buffers::new(0),
+            room: MAX_READ,
+            proven: 0,
+            outgrown: None,
         }
+    }
+
+    /// From now on the buffers of large frames are taken from there, and lent with the payloads.
+    pub fn set_buffers(&mut self, buffers: Buffers) {
+        self.buffers = buffers;
     }
 
     /// The next frame; `None` once the peer has ended the stream cleanly between two frames.
@@ -112,11 +141,14 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
     /// [`discard`](Self::discard).
     pub async fn next(&mut self) -> Result<Option<Message>, WireError> {
         loop {
-            if let Some(message) = self.buffered()? {
-                return Ok(Some(message));
-            }
-            if self.fill().await? == 0 {
-                return if self.buffer.is_empty() { Ok(None) } else { Err(WireError::EndedInFrame) };
+            match self.advance(self.room).await? {
+                Advance::Message(message) => {
+                    self.room = MAX_READ;
+                    return Ok(Some(message));
+                }
+                Advance::Bytes => {}
+                Advance::Full { wanted, .. } => self.room = wanted,
+                Advance::Ended => return Ok(None),
             }
         }
     }
@@ -124,32 +156,51 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
     /// The next frame if it has arrived whole already: what follows a [`next`](Self::next) in the same read costs no
     /// further poll.
     pub fn buffered(&mut self) -> Result<Option<Message>, WireError> {
-        Ok(self.decoder.decode(&mut self.buffer)?)
+        match self.front()? {
+            Front::Message(message) => {
+                self.room = MAX_READ;
+                Ok(Some(message))
+            }
+            Front::Part { .. } => Ok(None),
+        }
     }
 
     /// One step towards the next frame, by at most one read: for whoever bounds what a frame may take while it arrives.
     ///
     /// The buffer holds at most `room` bytes, which must be [`MAX_READ`] at least; only a frame that is larger than that
-    /// is given more, as much as it has room, and nothing is read beyond its end. Whoever is told [`Advance::Full`] comes again
+    /// is given more, as much as it has room (its buffer may be an eighth larger, see [`Buffers::take`]), and nothing is read beyond its end. Whoever is told [`Advance::Full`] comes again
     /// with more room, or not at all.
     ///
     /// Cancellation safe, as [`next`](Self::next) is.
     pub async fn advance(&mut self, room: usize) -> Result<Advance, WireError> {
-        let whole = match self.decoder.take(&mut self.buffer)? {
-            Front::Message(message) => {
-                self.leave_large_buffer();
-                return Ok(Advance::Message(message));
-            }
+        let whole = match self.front()? {
+            Front::Message(message) => return Ok(Advance::Message(message)),
             Front::Part { whole } => whole,
         };
         if !self.make_room(room, whole) {
-            return Ok(Advance::Full { whole: whole.unwrap_or_default() });
+            let whole = whole.unwrap_or_default();
+            return Ok(Advance::Full { whole, wanted: room_after(room, whole, self.proven) });
         }
         match self.read().await? {
             0 if self.buffer.is_empty() => Ok(Advance::Ended),
             0 => Err(WireError::EndedInFrame),
             _ => Ok(Advance::Bytes),
         }
+    }
+
+    /// What the buffer begins with; a frame that is all there is taken off.
+    fn front(&mut self) -> Result<Front, WireError> {
+        let Some(held) = self.outgrown.map(|_| self.buffer.len()) else {
+            return Ok(self.decoder.take(&mut self.buffer)?);
+        };
+        let front = self.decoder.take_whole(&mut self.buffer, |frame| self.buffers.lend(frame))?;
+        if let Front::Message(_) = front {
+            self.proven = self.proven.max(held);
+            self.outgrown = None;
+            // That of the large frame is its own: nothing was read beyond its end.
+            self.buffer = BytesMut::new();
+        }
+        Ok(front)
     }
 
     /// Room for the next read, within `room`; `false` if there is none, since the frame that `whole` is the size of fills it.
@@ -159,7 +210,7 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
             self.renew();
             return true;
         }
-        let spare = self.buffer.capacity() - held;
+        let spare = self.outgrown.unwrap_or(self.buffer.capacity()) - held;
         let missing = whole.map_or(READ_AHEAD, |whole| whole - held);
         if spare >= missing.min(READ_AHEAD) {
             return true;
@@ -171,25 +222,19 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
             return spare > 0;
         }
         if large || !self.buffer.try_reclaim(most - held) {
-            // To the byte: `reserve` would double it.
-            let mut grown = BytesMut::with_capacity(most);
+            // `reserve` would double it.
+            let mut grown = self.buffers.take(most);
             grown.extend_from_slice(&self.buffer);
             self.buffer = grown;
         }
-        self.outgrown = most > MAX_READ;
+        self.outgrown = (most > MAX_READ).then_some(most);
         true
-    }
-
-    /// Behind a large frame, whose memory is its own: nothing was read beyond its end.
-    fn leave_large_buffer(&mut self) {
-        if std::mem::take(&mut self.outgrown) {
-            self.buffer = BytesMut::from(&*self.buffer);
-        }
     }
 
     /// Throws away what has arrived and was not decoded, and its memory. Of use is only [`discard`](Self::discard) then.
     pub fn forget(&mut self) {
         self.buffer = BytesMut::new();
+        self.outgrown = None;
     }
 
     /// Changes the largest frame taken: a broker needs little before the Hello, and more after it.
@@ -208,7 +253,8 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
         self.forget();
         while gone < limit {
             self.buffer.clear();
-            match self.fill().await {
+            self.renew();
+            match self.read().await {
                 Ok(0) | Err(_) => return,
                 Ok(read) => gone += read,
             }
@@ -218,16 +264,6 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
     /// Takes the stream back. What was read and not decoded is lost.
     pub fn into_inner(self) -> R {
         self.recv
-    }
-
-    async fn fill(&mut self) -> Result<usize, WireError> {
-        // In the middle of a frame the decoder has made room for the rest of it.
-        if self.buffer.is_empty() {
-            self.renew();
-        } else if self.buffer.capacity() == self.buffer.len() {
-            self.buffer.reserve(self.chunk);
-        }
-        self.read().await
     }
 
     /// An empty buffer of the right size.
@@ -241,7 +277,14 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
     }
 
     async fn read(&mut self) -> Result<usize, WireError> {
-        let read = self.recv.read_buf(&mut self.buffer).await?;
+        let read = match self.outgrown {
+            // Of a larger buffer too no more than that.
+            Some(most) => {
+                let spare = most - self.buffer.len();
+                self.recv.read_buf(&mut (&mut self.buffer).limit(spare)).await?
+            }
+            None => self.recv.read_buf(&mut self.buffer).await?,
+        };
         self.received += read as u64;
         if read >= self.chunk.min(RECORD) / 2 {
             self.chunk = (self.chunk * 2).min(MAX_READ);
@@ -250,6 +293,16 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
         }
         Ok(read)
     }
+}
+
+/// The room that a frame of `whole` bytes is to have once `arrived` bytes of it, fewer than `whole`, fill the room it had, if its peer has
+/// `proven` itself by one of that many: see [`Advance::Full`].
+fn room_after(arrived: usize, whole: usize, proven: usize) -> usize {
+    if whole <= proven.saturating_add(proven / 4).min(TRUSTED) {
+        return whole;
+    }
+    let grown = if arrived < QUICK { 4 * arrived } else { 2 * arrived };
+    (grown + STEP).min(whole)
 }
 
 #[cfg(test)]
@@ -289,13 +342,15 @@ mod tests {
                     room = MAX_READ;
                 }
                 Advance::Bytes => {}
-                Advance::Full { whole } => {
+                Advance::Full { whole, wanted } => {
                     assert_eq!(reader.buffer.len(), room);
+                    assert!(wanted > room && wanted <= whole);
                     room = (2 * room).min(whole);
                 }
                 Advance::Ended => break,
             }
-            assert!(reader.buffer.capacity() <= room, "{} of {room}", reader.buffer.capacity());
+            let (held, capacity) = (reader.buffer.len(), reader.buffer.capacity());
+            assert!(held <= room && capacity <= room + room / 8, "{held} and {capacity} of {room}");
         }
         (messages, room)
     }
@@ -352,7 +407,7 @@ mod tests {
         while !matches!(reader.advance(100 << 10).await.unwrap(), Advance::Full { .. }) {}
         assert_eq!(reader.received(), 100 << 10);
         assert!(
-            matches!(reader.advance(100 << 10).await, Ok(Advance::Full { whole }) if whole == frame.len())
+            matches!(reader.advance(100 << 10).await, Ok(Advance::Full { whole, .. }) if whole == frame.len())
         );
         assert_eq!(reader.received(), 100 << 10);
         reader.forget();
@@ -360,5 +415,52 @@ mod tests {
         drop(peer);
         reader.discard(4 << 20).await;
         assert!(reader.buffer.capacity() <= MAX_READ);
+    }
+
+    #[test]
+    fn room_is_in_proportion_to_what_has_arrived_and_never_more_than_the_frame() {
+        for whole in [MAX_READ + 1, 300 << 10, 1 << 20, 5 << 20, 16 << 20] {
+            let mut rooms = vec![MAX_READ];
+            while let Some(&room) = rooms.last().filter(|room| **room < whole) {
+                let next = room_after(room, whole, whole / 2);
+                assert!(next > room && next <= whole && next <= 5 * room, "{rooms:?}");
+                assert!(room < 1 << 20 || next <= 2 * room + STEP, "{rooms:?}");
+                rooms.push(next);
+            }
+            assert!(rooms.len() <= 9, "{rooms:?}");
+        }
+    }
+
+    #[test]
+    fn a_frame_is_trusted_once_its_peer_has_brought_one_as_large() {
+        for proven in [1 << 20, 900 << 10] {
+            assert_eq!(room_after(MAX_READ, 1 << 20, proven), 1 << 20);
+        }
+        assert!(room_after(MAX_READ, 1 << 20, 800 << 10) < 1 << 20, "not with less");
+        assert_eq!(room_after(MAX_READ, TRUSTED, usize::MAX), TRUSTED);
+        assert!(room_after(MAX_READ, TRUSTED + 1, usize::MAX) <= 5 * MAX_READ, "nor with more");
+    }
+
+    #[tokio::test]
+    async fn the_next_frame_comes_whatever_its_size_and_its_buffer_serves_again() {
+        let (mut peer, stream) = duplex(1 << 20);
+        let mut reader = FrameReader::new(stream, FRAME);
+        let buffers = Buffers::new(4 << 20);
+        reader.set_buffers(buffers.clone());
+        let sent: Vec<_> =
+            (0..).zip([10, 1 << 20, 300_000, 0, 1 << 20, 5 << 20, 64 << 10, 1 << 20]).collect();
+        let wire = wire(&sent.iter().map(|(request, bytes)| produce(*request, *bytes)).collect::<Vec<_>>());
+        let reading = async {
+            for (request, bytes) in sent {
+                assert!(reader.next().await.unwrap() == Some(produce(request, bytes)), "{request}");
+                assert!(bytes != 1 << 20 || buffers.free_bytes() >= bytes);
+            }
+            assert!(reader.next().await.unwrap().is_none());
+        };
+        let writing = async {
+            peer.write_all(&wire).await.unwrap();
+            drop(peer);
+        };
+        tokio::join!(reading, writing);
     }
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use sealstream_protocol::Buffers;
 use sealstream_protocol::limits::VERSION;
 use sealstream_protocol::message::hello::{Hello, SessionKind, Welcome};
 use sealstream_protocol::message::{Fault, FaultClass, Message};
@@ -9,6 +10,9 @@ use sealstream_transport::{Peer, Stream};
 use tokio::time::{Instant, timeout_at};
 
 use super::{FrameReader, FrameWriter, Liveness, WireError, fail, finish};
+
+/// 4 MiB of buffers that wait for their next frame: what a consumer gives back at once that keeps a few frames of 1 MiB.
+const KEPT: usize = 4 << 20;
 
 /// A session that the broker has welcomed.
 ///
@@ -105,6 +109,7 @@ pub async fn open(
 ) -> Result<Session, OpenSessionError> {
     let Stream { recv, send, peer } = stream;
     let mut reader = FrameReader::new(recv, max_frame);
+    reader.set_buffers(Buffers::new(KEPT));
     let mut writer = FrameWriter::new(send);
     let versions = hello.version_min..=hello.version_max;
     let until = Instant::now() + deadline;

@@ -176,12 +176,15 @@ async fn refusals_that_time_cures_lose_nothing_and_reorder_nothing() {
 async fn a_batch_refused_for_good_takes_no_other_with_it_unless_it_is_in_doubt() {
     let calm = Trouble { invalid: 30, busy: 30, ..Trouble::default() };
     let wild = Trouble { cut: 20, cut_in_frame: 20, storage: 20, ..calm };
+    let mut refused = 0;
     for index in 0..rounds() {
         let trouble = if index % 2 == 0 { calm } else { wild };
         let (failed, _) = round(trouble, seed_of(index)).await;
-        assert!(failed > 0, "nothing was refused for good");
         assert!(failed < 1_000, "{failed} of 2000 records failed");
+        refused += failed;
     }
+    // Not in each: one round in some hundreds meets no refusal.
+    assert!(refused > 0, "nothing was refused for good");
 }
 
 #[tokio::test(start_paused = true)]

@@ -3,6 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
+use sealstream_benches::memory::Filled;
 use sealstream_benches::spread::Spread;
 use tokio::runtime::Runtime;
 
@@ -51,6 +52,8 @@ pub(crate) struct Runner {
     target: Duration,
     /// Small rounds only.
     pub(crate) quick: bool,
+    /// So that no page of what is measured is one that a host has to find first.
+    memory: Option<Filled>,
     begun: Instant,
     figures: Vec<Figure>,
     failures: Vec<String>,
@@ -64,6 +67,7 @@ impl Runner {
             rounds: args.rounds(),
             target: args.target(),
             quick: args.quick,
+            memory: if args.quick { None } else { fill(args) },
             begun: Instant::now(),
             figures: Vec::new(),
             failures: Vec::new(),
@@ -89,6 +93,9 @@ impl Runner {
                     format!("round {round} of {}", self.rounds)
                 }
             );
+            if let Some(Err(error)) = self.memory.as_ref().map(Filled::renew) {
+                eprintln!("the memory is not filled again: {error}");
+            }
             let stage = Stage { runtime: &self.runtime, target: self.target, round };
             let mut failed = Vec::new();
             for turn in 0..count {
@@ -124,6 +131,11 @@ impl Runner {
         let Self { figures, failures, begun, .. } = self;
         Outcome { figures, failures, missing, took: begun.elapsed() }
     }
+}
+
+fn fill(args: &Args) -> Option<Filled> {
+    eprintln!("filling the memory, as files do on a machine that has run for long");
+    Filled::new(&args.out).inspect_err(|error| eprintln!("it stays as it is: {error}")).ok()
 }
 
 /// A task, and what it found round by round.

@@ -14,7 +14,7 @@
 //! Anything later may be there whole, in part (sectors of 512 bytes, in any order), or not at all. A process that is
 //! killed loses nothing: what was written is in the page cache.
 //!
-//! Calls block. None may be made from an async task.
+//! Calls block. None may be made from an async task, but for [`DiskFile::read_at_hand`].
 
 mod real;
 #[cfg(any(test, feature = "test-util"))]
@@ -131,6 +131,12 @@ pub trait DiskFile: Send + Sync + fmt::Debug {
 
     /// Reads into `buf` from `position`; returns how many bytes, which is less than asked for only at the end.
     fn read_at(&self, position: u64, buf: &mut [u8]) -> io::Result<usize>;
+
+    /// Reads what is in the machine's memory already, without waiting for the disk; returns how many bytes, which may be fewer than
+    /// asked for for any reason, 0 where nothing is known. The one call that may be made from an async task.
+    fn read_at_hand(&self, _position: u64, _buf: &mut [u8]) -> io::Result<usize> {
+        Ok(0)
+    }
 
     /// Reserves room up to `len`, extending the file with zeros if it is shorter; never shortens it. Later writes below
     /// `len` cannot run out of space where the file system can promise that.

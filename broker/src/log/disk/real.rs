@@ -1,13 +1,13 @@
 //! The machine's file system.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
-use std::io::{self, IoSlice, Read as _, Write as _};
+use std::io::{self, IoSlice, IoSliceMut, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _};
 use std::path::Path;
 use std::sync::Arc;
 
 use rustix::fs::{Advice, FallocateFlags};
-use rustix::io::Errno;
+use rustix::io::{Errno, ReadWriteFlags};
 
 use super::{DirEntry, Disk, DiskFile, DiskLock, LockError, parent};
 
@@ -155,6 +155,15 @@ impl DiskFile for RealFile {
             }
         }
         Ok(read)
+    }
+
+    #[cfg(target_os = "linux")]
+    fn read_at_hand(&self, position: u64, buf: &mut [u8]) -> io::Result<usize> {
+        match rustix::io::preadv2(&self.0, &mut [IoSliceMut::new(buf)], position, ReadWriteFlags::NOWAIT) {
+            // Not in memory, or this file system cannot tell.
+            Err(Errno::AGAIN | Errno::INTR | Errno::OPNOTSUPP | Errno::NOSYS) => Ok(0),
+            read => Ok(read?),
+        }
     }
 
     fn allocate(&self, len: u64) -> io::Result<()> {

@@ -5,7 +5,8 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Mutex;
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{BufMut, Bytes};
+use sealstream_protocol::Buffers;
 use sealstream_protocol::entry::ENTRY_HEADER;
 
 use super::shared::locked;
@@ -100,16 +101,17 @@ impl TailCache {
         from: u64,
         max_bytes: usize,
         durable_end: u64,
+        buffers: &Buffers,
     ) -> Option<(Bytes, u64)> {
         let (entries, bytes) = self.select(id, from, max_bytes, durable_end)?;
         let next = entries.last()?.next;
         // Copied outside of the lock: a chunk must lie in one piece, and header and batch do not.
-        let mut chunk = BytesMut::with_capacity(bytes);
+        let mut chunk = buffers.take(bytes);
         for entry in &entries {
             chunk.put_slice(&entry.header);
             chunk.put_slice(&entry.batch);
         }
-        Some((chunk.freeze(), next))
+        Some((buffers.lend(chunk), next))
     }
 
     /// How large the entry is that holds `from`, if it is here.
@@ -169,6 +171,16 @@ mod tests {
         CachedEntry { base, next: base + 10, header: [1; ENTRY_HEADER], batch: Bytes::from(vec![2; len]) }
     }
 
+    fn read(
+        cache: &TailCache,
+        id: PartitionId,
+        from: u64,
+        max_bytes: usize,
+        end: u64,
+    ) -> Option<(Bytes, u64)> {
+        cache.read(id, from, max_bytes, end, &Buffers::new(0))
+    }
+
     const ID: PartitionId = PartitionId { topic: Uuid::from_u128(1), index: 0 };
     const OTHER: PartitionId = PartitionId { topic: Uuid::from_u128(1), index: 1 };
 
@@ -177,10 +189,10 @@ mod tests {
         let cache = TailCache::new(300);
         cache.insert(ID, [entry(0, 60)].into_iter());
         cache.insert(OTHER, [entry(0, 60), entry(10, 60)].into_iter());
-        assert_eq!(cache.read(ID, 5, 1000, 10).unwrap().1, 10);
+        assert_eq!(read(&cache, ID, 5, 1000, 10).unwrap().1, 10);
         cache.insert(OTHER, [entry(20, 60)].into_iter());
-        assert!(cache.read(ID, 5, 1000, 10).is_none());
-        let (chunk, next) = cache.read(OTHER, 0, 1000, 30).unwrap();
+        assert!(read(&cache, ID, 5, 1000, 10).is_none());
+        let (chunk, next) = read(&cache, OTHER, 0, 1000, 30).unwrap();
         assert_eq!((chunk.len(), next), (300, 30));
     }
 
@@ -188,11 +200,11 @@ mod tests {
     fn a_read_is_bounded_by_bytes_and_by_the_durable_end_but_gives_one_entry() {
         let cache = TailCache::new(1000);
         cache.insert(ID, (0..4).map(|n| entry(n * 10, 60)));
-        assert_eq!(cache.read(ID, 12, 1, 40).unwrap().1, 20);
-        assert_eq!(cache.read(ID, 12, 250, 40).unwrap().1, 30);
-        assert_eq!(cache.read(ID, 0, 1000, 30).unwrap().1, 30);
-        assert!(cache.read(ID, 35, 1000, 30).is_none());
-        assert!(cache.read(ID, 40, 1000, 40).is_none());
+        assert_eq!(read(&cache, ID, 12, 1, 40).unwrap().1, 20);
+        assert_eq!(read(&cache, ID, 12, 250, 40).unwrap().1, 30);
+        assert_eq!(read(&cache, ID, 0, 1000, 30).unwrap().1, 30);
+        assert!(read(&cache, ID, 35, 1000, 30).is_none());
+        assert!(read(&cache, ID, 40, 1000, 40).is_none());
     }
 
     #[test]
@@ -200,12 +212,12 @@ mod tests {
         let cache = TailCache::new(400);
         cache.insert(ID, (0..4).map(|n| entry(n * 10, 60)));
         cache.cut(ID, 20);
-        assert_eq!(cache.read(ID, 0, 1000, 40).unwrap().1, 20);
+        assert_eq!(read(&cache, ID, 0, 1000, 40).unwrap().1, 20);
         cache.insert(ID, [entry(20, 160)].into_iter());
-        assert_eq!(cache.read(ID, 20, 1000, 30).unwrap().0.len(), 200);
+        assert_eq!(read(&cache, ID, 20, 1000, 30).unwrap().0.len(), 200);
         cache.insert(ID, [entry(30, 60)].into_iter());
-        assert!(cache.read(ID, 0, 1000, 40).is_none());
-        assert_eq!(cache.read(ID, 20, 1000, 40).unwrap().1, 40);
+        assert!(read(&cache, ID, 0, 1000, 40).is_none());
+        assert_eq!(read(&cache, ID, 20, 1000, 40).unwrap().1, 40);
     }
 
     #[test]

@@ -39,11 +39,16 @@ impl SegmentFiles {
 
     /// The segment of `id` that begins at `base` and lies at `path`.
     pub(super) fn get(&self, id: PartitionId, base: u64, path: &Path) -> io::Result<Arc<OpenSegment>> {
-        if let Some(open) = locked(&self.open).get(&(id, base)) {
-            return Ok(Arc::clone(open));
+        if let Some(open) = self.peek(id, base) {
+            return Ok(open);
         }
         let file = self.disk.open(path)?;
         Ok(self.insert(id, base, file))
+    }
+
+    /// The same, if it is open.
+    pub(super) fn peek(&self, id: PartitionId, base: u64) -> Option<Arc<OpenSegment>> {
+        locked(&self.open).get(&(id, base)).cloned()
     }
 
     /// Takes a file just made or opened. If somebody was faster, theirs stays.

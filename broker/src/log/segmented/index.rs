@@ -89,10 +89,15 @@ impl Index {
         self.places.push((offset, position));
     }
 
+    /// Where the entry with this base offset begins, if that is remembered.
+    pub(super) fn place(&self, offset: u64) -> Option<u64> {
+        self.places.iter().find(|(known, _)| *known == offset).map(|(_, position)| *position)
+    }
+
     /// Where the entry that holds `offset` begins.
     pub(super) fn locate(&mut self, file: &dyn DiskFile, offset: u64) -> io::Result<Found> {
-        if let Some((_, position)) = self.places.iter().find(|(known, _)| *known == offset) {
-            return Ok(Found::At(*position));
+        if let Some(position) = self.place(offset) {
+            return Ok(Found::At(position));
         }
         let after = self.points.partition_point(|point| point.offset <= offset);
         let from = match after.checked_sub(1).map(|at| self.points[at]) {

@@ -94,6 +94,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use sealstream_protocol::Buffers;
 use sealstream_transport::BoxFuture;
 use tokio::sync::Mutex;
 
@@ -123,6 +124,9 @@ pub use verify::{Fault, PartitionReport, Report, VerifyError, verify, verify_on}
 /// Threads that sync for all shards: as many as one shard has syncs under way, so that one that is idle costs nothing.
 const SYNC_THREADS: usize = 8;
 
+/// 8 MiB of buffers that wait for their next read, of all shards: a Data frame each of as many readers as are served at once.
+const READ_BUFFERS: usize = 8 << 20;
+
 /// Threads for recovery, checkpoints, snapshots and removals of all shards: none of them should take the disk from syncs.
 const WORK_THREADS: usize = 2;
 
@@ -140,6 +144,7 @@ pub struct SegmentedEngine {
     clock: Arc<dyn Clock>,
     options: SegmentedOptions,
     files: Arc<SegmentFiles>,
+    buffers: Buffers,
     counters: Arc<Counters>,
     reserve: Arc<Reserve>,
     // Shards first, then the threads that work for them, then the lock: in this order they go.
@@ -211,6 +216,7 @@ impl SegmentedEngine {
             clock,
             options,
             files,
+            buffers: Buffers::new(READ_BUFFERS),
             counters: Arc::default(),
             reserve: Arc::new(reserve),
             shards: Mutex::default(),
@@ -233,7 +239,7 @@ impl SegmentedEngine {
         owner: u64,
     ) -> impl FnOnce() -> Result<Arc<SegmentedShard>, OpenShardError> + Send + 'static {
         let dir = self.dir.shard(id);
-        let files = Arc::clone(&self.files);
+        let (files, buffers) = (Arc::clone(&self.files), self.buffers.clone());
         let (disk, clock, options) = (Arc::clone(&self.disk), Arc::clone(&self.clock), self.options);
         let (syncers, workers) = (Arc::clone(&self.syncers), Arc::clone(&self.workers));
         let (counters, reserve) = (Arc::clone(&self.counters), Arc::clone(&self.reserve));
@@ -257,7 +263,7 @@ impl SegmentedEngine {
                 recover_shard(&*disk, &reserve, &dir, &mut meta, &mut state, owner).map_err(failed)?;
             let journal =
                 Journal::new(Arc::clone(&disk), dir.clone(), options.journal_bytes, replayed.generation);
-            let shared = Arc::new(ShardShared::new(dir, options.cache_bytes, files, state));
+            let shared = Arc::new(ShardShared::new(dir, options.cache_bytes, files, buffers, state));
             let env = Env {
                 disk,
                 options,

@@ -1,6 +1,11 @@
-//! Reads of a shard: from the recent batches in memory, or from a segment, on a thread that may block.
+//! Reads of a shard, by the first way that has what is asked for:
 //!
-//! What is in memory was checked when it came. What is read from a segment is checked again, all of it: headers, order and checksums. What
+//! ```text
+//! recent batches   in memory, checked when they came
+//! at hand          where the last read ended, if the page cache has what lies there: neither waits, so it is read then and there
+//! a segment        on a thread that may block; here alone is damage looked at, and told
+//! ```
+//! What is read from a segment is checked again, all of it: headers, order and checksums. What
 //! is sound is served, and then the reader is told of the damage; so is the writer, after a second look, and the partition takes no
 //! appends from then on.
 
@@ -9,6 +14,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use sealstream_protocol::Buffers;
 use sealstream_protocol::entry::{self, EntryView};
 
 use super::index::Found;
@@ -25,6 +31,9 @@ const MIN_READ: usize = 4 << 10;
 /// The most that is read at once, however much is asked for, in bytes: a read holds a thread and a buffer. A larger entry is read
 /// whole all the same.
 const MAX_READ: usize = 8 << 20;
+
+/// 2 MiB: the most that is read at hand, copied and checked in some 0.3 ms, which is what its thread's other tasks wait for.
+const MAX_AT_HAND: usize = 2 << 20;
 
 /// How often a partition's log says that the disk failed a read: whoever reads tries again, within milliseconds at first.
 const TELL_EVERY: Duration = Duration::from_mins(1);
@@ -80,8 +89,12 @@ async fn read_either(
     {
         return Ok(Within::Larger(len));
     }
-    if let Some((chunk, next)) = shard.cache.read(id, from, max_bytes, durable_end) {
+    if let Some((chunk, next)) = shard.cache.read(id, from, max_bytes, durable_end, &shard.buffers) {
         return Ok(Within::Read(ReadOutcome { entries: vec![chunk], next, durable_end }));
+    }
+    let read = SegmentRead { shard: &shard, partition: &partition, from, durable_end, first };
+    if let Some(read) = read.at_hand(max_bytes.min(MAX_AT_HAND)) {
+        return Ok(read);
     }
     blocking(from, move || {
         let max_bytes = max_bytes.min(MAX_READ);
@@ -127,7 +140,7 @@ struct SegmentRead<'a> {
     first: FirstEntry,
 }
 
-/// A run of bytes that was read, and how far it was looked through.
+/// What was read of whole entries, and how far that goes.
 struct Chunks {
     entries: Vec<Bytes>,
     next: u64,
@@ -136,6 +149,28 @@ struct Chunks {
 }
 
 impl SegmentRead<'_> {
+    /// What can be had without waiting; `None` if that is nothing, or not what should be there: then [`run`](Self::run) finds out.
+    fn at_hand(&self, max_bytes: usize) -> Option<Within> {
+        let id = self.partition.id;
+        let (segment, next_base) = reading(&self.partition.view).segment_of(self.from)?;
+        let open = self.shard.files.peek(id, segment.base)?;
+        // Whoever holds the index may be reading for it.
+        let position = open.index.try_lock().ok()?.place(self.from)?;
+        let mut buffer = self.shard.buffers.take_filled(max_bytes.max(MIN_READ));
+        let read = open.file.read_at_hand(position, &mut buffer).ok()?;
+        buffer.truncate(read);
+        let bytes = self.shard.buffers.lend(buffer);
+        match split(&bytes, position, max_bytes, self.from, self.end(next_base)) {
+            Split::Chunks(chunks) if !chunks.entries.is_empty() => {
+                if let Ok(mut index) = open.index.try_lock() {
+                    index.remember(chunks.next, chunks.position);
+                }
+                Some(self.served(chunks, max_bytes))
+            }
+            _ => None,
+        }
+    }
+
     fn run(&self, max_bytes: usize) -> Result<Within, ReadError> {
         let found = reading(&self.partition.view).segment_of(self.from);
         let Some((segment, next_base)) = found else { return Err(self.gone()) };
@@ -186,23 +221,19 @@ impl SegmentRead<'_> {
             }
             Found::Damaged { offset, reason } => return Ok(Err(self.damaged(offset, reason, next_base))),
         };
-        let end = next_base.unwrap_or(u64::MAX).min(self.durable_end);
+        let end = self.end(next_base);
         let damaged = |reason: &str, behind| Ok(Err(self.damaged(self.from, reason.to_owned(), behind)));
         let mut wanted = max_bytes.max(MIN_READ);
         loop {
-            let bytes = read_bytes(&*open.file, position, wanted)?;
+            let bytes = read_bytes(&*open.file, position, wanted, &self.shard.buffers)?;
             let len = bytes.len();
             match split(&bytes, position, max_bytes, self.from, end) {
                 Split::Chunks(chunks) if chunks.entries.is_empty() => {
                     return damaged("there is no entry", next_base);
                 }
-                Split::Chunks(Chunks { entries, next, position }) => {
-                    locked(&open.index).remember(next, position);
-                    let outcome = ReadOutcome { entries, next, durable_end: self.durable_end };
-                    return Ok(Ok(match self.first {
-                        FirstEntry::Whole => Within::Read(outcome),
-                        FirstEntry::WithinBound => outcome.within(max_bytes),
-                    }));
+                Split::Chunks(chunks) => {
+                    locked(&open.index).remember(chunks.next, chunks.position);
+                    return Ok(Ok(self.served(chunks, max_bytes)));
                 }
                 // The first entry alone is larger.
                 Split::Short(needed) if self.first == FirstEntry::WithinBound && needed > max_bytes => {
@@ -212,6 +243,20 @@ impl SegmentRead<'_> {
                 Split::Short(_) => return damaged("the file ends within an entry", next_base),
                 Split::Bad { reason, next } => return damaged(&reason, next.or(next_base)),
             }
+        }
+    }
+
+    /// Where a read of a segment ends that the one at `next_base` follows.
+    fn end(&self, next_base: Option<u64>) -> u64 {
+        next_base.unwrap_or(u64::MAX).min(self.durable_end)
+    }
+
+    fn served(&self, chunks: Chunks, max_bytes: usize) -> Within {
+        let Chunks { entries, next, .. } = chunks;
+        let outcome = ReadOutcome { entries, next, durable_end: self.durable_end };
+        match self.first {
+            FirstEntry::Whole => Within::Read(outcome),
+            FirstEntry::WithinBound => outcome.within(max_bytes),
         }
     }
 
@@ -312,11 +357,11 @@ fn check(bytes: &[u8], view: &EntryView, first: bool, expected: u64) -> Result<(
     entry::check(bytes).map(drop).map_err(|error| Split::Bad { reason: error.to_string(), next })
 }
 
-fn read_bytes(file: &dyn DiskFile, position: u64, len: usize) -> io::Result<Bytes> {
-    let mut buffer = vec![0; len];
+fn read_bytes(file: &dyn DiskFile, position: u64, len: usize, buffers: &Buffers) -> io::Result<Bytes> {
+    let mut buffer = buffers.take_filled(len);
     let read = read_full(file, position, &mut buffer)?;
     buffer.truncate(read);
-    Ok(Bytes::from(buffer))
+    Ok(buffers.lend(buffer))
 }
 
 fn offset_at_blocking(shard: &ShardShared, partition: &PartitionShared, time: i64) -> Result<u64, ReadError> {

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Instant;
 
+use sealstream_protocol::Buffers;
 use tokio::sync::watch;
 use uuid::Uuid;
 
@@ -94,6 +95,8 @@ pub(super) struct ShardShared {
     pub(super) mailbox: Mailbox,
     pub(super) cache: TailCache,
     pub(super) files: Arc<SegmentFiles>,
+    /// What readers read into.
+    pub(super) buffers: Buffers,
     partitions: RwLock<HashMap<PartitionId, Arc<PartitionShared>>>,
     /// What lines of the log call topics.
     names: RwLock<HashMap<Uuid, Arc<str>>>,
@@ -102,12 +105,19 @@ pub(super) struct ShardShared {
 }
 
 impl ShardShared {
-    pub(super) fn new(dir: ShardDir, cache_bytes: usize, files: Arc<SegmentFiles>, meta: MetaState) -> Self {
+    pub(super) fn new(
+        dir: ShardDir,
+        cache_bytes: usize,
+        files: Arc<SegmentFiles>,
+        buffers: Buffers,
+        meta: MetaState,
+    ) -> Self {
         Self {
             dir,
             mailbox: Mailbox::default(),
             cache: TailCache::new(cache_bytes),
             files,
+            buffers,
             partitions: RwLock::default(),
             names: RwLock::default(),
             meta: RwLock::new(Some(meta)),

@@ -1,7 +1,7 @@
 //! Memory for frames that are still arriving, over all sessions.
 //!
 //! The first [`FREE`] bytes of a frame lie in its session's own buffer. A larger frame is **charged** to the broker's budget,
-//! `limits.arriving`, before its buffer grows: by steps in proportion to what has arrived ([`room_after`]), and by what it
+//! `limits.arriving`, before its buffer grows: by steps in proportion to what has arrived ([`Advance::Full`]), and by what it
 //! claims only where its session has brought a frame like it before. The charge is what the buffer has beyond [`FREE`], to the byte, and is given back once the frame was handed on
 //! (its batch has its part of `limits.in_flight`) or refused.
 //!
@@ -27,6 +27,8 @@
 //!   [`STALL`], or its client take the answers that hold it up.
 //! - **Refused** frames are thrown away and end their session with `Busy`, which the client takes as a reason to come again.
 //!
+//! What large frames arrive in serves again ([`Buffers`]), [`KEPT`] bytes of it at most while nobody uses it, beside the budget.
+//!
 //! Owners: [`Arrivals`] is the broker's; a [`Charge`] the session's whose frame it is, from its
 //! [`Inlet`](super::session::inlet::Inlet) to whoever hands the frame on.
 
@@ -35,12 +37,15 @@ mod pace;
 use std::future::Future;
 use std::time::Duration;
 
+#[cfg(doc)]
+use sealstream_client::wire::Advance;
 use sealstream_client::wire::reader::MAX_READ;
+use sealstream_protocol::Buffers;
 use sealstream_protocol::message::admin::Level;
 use sealstream_protocol::message::{Fault, FaultCode};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
-pub(crate) use self::pace::{Pace, room_after};
+pub(crate) use self::pace::Pace;
 use super::lane::{Charge, LanedBudget};
 use super::session::PLACE_RETRY;
 
@@ -59,17 +64,26 @@ const LANE_TURN: Duration = Duration::from_secs(5);
 /// 5 s for each [`STEP`] while others wait for what the frame holds: 13 KiB/s.
 const STALL: Duration = Duration::from_secs(5);
 
+/// 8 MiB of buffers that wait for their next frame: the window of a producer, as many frames as become free at once.
+const KEPT: usize = 8 << 20;
+
 /// The broker's memory for frames that are arriving.
 #[derive(Clone, Debug)]
 pub(crate) struct Arrivals {
     memory: LanedBudget,
+    buffers: Buffers,
     patience: Duration,
 }
 
 impl Arrivals {
     /// `budget` bytes, at least one frame, for which a frame waits as long as `patience`.
     pub(crate) fn new(budget: u32, patience: Duration) -> Self {
-        Self { memory: LanedBudget::new(budget), patience }
+        Self { memory: LanedBudget::new(budget), buffers: Buffers::new(KEPT), patience }
+    }
+
+    /// Where the buffers of frames come from.
+    pub(crate) fn buffers(&self) -> &Buffers {
+        &self.buffers
     }
 
     /// What is charged, of how much; with the one in the lane it may be a frame more.

@@ -65,7 +65,7 @@ impl Heart {
             match advanced {
                 Ok(Ok(Advance::Message(Message::Error(fault)))) => return Err(End::Accused(fault)),
                 Ok(Ok(Advance::Message(message))) => return Ok(message),
-                Ok(Ok(Advance::Full { whole })) => self.while_busy(inlet.widen(whole)).await?,
+                Ok(Ok(Advance::Full { wanted, .. })) => self.while_busy(inlet.widen(wanted)).await?,
                 Ok(Ok(Advance::Ended)) => return Err(End::Finished),
                 Ok(Err(end)) => return Err(end),
                 Ok(Ok(Advance::Bytes)) | Err(_) => {}

@@ -4,7 +4,7 @@ use sealstream_client::wire::{Advance, FrameReader, WireError};
 use tokio::time::Instant;
 
 use super::End;
-use crate::server::arriving::{Arrivals, FREE, Pace, room_after};
+use crate::server::arriving::{Arrivals, FREE, Pace};
 use crate::server::lane::Charge;
 
 /// A session's reading side.
@@ -16,10 +16,6 @@ pub(crate) struct Inlet {
     charge: Charge,
     /// Of a frame that has a charge.
     pace: Pace,
-    /// How large the frame is that is arriving, once it has asked for room.
-    claimed: usize,
-    /// The largest frame that asked for room and came.
-    proven: usize,
     /// Whether the last step gave a frame.
     delivered: bool,
     /// Since when the frame that is arriving has asked for the room that it waits for.
@@ -27,18 +23,10 @@ pub(crate) struct Inlet {
 }
 
 impl Inlet {
-    pub(super) fn new(reader: FrameReader, arrivals: Arrivals) -> Self {
+    pub(super) fn new(mut reader: FrameReader, arrivals: Arrivals) -> Self {
+        reader.set_buffers(arrivals.buffers().clone());
         let pace = Pace::new(0, Instant::now());
-        Self {
-            reader,
-            arrivals,
-            charge: Charge::default(),
-            pace,
-            claimed: 0,
-            proven: 0,
-            delivered: false,
-            asking: None,
-        }
+        Self { reader, arrivals, charge: Charge::default(), pace, delivered: false, asking: None }
     }
 
     /// What the frame that came last has of the broker's memory. Left here, it is given back when the next one is asked for.
@@ -68,9 +56,6 @@ impl Inlet {
         match advanced {
             Ok(advance) => {
                 self.delivered = matches!(advance, Advance::Message(_));
-                if self.delivered {
-                    self.proven = self.proven.max(std::mem::take(&mut self.claimed));
-                }
                 if !self.charge.is_nothing() {
                     self.pace.note(self.reader.received(), Instant::now());
                 }
@@ -81,11 +66,10 @@ impl Inlet {
         }
     }
 
-    /// More room for a frame that claims to be of `whole` bytes and fills what it had. Cancellation safe.
-    pub(super) async fn widen(&mut self, whole: usize) -> Result<(), End> {
-        self.claimed = whole;
+    /// A room of `wanted` bytes for the frame that fills what it had. Cancellation safe.
+    pub(super) async fn widen(&mut self, wanted: usize) -> Result<(), End> {
         let room = FREE + self.charge.bytes();
-        let more = u32::try_from(room_after(room, whole, self.proven) - room).unwrap_or(u32::MAX);
+        let more = u32::try_from(wanted.saturating_sub(room)).unwrap_or(u32::MAX);
         let since = *self.asking.get_or_insert_with(Instant::now);
         match self.arrivals.charge(&mut self.charge, more, since).await {
             Ok(()) => {
