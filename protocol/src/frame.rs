@@ -40,16 +40,6 @@ pub enum Front {
     },
 }
 
-/// A frame that is all there.
-struct Parts {
-    /// Without its payload.
-    message: Message,
-    /// The bytes before the payload.
-    head: usize,
-    /// All its bytes.
-    whole: usize,
-}
-
 /// Cuts frames out of what arrives, within limits.
 ///
 /// ```
@@ -104,45 +94,39 @@ impl FrameDecoder {
 
     /// Like [`decode`](Self::decode), for whoever bounds the room of a frame himself: makes none.
     pub fn take(&mut self, buf: &mut BytesMut) -> Result<Front, DecodeError> {
-        let Parts { mut message, head, whole } = match self.front(buf)? {
-            Ok(parts) => parts,
-            Err(missing) => return Ok(missing),
-        };
+        let Some(length) = self.length(buf)? else { return Ok(Front::Part { whole: None }) };
+        if buf.len() < LENGTH + length {
+            return Ok(Front::Part { whole: Some(LENGTH + length) });
+        }
+        let (mut message, fields) = Message::read(buf.get(LENGTH..LENGTH + length).unwrap_or_default())?;
+        self.proven = self.proven.max(length);
         if message.kind().has_payload() {
-            buf.advance(head);
-            message.set_payload(buf.split_to(whole - head).freeze());
+            buf.advance(LENGTH + fields);
+            message.set_payload(buf.split_to(length - fields).freeze());
         } else {
-            buf.advance(whole);
+            buf.advance(LENGTH + length);
         }
         Ok(Front::Message(message))
     }
 
     /// Like [`take`](Self::take), for a buffer of one frame alone: all of it goes through `share`, and the payload is a slice of what comes of
-    /// it. So whoever made the buffer learns when its last slice is dropped. One that holds more than a frame is left to `take`.
+    /// it. So whoever made the buffer learns when its last slice is dropped. One that holds anything else, or a frame without a payload, is
+    /// left to `take`.
     pub fn take_whole(
         &mut self,
         buf: &mut BytesMut,
         share: impl FnOnce(BytesMut) -> Bytes,
     ) -> Result<Front, DecodeError> {
-        let Parts { mut message, head, whole } = match self.front(buf)? {
-            Ok(parts) if parts.whole == buf.len() && parts.message.kind().has_payload() => parts,
-            Ok(_) => return self.take(buf),
-            Err(missing) => return Ok(missing),
-        };
-        message.set_payload(share(std::mem::take(buf)).slice(head..whole));
+        if self.length(buf)?.is_none_or(|length| buf.len() != LENGTH + length) {
+            return self.take(buf);
+        }
+        let (mut message, fields) = Message::read(buf.get(LENGTH..).unwrap_or_default())?;
+        if !message.kind().has_payload() {
+            return self.take(buf);
+        }
+        self.proven = self.proven.max(buf.len() - LENGTH);
+        message.set_payload(share(std::mem::take(buf)).slice(LENGTH + fields..));
         Ok(Front::Message(message))
-    }
-
-    /// The message at the front, without its payload, or what is there of it.
-    fn front(&mut self, buf: &[u8]) -> Result<Result<Parts, Front>, DecodeError> {
-        let Some(length) = self.length(buf)? else { return Ok(Err(Front::Part { whole: None })) };
-        let whole = LENGTH + length;
-        let Some(frame) = buf.get(LENGTH..whole) else {
-            return Ok(Err(Front::Part { whole: Some(whole) }));
-        };
-        let (message, fields) = Message::read(frame)?;
-        self.proven = self.proven.max(length);
-        Ok(Ok(Parts { message, head: LENGTH + fields, whole }))
     }
 
     /// Makes room for `missing` bytes, or as many of them as the peer is trusted with, once the room that is there is

@@ -1,6 +1,6 @@
 //! Where a segment ends: by its size, by its age, as its partition says; and clocks that jump.
 
-use sealstream_broker::log::conformance::life::{batch, batch_of, soon};
+use sealstream_broker::log::conformance::life::{batch, batch_of, entries, soon};
 use sealstream_broker::log::conformance::{Fixture, Life};
 use sealstream_broker::log::segmented::SegmentedOptions;
 use sealstream_broker::log::{Durability, PartitionId, PartitionOptions};
@@ -166,4 +166,23 @@ impl Earlier for std::sync::Arc<sealstream_broker::log::clock::ManualClock> {
     fn now_minus(&self, millis: i64) -> i64 {
         sealstream_broker::log::clock::Clock::now(&**self) - millis
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_in_memory_where_the_last_read_ended_is_read_without_waiting_for_the_disk() {
+    let simulated = Simulated::with(SegmentedOptions { cache_bytes: 0, ..large() }, false);
+    let life = Life::begin(&simulated).await;
+    let id = life.ids[0];
+    life.append_many(id, 1, 0..300).await;
+    let (before, mut next, mut reads) = (simulated.disk.operations(), 0, 0);
+    while next < 300 {
+        let read = life.read(id, next, 1).await.unwrap();
+        assert_eq!(entries(&read.entries).len(), 1);
+        assert_eq!(read.next, next + 1);
+        (next, reads) = (read.next, reads + 1);
+    }
+    // A third of them found nothing in memory.
+    let waited = simulated.disk.operations() - before;
+    assert!((reads / 10..reads * 2 / 3).contains(&waited), "{waited} reads of the disk for {reads}");
+    life.close().await;
 }

@@ -3,7 +3,7 @@
 use bytes::{BufMut, Bytes, BytesMut};
 use proptest::prelude::*;
 use sealstream_protocol::Limits;
-use sealstream_protocol::frame::{FrameDecoder, data_head, produce_head};
+use sealstream_protocol::frame::{FrameDecoder, Front, data_head, produce_head};
 use sealstream_protocol::limits::{MAX_CONTROL_FRAME, MAX_HELLO};
 use sealstream_protocol::message::consume::Data;
 use sealstream_protocol::message::hello::Ping;
@@ -100,6 +100,29 @@ fn a_control_frame_is_held_to_a_limit_of_its_own() {
     assert_eq!(error.to_string(), "JoinGroup: frame of 1048577 bytes is larger than the limit of 1048576");
     let mut hello = BytesMut::from(&(MAX_HELLO + 1).to_le_bytes()[..]);
     assert!(FrameDecoder::new(MAX_HELLO).decode(&mut hello).is_err());
+}
+
+#[test]
+fn a_buffer_of_one_frame_is_handed_over_and_any_other_is_left_alone() {
+    let mut decoder = FrameDecoder::new(Limits::MAX_FRAME);
+    let shared = |frame: BytesMut| frame.freeze();
+    let never = |_: BytesMut| -> Bytes { panic!("there is more in it, or less, or no payload") };
+    let wire = encoded(&produce(1000));
+    let mut whole = wire.clone();
+    let place = whole.as_ptr();
+    let front = decoder.take_whole(&mut whole, shared).unwrap();
+    let Front::Message(Message::Produce(taken)) = &front else { panic!("{front:?}") };
+    assert_eq!(front, Front::Message(produce(1000)));
+    assert_eq!(taken.batch.as_ptr(), place.wrapping_add(wire.len() - 1000), "it is not copied");
+    assert!(whole.is_empty());
+    let mut part = BytesMut::from(&wire[..500]);
+    assert_eq!(decoder.take_whole(&mut part, never).unwrap(), Front::Part { whole: Some(wire.len()) });
+    assert_eq!(part.len(), 500);
+    let mut two = [&wire[..], &wire[..7]].concat().as_slice().into();
+    assert_eq!(decoder.take_whole(&mut two, never).unwrap(), Front::Message(produce(1000)));
+    assert_eq!(two, wire[..7]);
+    let ping = Message::Ping(Ping { nonce: 1 });
+    assert_eq!(decoder.take_whole(&mut encoded(&ping), never).unwrap(), Front::Message(ping));
 }
 
 #[test]

@@ -222,6 +222,20 @@ mod tests {
     }
 
     #[test]
+    fn what_is_at_hand_is_what_was_written_or_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = RealDisk.create(&dir.path().join("f")).unwrap();
+        let written: Vec<u8> = (0..100_000_u32).map(|n| n.to_le_bytes()[0]).collect();
+        file.write_at(0, &[&written]).unwrap();
+        let mut read = vec![0; 200_000];
+        let len = file.read_at_hand(5, &mut read).unwrap();
+        assert_eq!(read[..len], written[5..5 + len]);
+        // Not every file system tells what it has in memory.
+        assert!(len == 0 || len == written.len() - 5, "just written, but {len} of it");
+        assert_eq!(file.read_at_hand(1 << 20, &mut read).unwrap(), 0);
+    }
+
+    #[test]
     fn what_is_made_only_its_owner_can_read() {
         use std::os::unix::fs::PermissionsExt as _;
 

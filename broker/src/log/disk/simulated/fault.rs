@@ -119,6 +119,10 @@ impl Faults {
         self.planned.clear();
     }
 
+    pub(super) fn are_planned(&self) -> bool {
+        !self.planned.is_empty()
+    }
+
     pub(super) fn operations(&self) -> u64 {
         self.operations
     }

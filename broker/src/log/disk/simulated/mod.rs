@@ -184,9 +184,14 @@ impl State {
         self.running = Running::Yes;
     }
 
+    /// Whether the process of this life is the current one, and runs.
+    fn lives(&self, life: u64) -> bool {
+        life == self.life && self.running == Running::Yes
+    }
+
     /// Counts an operation and decides its fate: a fault to act out, or none.
     fn begin(&mut self, life: u64, operation: Operation, path: &Path) -> io::Result<Option<Fault>> {
-        if life != self.life || self.running != Running::Yes {
+        if !self.lives(life) {
             return Err(dead());
         }
         let Verdict::Strike(fault) = self.faults.next(operation, path) else { return Ok(None) };
