@@ -94,19 +94,7 @@ impl FrameDecoder {
 
     /// Like [`decode`](Self::decode), for whoever bounds the room of a frame himself: makes none.
     pub fn take(&mut self, buf: &mut BytesMut) -> Result<Front, DecodeError> {
-        let Some(length) = self.length(buf)? else { return Ok(Front::Part { whole: None }) };
-        if buf.len() < LENGTH + length {
-            return Ok(Front::Part { whole: Some(LENGTH + length) });
-        }
-        let (mut message, fields) = Message::read(buf.get(LENGTH..LENGTH + length).unwrap_or_default())?;
-        self.proven = self.proven.max(length);
-        if message.kind().has_payload() {
-            buf.advance(LENGTH + fields);
-            message.set_payload(buf.split_to(length - fields).freeze());
-        } else {
-            buf.advance(LENGTH + length);
-        }
-        Ok(Front::Message(message))
+        self.cut(buf, None)
     }
 
     /// Like [`take`](Self::take), for a buffer of one frame alone: all of it goes through `share`, and the payload is a slice of what comes of
@@ -115,17 +103,35 @@ impl FrameDecoder {
     pub fn take_whole(
         &mut self,
         buf: &mut BytesMut,
-        share: impl FnOnce(BytesMut) -> Bytes,
+        share: &dyn Fn(BytesMut) -> Bytes,
     ) -> Result<Front, DecodeError> {
-        if self.length(buf)?.is_none_or(|length| buf.len() != LENGTH + length) {
-            return self.take(buf);
+        self.cut(buf, Some(share))
+    }
+
+    fn cut(
+        &mut self,
+        buf: &mut BytesMut,
+        share: Option<&dyn Fn(BytesMut) -> Bytes>,
+    ) -> Result<Front, DecodeError> {
+        let Some(length) = self.length(buf)? else { return Ok(Front::Part { whole: None }) };
+        let whole = LENGTH + length;
+        if buf.len() < whole {
+            return Ok(Front::Part { whole: Some(whole) });
         }
-        let (mut message, fields) = Message::read(buf.get(LENGTH..).unwrap_or_default())?;
+        let (mut message, fields) = Message::read(buf.get(LENGTH..whole).unwrap_or_default())?;
+        self.proven = self.proven.max(length);
         if !message.kind().has_payload() {
-            return self.take(buf);
+            buf.advance(whole);
+            return Ok(Front::Message(message));
         }
-        self.proven = self.proven.max(buf.len() - LENGTH);
-        message.set_payload(share(std::mem::take(buf)).slice(LENGTH + fields..));
+        let head = LENGTH + fields;
+        message.set_payload(match share {
+            Some(share) if buf.len() == whole => share(std::mem::take(buf)).slice(head..),
+            _ => {
+                buf.advance(head);
+                buf.split_to(whole - head).freeze()
+            }
+        });
         Ok(Front::Message(message))
     }
 

@@ -193,7 +193,7 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
         let Some(held) = self.outgrown.map(|_| self.buffer.len()) else {
             return Ok(self.decoder.take(&mut self.buffer)?);
         };
-        let front = self.decoder.take_whole(&mut self.buffer, |frame| self.buffers.lend(frame))?;
+        let front = self.decoder.take_whole(&mut self.buffer, &|frame| self.buffers.lend(frame))?;
         if let Front::Message(_) = front {
             self.proven = self.proven.max(held);
             self.outgrown = None;

@@ -105,24 +105,23 @@ fn a_control_frame_is_held_to_a_limit_of_its_own() {
 #[test]
 fn a_buffer_of_one_frame_is_handed_over_and_any_other_is_left_alone() {
     let mut decoder = FrameDecoder::new(Limits::MAX_FRAME);
-    let shared = |frame: BytesMut| frame.freeze();
     let never = |_: BytesMut| -> Bytes { panic!("there is more in it, or less, or no payload") };
     let wire = encoded(&produce(1000));
     let mut whole = wire.clone();
     let place = whole.as_ptr();
-    let front = decoder.take_whole(&mut whole, shared).unwrap();
+    let front = decoder.take_whole(&mut whole, &BytesMut::freeze).unwrap();
     let Front::Message(Message::Produce(taken)) = &front else { panic!("{front:?}") };
     assert_eq!(front, Front::Message(produce(1000)));
     assert_eq!(taken.batch.as_ptr(), place.wrapping_add(wire.len() - 1000), "it is not copied");
     assert!(whole.is_empty());
     let mut part = BytesMut::from(&wire[..500]);
-    assert_eq!(decoder.take_whole(&mut part, never).unwrap(), Front::Part { whole: Some(wire.len()) });
+    assert_eq!(decoder.take_whole(&mut part, &never).unwrap(), Front::Part { whole: Some(wire.len()) });
     assert_eq!(part.len(), 500);
     let mut two = [&wire[..], &wire[..7]].concat().as_slice().into();
-    assert_eq!(decoder.take_whole(&mut two, never).unwrap(), Front::Message(produce(1000)));
+    assert_eq!(decoder.take_whole(&mut two, &never).unwrap(), Front::Message(produce(1000)));
     assert_eq!(two, wire[..7]);
     let ping = Message::Ping(Ping { nonce: 1 });
-    assert_eq!(decoder.take_whole(&mut encoded(&ping), never).unwrap(), Front::Message(ping));
+    assert_eq!(decoder.take_whole(&mut encoded(&ping), &never).unwrap(), Front::Message(ping));
 }
 
 #[test]
