@@ -7,7 +7,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use tempfile::NamedTempFile;
 
@@ -20,42 +20,43 @@ const LEFT: u64 = 512 << 20;
 /// 1 GiB: once more than that is free, it is filled again. So much is what the machine above keeps of what is freed.
 const MOST_FREE: u64 = 1 << 30;
 
-/// A file that fills the memory for as long as this lives. Its pages are the first to make room.
+/// Files that fill the memory for as long as this lives. Their pages are the first to make room.
 #[derive(Debug)]
 pub struct Filled {
-    file: NamedTempFile,
+    dir: PathBuf,
+    files: Vec<NamedTempFile>,
 }
 
 impl Filled {
-    /// Fills what is free by reading a file in `dir` that has a length and takes no room on the disk. Takes some seconds, or a
-    /// minute where the host has to find the memory.
+    /// Fills what is free. Takes some seconds, or a minute where the host has to find the memory.
     pub fn new(dir: &Path) -> io::Result<Self> {
         fs::create_dir_all(dir)?;
-        let file = NamedTempFile::new_in(dir)?;
-        file.as_file().set_len(bytes_of("MemAvailable:").saturating_sub(LEFT))?;
-        let filled = Self { file };
-        filled.read()?;
+        let mut filled = Self { dir: dir.to_owned(), files: Vec::new() };
+        filled.renew()?;
         Ok(filled)
     }
 
-    /// Fills again what was freed meanwhile, if that is much.
-    pub fn renew(&self) -> io::Result<()> {
-        if bytes_of("MemFree:") > MOST_FREE { self.read() } else { Ok(()) }
-    }
-
-    fn read(&self) -> io::Result<()> {
-        let mut file = File::open(self.file.path())?;
+    /// Fills what was freed meanwhile, if that is much: by reading one more file that has a length and takes no room on the disk.
+    pub fn renew(&mut self) -> io::Result<()> {
+        let free = free()?;
+        if free <= MOST_FREE {
+            return Ok(());
+        }
+        let file = NamedTempFile::new_in(&self.dir)?;
+        file.as_file().set_len(free - LEFT)?;
+        let mut reader = File::open(file.path())?;
         let mut block = vec![0; BLOCK];
-        while file.read(&mut block)? > 0 {}
+        while reader.read(&mut block)? > 0 {}
+        self.files.push(file);
         Ok(())
     }
 }
 
-/// A field of what the system tells of its memory, in bytes; zero where it does not.
-fn bytes_of(field: &str) -> u64 {
-    let text = fs::read_to_string("/proc/meminfo").unwrap_or_default();
+/// The memory that holds nothing, in bytes; zero where the system does not tell.
+fn free() -> io::Result<u64> {
+    let text = fs::read_to_string("/proc/meminfo")?;
     let kibibytes = text
         .lines()
-        .find_map(|line| line.strip_prefix(field)?.trim().strip_suffix(" kB")?.parse::<u64>().ok());
-    kibibytes.unwrap_or_default() * 1024
+        .find_map(|line| line.strip_prefix("MemFree:")?.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+    Ok(kibibytes.unwrap_or_default() * 1024)
 }

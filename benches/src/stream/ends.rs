@@ -83,6 +83,8 @@ impl Carrier {
 
     fn transport(self) -> Arc<TransportConfig> {
         let mut config = TransportConfig::default();
+        // A stream waits for its turn among a hundred others, which is longer than quinn's 30 s.
+        config.max_idle_timeout(None);
         if self == Self::QuicTuned {
             let mut discovery = MtuDiscoveryConfig::default();
             discovery.upper_bound(LARGE_MTU);

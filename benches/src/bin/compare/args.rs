@@ -18,6 +18,9 @@ pub(crate) struct Args {
     /// Only this workload, or these: limits, records, latency, connects, idle, start, growth
     #[arg(long, value_name = "NAME", value_parser = workloads::ALL.map(|(name, _)| name))]
     only: Vec<String>,
+    /// Only tasks of these cases, of which the tables have the names; a part of one is enough: --case "1 KiB × 1000, 1 client"
+    #[arg(long = "case", value_name = "TEXT")]
+    pub(crate) cases: Vec<String>,
     /// Small rounds, of which the figures mean nothing
     #[arg(long)]
     pub(crate) quick: bool,

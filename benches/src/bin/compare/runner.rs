@@ -54,6 +54,8 @@ pub(crate) struct Runner {
     pub(crate) quick: bool,
     /// So that no page of what is measured is one that a host has to find first.
     memory: Option<Filled>,
+    /// Parts of cases that alone are measured; with none all are.
+    cases: Vec<String>,
     begun: Instant,
     figures: Vec<Figure>,
     failures: Vec<String>,
@@ -68,6 +70,7 @@ impl Runner {
             target: args.target(),
             quick: args.quick,
             memory: if args.quick { None } else { fill(args) },
+            cases: args.cases.clone(),
             begun: Instant::now(),
             figures: Vec::new(),
             failures: Vec::new(),
@@ -79,9 +82,14 @@ impl Runner {
         &self.runtime
     }
 
+    fn asks_for(&self, case: &str) -> bool {
+        self.cases.is_empty() || self.cases.iter().any(|part| case.contains(part))
+    }
+
     /// Whoever fails is left out from then on, and named.
     pub(crate) fn measure(&mut self, workload: &str, tasks: Vec<Box<dyn Task + '_>>) {
-        let mut entries: Vec<_> = tasks.into_iter().map(|task| Entry { task, samples: Vec::new() }).collect();
+        let tasks = tasks.into_iter().filter(|task| self.asks_for(&task.case()));
+        let mut entries: Vec<_> = tasks.map(|task| Entry { task, samples: Vec::new() }).collect();
         for round in 0..=self.rounds {
             let count = entries.len();
             eprintln!(
@@ -93,15 +101,15 @@ impl Runner {
                     format!("round {round} of {}", self.rounds)
                 }
             );
-            if let Some(Err(error)) = self.memory.as_ref().map(Filled::renew) {
-                eprintln!("the memory is not filled again: {error}");
-            }
             let stage = Stage { runtime: &self.runtime, target: self.target, round };
             let mut failed = Vec::new();
             for turn in 0..count {
                 // Whoever comes first in one round comes later in the next.
                 let which = (turn + round) % count;
                 let entry = &mut entries[which];
+                if let Some(Err(error)) = self.memory.as_mut().map(Filled::renew) {
+                    eprintln!("the memory is not filled again: {error}");
+                }
                 // What the benchmarks share ends with whatever does not work: here it ends one task.
                 let task = AssertUnwindSafe(|| entry.task.round(&stage));
                 let outcome =
