@@ -23,6 +23,9 @@ pub(crate) trait Task {
     fn round(&mut self, stage: &Stage<'_>) -> Result<Vec<Sample>, Failure>;
 }
 
+/// 2 min: the slowest work takes a few seconds.
+const PATIENCE: Duration = Duration::from_mins(2);
+
 /// Where a round takes place.
 pub(crate) struct Stage<'a> {
     /// The clients'.
@@ -31,6 +34,14 @@ pub(crate) struct Stage<'a> {
     pub(crate) target: Duration,
     /// Which round, from 0, which warms up.
     pub(crate) round: usize,
+}
+
+impl Stage<'_> {
+    /// What the work comes to, if it ends at all: a client of another broker that waits for ever costs its own task.
+    pub(crate) fn run<T>(&self, work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+        let patient = async { tokio::time::timeout(PATIENCE, work).await };
+        self.runtime.block_on(patient).unwrap_or_else(|_| Err("it did not end within two minutes".into()))
+    }
 }
 
 /// What was found.

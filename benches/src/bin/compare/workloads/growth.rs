@@ -87,7 +87,7 @@ impl Task for Longer {
     fn round(&mut self, stage: &Stage<'_>) -> Result<Vec<Sample>, Failure> {
         let log = log_name();
         let batches = if self.quick { 8 } else { (1 << 30) / MARKED.load().batch_bytes() as u64 / PARTS };
-        stage.runtime.block_on(async {
+        stage.run(async {
             self.broker.create(&log, 1).await?;
             let mut producer = self.broker.producer(&log, MARKED.load()).await?;
             let mut samples = Vec::new();

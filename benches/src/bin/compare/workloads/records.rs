@@ -226,11 +226,11 @@ impl Task for Moving {
             // Some thousand records, so that the first guess is worth something.
             let least = (1_000 / u64::from(self.work.batch)).max(1);
             self.batches = sized(stage.target, least, MOST / batch as u64, |batches| {
-                let (produced, consumed) = stage.runtime.block_on(self.once(batches))?;
+                let (produced, consumed) = stage.run(self.once(batches))?;
                 Ok(consumed.map_or(produced.wall, |consumed| produced.wall.max(consumed.wall)))
             })?;
         }
-        let (produced, consumed) = stage.runtime.block_on(self.once(self.batches))?;
+        let (produced, consumed) = stage.run(self.once(self.batches))?;
         let mut samples = self.samples("produce", produced).to_vec();
         if let Some(consumed) = consumed {
             samples.extend(self.samples("consume", consumed));
