@@ -168,8 +168,8 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
     /// One step towards the next frame, by at most one read: for whoever bounds what a frame may take while it arrives.
     ///
     /// The buffer holds at most `room` bytes, which must be [`MAX_READ`] at least; only a frame that is larger than that
-    /// is given more, as much as it has room (its buffer may be an eighth larger, see [`Buffers::take`]), and nothing is read beyond its end. Whoever is told [`Advance::Full`] comes again
-    /// with more room, or not at all.
+    /// is given more, as much as it has room (its buffer may be an eighth larger, see [`Buffers::take`]), and nothing is read beyond
+    /// its end. Whoever is told [`Advance::Full`] comes again with more room, or not at all.
     ///
     /// Cancellation safe, as [`next`](Self::next) is.
     pub async fn advance(&mut self, room: usize) -> Result<Advance, WireError> {

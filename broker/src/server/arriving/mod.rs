@@ -2,8 +2,9 @@
 //!
 //! The first [`FREE`] bytes of a frame lie in its session's own buffer. A larger frame is **charged** to the broker's budget,
 //! `limits.arriving`, before its buffer grows: by steps in proportion to what has arrived ([`Advance::Full`]), and by what it
-//! claims only where its session has brought a frame like it before. The charge is what the buffer has beyond [`FREE`], to the byte, and is given back once the frame was handed on
-//! (its batch has its part of `limits.in_flight`) or refused.
+//! claims only where its session has brought a frame like it before. The charge is what may lie in the buffer beyond [`FREE`], to the
+//! byte (the buffer itself is up to an eighth larger, so that it can serve again), and is given back once the frame was handed on (its
+//! batch has its part of `limits.in_flight`) or refused.
 //!
 //! ```text
 //!              outgrows FREE            budget has room
