@@ -26,6 +26,7 @@ impl Rig for Segmented {
             index_interval: 4 << 10,
             cache_bytes: 16 << 10,
             open_segments: 16,
+            held_segments: 4,
             checkpoint_bytes: 64 << 10,
             journal_bytes: 64 << 10,
             // Where the disk fills up, some have a reserve to give up.

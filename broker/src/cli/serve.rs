@@ -232,7 +232,10 @@ fn check_addresses(config: &Config) -> Result<(), Failure> {
 }
 
 async fn open_log(config: &Config) -> Result<Arc<dyn LogEngine>, Failure> {
+    let (open_segments, held_segments) = descriptors::segments(config);
     let options = SegmentedOptions {
+        open_segments,
+        held_segments,
         shards: config.log.shards,
         segment_bytes: config.log.segment_bytes.0,
         reserve_bytes: config.log.reserve.0,
@@ -280,6 +283,7 @@ impl Transports {
         options.quic.gso = config.quic.gso;
         options.quic.max_mtu = config.quic.max_mtu;
         options.quic.send_budget = config.quic.send_budget.0;
+        options.quic.receive_budget = config.quic.receive_budget.0;
         options.admission = admission;
         options.http_answer = Some(HTTP_ANSWER.to_owned());
         options.observers = Observers::new([

@@ -31,7 +31,8 @@ impl Standing {
             Some(badge) => tokio::select! {
                 biased;
                 fault = self.connection.wait() => fault.clone(),
-                why = badge.lost() => {
+                // In a box: most sessions have no token.
+                why = Box::pin(badge.lost()) => {
                     let text = format!("{why}: open another session with a token that is good");
                     Fault::new(FaultCode::NoLongerTrusted, text)
                 }

@@ -12,18 +12,29 @@ use super::session::heart::Heart;
 /// 64 KiB of small frames leave in one write.
 const COALESCED: usize = 64 << 10;
 
-/// Something to be written.
+/// Something to be written. Small: room for 32 of them is there while a session lasts.
 #[derive(Debug)]
 pub(super) enum Item {
     /// A frame.
-    Frame(Message),
-    /// Entries of a subscription.
-    Entries {
-        subscription: u32,
-        chunks: Vec<Bytes>,
-        /// Given back once the transport has taken them.
-        permits: Permits,
-    },
+    Frame(Box<Message>),
+    /// What a subscription is sent.
+    Entries(Box<Entries>),
+}
+
+impl Item {
+    /// A frame.
+    pub(super) fn frame(message: Message) -> Self {
+        Self::Frame(Box::new(message))
+    }
+}
+
+/// Entries of a subscription.
+#[derive(Debug)]
+pub(super) struct Entries {
+    pub(super) subscription: u32,
+    pub(super) chunks: Vec<Bytes>,
+    /// Given back once the transport has taken them.
+    pub(super) permits: Permits,
 }
 
 /// What entries hold from before they are read until the transport has taken them.
@@ -79,7 +90,8 @@ impl<'a> Outgoing<'a> {
     fn feed(&mut self, item: Item) {
         match item {
             Item::Frame(message) => self.writer.feed(&message),
-            Item::Entries { subscription, chunks, permits } => {
+            Item::Entries(entries) => {
+                let Entries { subscription, chunks, permits } = *entries;
                 self.writer.feed_data(subscription, chunks);
                 self.held.push(permits);
             }

@@ -111,6 +111,7 @@ pub(crate) async fn open_engine(machine: &SimulatedDisk, shards: u32) -> Result<
         index_interval: 4 << 10,
         cache_bytes: 16 << 10,
         open_segments: 16,
+        held_segments: 4,
         checkpoint_bytes: 16 << 10,
         journal_bytes: 64 << 10,
         reserve_bytes: 64 << 10,

@@ -148,3 +148,31 @@ async fn a_producer_alone_shares_its_syncs_with_nobody() {
     let counted = produce(1, 1).await;
     assert_eq!((counted.batches, counted.syncs), (BATCHES, BATCHES));
 }
+
+/// Syncs while eight partitions in memory are written to in turn, where so many may wait for theirs.
+async fn syncs_in_memory(held_segments: usize) -> u64 {
+    let dir = tempfile::tempdir().unwrap();
+    let options = SegmentedOptions { shards: 1, held_segments, ..SegmentedOptions::default() };
+    let engine = SegmentedEngine::open(dir.path().join("data"), options).unwrap();
+    let shard = engine.open_shard(ShardId(0), OWNER).await.unwrap();
+    let ids: Vec<_> = (0..8).map(|index| PartitionId { topic: uuid::Uuid::from_u128(1), index }).collect();
+    for id in &ids {
+        soon(shard.open_partition(*id, PartitionOptions::new(Durability::Memory))).await.unwrap();
+    }
+    let before = engine.counters().syncs;
+    for sequence in 0..20 {
+        for id in &ids {
+            let committed = shard.commit(vec![append(*id, &batch(1, sequence, 1))]).await.unwrap();
+            soon(committed.durable).await.unwrap();
+        }
+    }
+    let syncs = engine.counters().syncs - before;
+    soon(engine.close()).await.unwrap();
+    syncs
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn partitions_in_memory_are_synced_only_where_more_than_may_be_held_are_written_to_in_turn() {
+    assert_eq!(syncs_in_memory(8).await, 0);
+    assert!(syncs_in_memory(7).await > 20);
+}

@@ -35,6 +35,7 @@ fn small() -> SegmentedOptions {
         index_interval: 4 << 10,
         cache_bytes: 16 << 10,
         open_segments: 16,
+        held_segments: 4,
         checkpoint_bytes: 64 << 10,
         journal_bytes: 64 << 10,
         reserve_bytes: 0,

@@ -1,16 +1,21 @@
 //! Frames out of a stream.
 
+use std::future::poll_fn;
+use std::io;
+use std::mem::MaybeUninit;
+use std::pin::Pin;
+use std::task::{Poll, ready};
+
 use bytes::{BufMut as _, BytesMut};
 use sealstream_protocol::Buffers;
 use sealstream_protocol::frame::{FrameDecoder, Front};
 use sealstream_protocol::message::Message;
 use sealstream_transport::RecvHalf;
-use tokio::io::{AsyncRead, AsyncReadExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, ReadBuf};
 
 use super::WireError;
 
-/// What an idle session reads into: a ping is 13 bytes, so that a few of anything but data fit, and ten thousand idle
-/// sessions hold 20 MiB.
+/// What a quiet session reads into: a ping is 13 bytes, so that a few of anything but data fit. While it waits, it holds nothing.
 pub const MIN_READ: usize = 2 * 1024;
 
 /// What a busy session reads into between two frames: four TLS records of 16 KiB. A larger frame gets a buffer of its own,
@@ -181,7 +186,12 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
             let whole = whole.unwrap_or_default();
             return Ok(Advance::Full { whole, wanted: room_after(room, whole, self.proven) });
         }
-        match self.read().await? {
+        let read = if self.buffer.is_empty() && self.chunk == MIN_READ {
+            self.read_quietly().await?
+        } else {
+            self.read().await?
+        };
+        match read {
             0 if self.buffer.is_empty() => Ok(Advance::Ended),
             0 => Err(WireError::EndedInFrame),
             _ => Ok(Advance::Bytes),
@@ -207,7 +217,9 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
     fn make_room(&mut self, room: usize, whole: Option<usize>) -> bool {
         let held = self.buffer.len();
         if held == 0 {
-            self.renew();
+            if self.chunk > MIN_READ {
+                self.renew();
+            }
             return true;
         }
         let spare = self.outgrown.unwrap_or(self.buffer.capacity()) - held;
@@ -235,6 +247,14 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
     pub fn forget(&mut self) {
         self.buffer = BytesMut::new();
         self.outgrown = None;
+    }
+
+    /// Nothing has come for a while: the buffer between two frames goes, until something comes.
+    pub fn rest(&mut self) {
+        if self.buffer.is_empty() {
+            self.forget();
+            self.chunk = MIN_READ;
+        }
     }
 
     /// Changes the largest frame taken: a broker needs little before the Hello, and more after it.
@@ -276,6 +296,25 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
         }
     }
 
+    /// The first read after a silence. Ten thousand sessions may wait here, and none holds a buffer meanwhile.
+    async fn read_quietly(&mut self) -> Result<usize, WireError> {
+        self.buffer = BytesMut::new();
+        let read = poll_fn(|cx| {
+            let mut bytes = [MaybeUninit::uninit(); MIN_READ];
+            let mut bytes = ReadBuf::uninit(&mut bytes);
+            ready!(Pin::new(&mut self.recv).poll_read(cx, &mut bytes))?;
+            let bytes = bytes.filled();
+            if !bytes.is_empty() {
+                self.buffer.reserve(MIN_READ);
+                self.buffer.extend_from_slice(bytes);
+            }
+            Poll::Ready(io::Result::Ok(bytes.len()))
+        })
+        .await?;
+        self.note(read);
+        Ok(read)
+    }
+
     async fn read(&mut self) -> Result<usize, WireError> {
         let read = match self.outgrown {
             // Of a larger buffer too no more than that.
@@ -285,13 +324,18 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
             }
             None => self.recv.read_buf(&mut self.buffer).await?,
         };
+        self.note(read);
+        Ok(read)
+    }
+
+    /// Lets the next read be larger or smaller, by what this one brought.
+    fn note(&mut self, read: usize) {
         self.received += read as u64;
         if read >= self.chunk.min(RECORD) / 2 {
             self.chunk = (self.chunk * 2).min(MAX_READ);
         } else if read < self.chunk / 8 && read < RECORD / 8 {
             self.chunk = (self.chunk / 4).max(MIN_READ);
         }
-        Ok(read)
     }
 }
 

@@ -17,9 +17,12 @@ pub struct SegmentedOptions {
     /// How many bytes of recent batches each shard keeps in memory for the readers at the tail; default 16 MiB, at most
     /// 1 GiB.
     pub cache_bytes: usize,
-    /// How many segments the engine keeps open, with their indexes; default 512, at least 16. Those with bytes that are not
-    /// synced come on top: at most 8 + 128 per shard. 512 × 48 KiB of index are 24 MiB at worst.
+    /// How many segments the engine keeps open, with their indexes; default 512, at least 16. 512 × 48 KiB of index are 24 MiB at worst.
     pub open_segments: usize,
+    /// How many segments of a shard stay open on top of those because their bytes are not synced, though nobody waits for a sync, as is the
+    /// rule with durability in memory; default 128, at least 1. When there are more the oldest is synced, so that what is written to more
+    /// partitions in turn has the speed of the disk.
+    pub held_segments: usize,
     /// After how many bytes a partition saves what it knows of its producers, and with it the place from which the next recovery
     /// reads; default 32 MiB, 64 KiB to 1 GiB.
     pub checkpoint_bytes: u64,
@@ -38,6 +41,7 @@ impl Default for SegmentedOptions {
             index_interval: 128 << 10,
             cache_bytes: 16 << 20,
             open_segments: 512,
+            held_segments: 128,
             checkpoint_bytes: 32 << 20,
             journal_bytes: 32 << 20,
             reserve_bytes: 0,
@@ -60,6 +64,7 @@ impl SegmentedOptions {
             index_interval: self.index_interval.clamp(4 << 10, 16 << 20),
             cache_bytes: self.cache_bytes.min(1 << 30),
             open_segments: self.open_segments.max(16),
+            held_segments: self.held_segments.max(1),
             checkpoint_bytes: self.checkpoint_bytes.clamp(64 << 10, 1 << 30),
             journal_bytes: self.journal_bytes.clamp(64 << 10, 1 << 30),
             reserve_bytes: self.reserve_bytes,

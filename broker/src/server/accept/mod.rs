@@ -6,6 +6,7 @@ mod tests;
 use std::fmt::Display;
 use std::future::Future;
 use std::net::SocketAddr;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 
 use sealstream_transport::tls::FALLEN_GRACE;
@@ -59,7 +60,7 @@ async fn serve(core: Arc<Core>, incoming: Box<dyn Incoming>, local: SocketAddr, 
     // Its sessions' spans know it as their parent, however long it is held.
     drop(span);
     let _present = core.presence.connection(inbound.peer());
-    let fallen = async { inbound.standing().await.cause };
+    let fallen = pin!(async { inbound.standing().await.cause });
     attend(&core, &*inbound, local, fallen).await;
 }
 
@@ -82,16 +83,16 @@ async fn attend(
     core: &Arc<Core>,
     inbound: &dyn Inbound,
     local: SocketAddr,
-    fallen: impl Future<Output = impl Display>,
+    fallen: Pin<&mut impl Future<Output = impl Display>>,
 ) {
     let standing = Standing::default();
     let sessions = TaskTracker::new();
-    let serving = async {
-        let streams = take_streams(core, inbound, local, &standing, &sessions);
+    let streams = pin!(take_streams(core, inbound, local, &standing, &sessions));
+    let serving = pin!(async {
         core.draining.run_until_cancelled(streams).await;
         sessions.close();
         sessions.wait().await;
-    };
+    });
     tokio::select! {
         biased;
         why = fallen => {

@@ -75,7 +75,8 @@ impl World {
                 Err(_) => pending().await,
             }
         };
-        let gone = self.broker.core.tasks.spawn(async move { attend(&core, &*inbound, addr, fallen).await });
+        let gone =
+            self.broker.core.tasks.spawn(async move { attend(&core, &*inbound, addr, pin!(fallen)).await });
         Connection { outbound: outbound.unwrap(), fall, gone }
     }
 

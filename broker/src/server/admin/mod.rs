@@ -5,6 +5,7 @@ pub(super) mod status;
 mod tokens;
 
 use std::future::Future;
+use std::pin::pin;
 use std::sync::Arc;
 
 use sealstream_protocol::message::admin::{ReloadOutcome, TopicDeleted};
@@ -35,14 +36,14 @@ pub(super) async fn serve(session: &mut Session) -> End {
     let heart = &*heart;
     let (answers, items) = mpsc::channel(ANSWERS);
     let pings = answers.downgrade();
-    let incoming = answer_all(core, heart, rights, allowance, inlet, answers);
+    let incoming = pin!(answer_all(core, heart, rights, allowance, inlet, answers));
     let ping = |ping| {
         if let Some(answers) = pings.upgrade() {
             // Full: there is something to be written already, which is as good as a ping.
-            let _ = answers.try_send(Item::Frame(Message::Ping(ping)));
+            let _ = answers.try_send(Item::frame(Message::Ping(ping)));
         }
     };
-    let outgoing = Outgoing::new(writer, heart).write(items);
+    let outgoing = pin!(Outgoing::new(writer, heart).write(items));
     side_by_side(heart, standing, ping, incoming, outgoing, Some(LAST_WORDS)).await
 }
 
@@ -59,7 +60,7 @@ async fn answer_all(
             biased;
             () = core.draining.cancelled() => {
                 // Refused only if the writing half is gone already.
-                let _ = answers.send(Item::Frame(Message::GoAway(shutting_down()))).await;
+                let _ = answers.send(Item::frame(Message::GoAway(shutting_down()))).await;
                 return End::Drained;
             }
             next = heart.next(inlet) => next,
@@ -99,7 +100,7 @@ async fn answer_all(
             }
             Err(end) => return end,
         };
-        if heart.while_busy(answers.send(Item::Frame(answer))).await.is_err() {
+        if heart.while_busy(answers.send(Item::frame(answer))).await.is_err() {
             return End::Finished;
         }
     }

@@ -105,6 +105,11 @@ impl Arrivals {
         if charge.is_nothing() {
             return std::future::pending().await;
         }
+        // In a box: a session without such a frame does not hold it.
+        Box::pin(self.stalled(charge, pace)).await
+    }
+
+    async fn stalled(&self, charge: &Charge, pace: &Pace) -> Fault {
         let Some(stay) = charge.stay() else {
             self.memory.waited_for(pace.due(STALL)).await;
             return busy("a frame came too slowly while others wait for memory: send it again");

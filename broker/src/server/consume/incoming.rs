@@ -27,7 +27,7 @@ use crate::server::session::heart::Heart;
 use crate::server::session::inlet::Inlet;
 use crate::server::session::{End, shutting_down, unexpected};
 use crate::server::trace::{Trace, number};
-use crate::server::writing::{Item, Permits};
+use crate::server::writing::{Entries, Item, Permits};
 
 /// 4,096 subscriptions a session: at about 500 bytes each, 2 MiB.
 const MAX_SUBSCRIPTIONS: usize = 4096;
@@ -88,12 +88,12 @@ impl<'a> Incoming<'a> {
     pub(super) async fn read(mut self, inlet: &mut Inlet) -> End {
         let mut reading: Option<Reading> = None;
         let mut rules = self.rights.watch();
-        self.allowance.warm(Resource::Consumed).await;
+        Box::pin(self.allowance.warm(Resource::Consumed)).await;
         loop {
             let taken = tokio::select! {
                 biased;
                 () = self.core.draining.cancelled() => {
-                    let _ = self.send(Item::Frame(Message::GoAway(shutting_down()))).await;
+                    let _ = self.send(Item::frame(Message::GoAway(shutting_down()))).await;
                     return End::Drained;
                 }
                 // Before anything that is read: the sender is the broker's, and outlives the session.
@@ -102,7 +102,8 @@ impl<'a> Incoming<'a> {
                     Ok(message) => {
                         // Nothing is left of the frame but what it says.
                         drop(inlet.take_charge());
-                        match self.frame(message).await {
+                        // Large and rare: a session that waits does not hold it.
+                        match Box::pin(self.frame(message)).await {
                             Ok(taken) => taken,
                             Err(fault) => return End::Failed(fault),
                         }
@@ -150,7 +151,7 @@ impl<'a> Incoming<'a> {
                 }
             }
             Message::Ping(ping) => {
-                Ok(self.send(Item::Frame(Message::Pong(Pong { nonce: ping.nonce }))).await)
+                Ok(self.send(Item::frame(Message::Pong(Pong { nonce: ping.nonce }))).await)
             }
             Message::Pong(_) => Ok(Ok(())),
             other => Err(unexpected(&other, "Consume")),
@@ -182,7 +183,7 @@ impl<'a> Incoming<'a> {
                     "subscribed"
                 );
                 self.feed.add(subscription);
-                Ok(self.send(Item::Frame(Message::Subscribed(subscribed))).await)
+                Ok(self.send(Item::frame(Message::Subscribed(subscribed))).await)
             }
             Err(fault) => Ok(self.end(id, Some(fault)).await),
         }
@@ -255,7 +256,8 @@ impl<'a> Incoming<'a> {
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
         permits.shrink_to(bytes);
         self.stay = permits.budget.stay().or(self.stay.take());
-        let item = Item::Entries { subscription: id, chunks: read.entries, permits };
+        let entries = Entries { subscription: id, chunks: read.entries, permits };
+        let item = Item::Entries(Box::new(entries));
         let bytes = u64::from(bytes);
         // What is paced is counted too: but for one that is taken off meanwhile it is handed over.
         meter.consumed_records.add(records);
@@ -295,7 +297,7 @@ impl<'a> Incoming<'a> {
 
     async fn end(&mut self, subscription: u32, fault: Option<Fault>) -> Result<(), Unheard> {
         let ended = SubscriptionEnded { subscription, fault };
-        self.send(Item::Frame(Message::SubscriptionEnded(ended))).await
+        self.send(Item::frame(Message::SubscriptionEnded(ended))).await
     }
 
     async fn send(&mut self, item: Item) -> Result<(), Unheard> {

@@ -16,6 +16,8 @@ mod incoming;
 pub(super) mod subscribe;
 mod turns;
 
+use std::pin::pin;
+
 use sealstream_protocol::message::Message;
 use sealstream_protocol::message::hello::SessionKind;
 use tokio::sync::mpsc;
@@ -37,12 +39,12 @@ pub(super) async fn serve(session: &mut Session) -> End {
     let ping = |ping| {
         if let Some(frames) = pings.upgrade() {
             // Full: there is something to be written already, which is as good as a ping.
-            let _ = frames.try_send(Item::Frame(Message::Ping(ping)));
+            let _ = frames.try_send(Item::frame(Message::Ping(ping)));
         }
     };
     let window = ByteBudget::new(core.options.consume_window);
     let _shown = core.windows.show(rights.identity(), SessionKind::Consume, &window);
-    let incoming = Incoming::new(core, heart, rights, allowance, window, frames).read(inlet);
-    let outgoing = Outgoing::new(writer, heart).write(items);
+    let incoming = pin!(Incoming::new(core, heart, rights, allowance, window, frames).read(inlet));
+    let outgoing = pin!(Outgoing::new(writer, heart).write(items));
     side_by_side(heart, standing, ping, incoming, outgoing, Some(LAST_WORDS)).await
 }

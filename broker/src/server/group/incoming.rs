@@ -82,10 +82,11 @@ impl<'a> Incoming<'a> {
     }
 
     async fn serve(&mut self, inlet: &mut Inlet, client: &str) -> Result<End, End> {
-        let Some(join) = self.await_join(inlet).await? else { return Ok(End::Drained) };
+        // Boxes for what a member that is in does not need.
+        let Some(join) = Box::pin(self.await_join(inlet)).await? else { return Ok(End::Drained) };
         let mut rules = self.rights.watch();
         let topics = join.topics.clone();
-        let mut seat = self.join(join, client).await?;
+        let mut seat = Box::pin(self.join(join, client)).await?;
         let mut going: Option<Instant> = None;
         loop {
             while self.commits.len() >= MAX_COMMITS {
@@ -293,7 +294,7 @@ impl<'a> Incoming<'a> {
     }
 
     async fn send(&mut self, message: Message) -> Result<(), Unheard> {
-        self.heart.while_busy(self.frames.send(Item::Frame(message))).await.map_err(|_| Unheard)
+        self.heart.while_busy(self.frames.send(Item::frame(message))).await.map_err(|_| Unheard)
     }
 }
 

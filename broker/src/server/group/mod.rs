@@ -13,6 +13,8 @@ mod faults;
 mod incoming;
 pub(super) mod operate;
 
+use std::pin::pin;
+
 use sealstream_protocol::message::Message;
 use tokio::sync::mpsc;
 
@@ -32,10 +34,10 @@ pub(super) async fn serve(session: &mut Session) -> End {
     let ping = |ping| {
         if let Some(frames) = pings.upgrade() {
             // Full: there is something to be written already, which is as good as a ping.
-            let _ = frames.try_send(Item::Frame(Message::Ping(ping)));
+            let _ = frames.try_send(Item::frame(Message::Ping(ping)));
         }
     };
-    let incoming = Incoming::new(core, heart, rights, allowance, frames).read(inlet, client);
-    let outgoing = Outgoing::new(writer, heart).write(items);
+    let incoming = pin!(Incoming::new(core, heart, rights, allowance, frames).read(inlet, client));
+    let outgoing = pin!(Outgoing::new(writer, heart).write(items));
     side_by_side(heart, standing, ping, incoming, outgoing, Some(LAST_WORDS)).await
 }

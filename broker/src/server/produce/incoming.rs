@@ -99,29 +99,26 @@ impl<'a> Incoming<'a> {
 
     /// Reads until the client ends its side, breaks a rule, or has fallen quiet after it was told that the broker goes.
     pub(super) async fn read(mut self, inlet: &mut Inlet) -> End {
-        self.allowance.warm(Resource::Produced).await;
+        Box::pin(self.allowance.warm(Resource::Produced)).await;
         loop {
             let message = match self.next(inlet).await {
                 Ok(message) => message,
                 Err(end) => return end,
             };
             let charge = inlet.take_charge();
+            // Large and short: a session that waits for its client does not hold them.
             let taken = match message {
-                Message::Produce(produce) => {
-                    let bytes = bytes_of(&produce.batch);
-                    let window = self.heart.while_busy(self.window.take(bytes.saturating_add(ANSWER_BYTES)));
-                    match self.core.arrivals.holding(&charge, window).await {
-                        Ok(share) => self.produce(produce, charge, share).await,
-                        Err(fault) => return End::Failed(fault),
-                    }
-                }
+                Message::Produce(produce) => match self.share_of_window(&produce, &charge).await {
+                    Ok(share) => Box::pin(self.produce(produce, charge, share)).await,
+                    Err(fault) => return End::Failed(fault),
+                },
                 Message::OpenTopic(open) => {
                     drop(charge);
-                    self.open(open).await
+                    Box::pin(self.open(open)).await
                 }
                 Message::Ping(ping) => {
                     drop(charge);
-                    self.answer(Message::Pong(Pong { nonce: ping.nonce })).await
+                    Box::pin(self.answer(Message::Pong(Pong { nonce: ping.nonce }))).await
                 }
                 Message::Pong(_) => Ok(()),
                 other => return End::Failed(unexpected(&other, "Produce")),
@@ -130,6 +127,16 @@ impl<'a> Incoming<'a> {
                 return End::Finished;
             }
         }
+    }
+
+    /// A part of the window for a batch, whose frame holds `charge` while it waits; the error ends the session.
+    async fn share_of_window(&self, produce: &Produce, charge: &Charge) -> Result<admission::Bytes, Fault> {
+        let bytes = bytes_of(&produce.batch).saturating_add(ANSWER_BYTES);
+        if let Some(share) = self.window.try_take(bytes) {
+            return Ok(share);
+        }
+        let window = self.heart.while_busy(self.window.take(bytes));
+        Box::pin(self.core.arrivals.holding(charge, window)).await
     }
 
     async fn next(&self, inlet: &mut Inlet) -> Result<Message, End> {
@@ -217,7 +224,7 @@ impl<'a> Incoming<'a> {
             Err(fault) => {
                 drop((batch, charge));
                 let refused = Message::ProduceRefused(ProduceRefused { request, fault });
-                return self.send(Item::Frame(refused, Some(share))).await;
+                return self.send(Item::Frame(Box::new(refused), Some(share))).await;
             }
         };
         // Of a batch that fails validation the header is all there is to say whose sequence now has a gap.
@@ -353,8 +360,11 @@ impl<'a> Incoming<'a> {
     }
 
     async fn answer(&self, message: Message) -> Result<(), Unheard> {
-        let share: admission::Bytes = self.heart.while_busy(self.window.take(ANSWER_BYTES)).await;
-        self.send(Item::Frame(message, Some(share))).await
+        let share = match self.window.try_take(ANSWER_BYTES) {
+            Some(share) => share,
+            None => Box::pin(self.heart.while_busy(self.window.take(ANSWER_BYTES))).await,
+        };
+        self.send(Item::Frame(Box::new(message), Some(share))).await
     }
 
     async fn send(&self, item: Item) -> Result<(), Unheard> {

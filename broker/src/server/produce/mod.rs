@@ -17,6 +17,8 @@ mod incoming;
 mod lanes;
 mod outgoing;
 
+use std::pin::pin;
+
 use sealstream_protocol::message::Message;
 use sealstream_protocol::message::hello::SessionKind;
 use tokio::sync::mpsc;
@@ -43,16 +45,19 @@ pub(super) async fn serve(session: &mut Session) -> (End, Unsettled) {
     let mut lanes = Lanes::default();
 
     let refunds = allowance.clone();
-    let incoming = Incoming::new(core, heart, identity, rights, allowance, window, answers).read(inlet);
+    let incoming = Incoming::new(core, heart, identity, rights, allowance, window, answers);
     let ping = |ping| {
         if let Some(answers) = pings.upgrade() {
             // Full: there is something to be written already, which is as good as a ping.
-            let _ = answers.try_send(Item::Frame(Message::Ping(ping), None));
+            let _ = answers.try_send(Item::Frame(Box::new(Message::Ping(ping)), None));
         }
     };
     let mut outgoing = Outgoing::new(core, writer, heart, &refunds, &mut lanes);
     // For as long as it takes: what was taken is answered.
-    let end = side_by_side(heart, standing, ping, incoming, outgoing.write(&mut items), None).await;
+    let end = {
+        let (incoming, outgoing) = (pin!(incoming.read(inlet)), pin!(outgoing.write(&mut items)));
+        side_by_side(heart, standing, ping, incoming, outgoing, None).await
+    };
     if let End::Fallen(_) = end {
         outgoing.answer_known(&mut items);
     }

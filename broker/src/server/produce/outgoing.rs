@@ -16,10 +16,10 @@ use crate::server::faults;
 use crate::server::session::heart::Heart;
 use crate::server::session::shutting_down;
 
-/// What the reading half hands over.
+/// What the reading half hands over. Small: room for 32 of them is there while a session lasts.
 pub(super) enum Item {
     /// A frame to be written, and its part of the window.
-    Frame(Message, Option<admission::Bytes>),
+    Frame(Box<Message>, Option<admission::Bytes>),
     /// A batch to be answered.
     Batch(Box<Pending>),
 }

@@ -61,11 +61,16 @@ impl Heart {
             let advanced = timeout(self.idle / LOOKS_PER_DEADLINE, inlet.advance()).await;
             if inlet.received() != before {
                 self.heard();
+            } else if advanced.is_err() {
+                inlet.rest();
             }
             match advanced {
                 Ok(Ok(Advance::Message(Message::Error(fault)))) => return Err(End::Accused(fault)),
                 Ok(Ok(Advance::Message(message))) => return Ok(message),
-                Ok(Ok(Advance::Full { wanted, .. })) => self.while_busy(inlet.widen(wanted)).await?,
+                // In a box: a session that waits for its client does not hold it.
+                Ok(Ok(Advance::Full { wanted, .. })) => {
+                    Box::pin(self.while_busy(inlet.widen(wanted))).await?;
+                }
                 Ok(Ok(Advance::Ended)) => return Err(End::Finished),
                 Ok(Err(end)) => return Err(end),
                 Ok(Ok(Advance::Bytes)) | Err(_) => {}

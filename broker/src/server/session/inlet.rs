@@ -39,6 +39,11 @@ impl Inlet {
         self.reader.received()
     }
 
+    /// Nothing has come for a while.
+    pub(super) fn rest(&mut self) {
+        self.reader.rest();
+    }
+
     /// One step towards the next frame. Cancellation safe.
     pub(super) async fn advance(&mut self) -> Result<Advance, End> {
         if std::mem::take(&mut self.delivered) {

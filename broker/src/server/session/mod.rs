@@ -7,6 +7,7 @@ pub(crate) mod inlet;
 
 use std::future::Future;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,8 +27,11 @@ use self::identity::Identified;
 pub(super) use self::identity::identify;
 pub(super) use self::identity::text_of;
 use self::inlet::Inlet;
+use super::admission::Place;
 use super::broker::Core;
+use super::meters::Counted;
 use super::options::Anonymous;
+use super::presence::Present;
 use super::rights::Rights;
 use super::standing::Standing;
 use super::trace::number;
@@ -102,28 +106,65 @@ pub(super) fn hold(
         token = Empty
     );
     let aborted = core.aborted.clone();
-    // Boxed: the futures of the four kinds of session would otherwise all lie in the connection's.
-    let session = Box::pin(converse(core, stream, local, standing, span.clone()));
+    // In boxes: a session that goes on does not hold what its greeting and its goodbye need.
+    let welcome = Box::pin(welcome(core, stream, local, standing, span.clone()));
+    let session = Box::pin(converse(welcome));
     async move { aborted.run_until_cancelled(session).await.unwrap_or_default() }.instrument(span)
 }
 
-async fn converse(core: Arc<Core>, stream: Stream, local: SocketAddr, standing: Standing, span: Span) {
+async fn converse(welcome: Pin<Box<impl Future<Output = Option<Welcomed>>>>) {
+    let Some(Welcomed { mut session, kind, _guards }) = welcome.await else { return };
+    let (end, unsettled) = match kind {
+        SessionKind::Admin => (Box::pin(admin::serve(&mut session)).await, None),
+        SessionKind::Consume => (Box::pin(consume::serve(&mut session)).await, None),
+        SessionKind::Produce => {
+            let (end, unsettled) = Box::pin(produce::serve(&mut session)).await;
+            (end, Some(unsettled))
+        }
+        SessionKind::Group => (Box::pin(group::serve(&mut session)).await, None),
+    };
+    Box::pin(say_goodbye(session.inlet.into_reader(), session.writer, end)).await;
+    if let Some(unsettled) = unsettled {
+        Box::pin(unsettled.settle()).await;
+    }
+}
+
+/// A session that begins.
+struct Welcomed {
+    session: Box<Session>,
+    kind: SessionKind,
+    /// Held while the session lasts: its place, and that it is counted and shown.
+    _guards: (Place, Counted, Present),
+}
+
+/// Greets the client and makes its session; `None` if it was refused, and told so.
+async fn welcome(
+    core: Arc<Core>,
+    stream: Stream,
+    local: SocketAddr,
+    standing: Standing,
+    span: Span,
+) -> Option<Welcomed> {
     let Stream { recv, send, peer } = stream;
     let mut reader = FrameReader::new(recv, MAX_HELLO);
     let mut writer = FrameWriter::new(send);
     let Some(greeting) = core.greetings.take() else {
         let text = "too many clients are saying Hello at this moment: try again later";
         let fault = Fault::new(FaultCode::Busy, text).retry_after(PLACE_RETRY);
-        return say_goodbye(reader, writer, End::Failed(fault)).await;
+        say_goodbye(reader, writer, End::Failed(fault)).await;
+        return None;
     };
     let greeted = tokio::select! {
         biased;
         fault = standing.lost() => Err(End::Fallen(fault)),
         greeted = greet(&core, &mut reader, &peer, local) => greeted,
     };
-    let Greeted { hello, welcome, who, _place } = match greeted {
+    let Greeted { hello, welcome, who, place } = match greeted {
         Ok(greeted) => greeted,
-        Err(end) => return say_goodbye(reader, writer, end).await,
+        Err(end) => {
+            say_goodbye(reader, writer, end).await;
+            return None;
+        }
     };
     drop(greeting);
     reader.set_max_frame(core.options.limits.frame);
@@ -134,7 +175,7 @@ async fn converse(core: Arc<Core>, stream: Stream, local: SocketAddr, standing: 
     let allowance = core.options.quotas.allowance(&identity, peer.remote_addr.ip());
     let rights = Rights::new(Arc::clone(&core.access), identity, peer.remote_addr);
     let (kind, client) = (hello.session, hello.client);
-    let _counted = core.meters.session(kind);
+    let counted = core.meters.session(kind);
     let present = core.presence.session(&peer, kind, rights.identity(), &client);
     if !span.is_disabled() {
         span.record("id", number(present.number()));
@@ -147,20 +188,8 @@ async fn converse(core: Arc<Core>, stream: Stream, local: SocketAddr, standing: 
     }
     tracing::debug!("session opened");
     let standing = standing.with(badge);
-    let mut session = Session { core, inlet, writer, heart, standing, rights, allowance, client };
-    let (end, unsettled) = match kind {
-        SessionKind::Admin => (Box::pin(admin::serve(&mut session)).await, None),
-        SessionKind::Consume => (Box::pin(consume::serve(&mut session)).await, None),
-        SessionKind::Produce => {
-            let (end, unsettled) = Box::pin(produce::serve(&mut session)).await;
-            (end, Some(unsettled))
-        }
-        SessionKind::Group => (Box::pin(group::serve(&mut session)).await, None),
-    };
-    say_goodbye(session.inlet.into_reader(), session.writer, end).await;
-    if let Some(unsettled) = unsettled {
-        unsettled.settle().await;
-    }
+    let session = Box::new(Session { core, inlet, writer, heart, standing, rights, allowance, client });
+    Some(Welcomed { session, kind, _guards: (place, counted, present) })
 }
 
 /// A client that was let in.
@@ -168,8 +197,7 @@ struct Greeted {
     hello: Hello,
     welcome: Welcome,
     who: Identified,
-    /// Held while the session lasts.
-    _place: super::admission::Place,
+    place: Place,
 }
 
 /// Reads the Hello and finds its answer, and a place under the limit of sessions.
@@ -211,7 +239,7 @@ async fn greet(
             format!("the broker holds {} sessions, its limit: try again later", core.options.max_sessions);
         return Err(End::Failed(Fault::new(FaultCode::Busy, text).retry_after(PLACE_RETRY)));
     };
-    Ok(Greeted { hello, welcome, who, _place: place })
+    Ok(Greeted { hello, welcome, who, place })
 }
 
 pub(super) fn anonymous_allowed(rule: Anonymous, local: SocketAddr) -> bool {
@@ -223,7 +251,7 @@ pub(super) fn anonymous_allowed(rule: Anonymous, local: SocketAddr) -> bool {
 }
 
 /// Runs the two futures of a session side by side, and watches over the client and its standing meanwhile: once that is lost,
-/// both are dropped where they are.
+/// neither goes on.
 ///
 /// `incoming` ends the session. What it has handed over by then, `outgoing` may still write: within `last_words`, or
 /// for as long as it takes where that is `None`; a client that has to be told a fault waits for it no longer than
@@ -232,8 +260,8 @@ pub(crate) async fn side_by_side(
     heart: &Heart,
     standing: &Standing,
     ping: impl FnMut(Ping),
-    incoming: impl Future<Output = End>,
-    outgoing: impl Future<Output = Result<(), WireError>>,
+    incoming: Pin<&mut impl Future<Output = End>>,
+    outgoing: Pin<&mut impl Future<Output = Result<(), WireError>>>,
     last_words: Option<Duration>,
 ) -> End {
     tokio::select! {
@@ -246,13 +274,12 @@ pub(crate) async fn side_by_side(
 async fn to_the_end(
     heart: &Heart,
     ping: impl FnMut(Ping),
-    incoming: impl Future<Output = End>,
-    outgoing: impl Future<Output = Result<(), WireError>>,
+    incoming: Pin<&mut impl Future<Output = End>>,
+    mut outgoing: Pin<&mut impl Future<Output = Result<(), WireError>>>,
     last_words: Option<Duration>,
 ) -> End {
-    tokio::pin!(incoming, outgoing);
     let end = tokio::select! {
-        end = &mut incoming => end,
+        end = incoming => end,
         written = &mut outgoing => match written {
             Ok(()) => return End::Drained,
             Err(error) => return End::Broken(error),

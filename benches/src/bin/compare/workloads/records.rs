@@ -127,7 +127,8 @@ impl Moving {
         }
         let moved = async {
             let produced = self.produce(&logs, batches).await?;
-            let consumed = if together { None } else { Some(self.consume(&logs, batches).await?) };
+            let there = batches + u64::from(partitions);
+            let consumed = if together { None } else { Some(self.consume(&logs, there).await?) };
             Ok((produced, consumed))
         };
         let moved = moved.await;
@@ -137,10 +138,16 @@ impl Moving {
         moved
     }
 
+    /// Writes so many batches by each client. Each partition has one already when the clock starts: with it comes its file, which is made
+    /// once.
     async fn produce(&self, logs: &[String], batches: u64) -> Result<Cost, Failure> {
         let mut producers = Vec::new();
-        for log in logs.iter().cycle().take(self.work.clients) {
-            producers.push(self.broker.producer(log, self.work.load()).await?);
+        for (which, log) in logs.iter().cycle().take(self.work.clients).enumerate() {
+            let mut producer = self.broker.producer(log, self.work.load()).await?;
+            if which < logs.len() {
+                producer.produce(self.work.partitions.into()).await?;
+            }
+            producers.push(producer);
         }
         let meter = Meter::start(&*self.broker);
         let mut tasks = JoinSet::new();
@@ -194,13 +201,8 @@ impl Moving {
         Ok(cost)
     }
 
-    /// Records of all clients in a round.
-    fn records(&self) -> u64 {
-        self.batches * self.work.clients as u64 * u64::from(self.work.batch)
-    }
-
-    fn samples(&self, way: &str, cost: Cost) -> [Sample; 3] {
-        let records = float(self.records());
+    fn samples(&self, way: &str, batches: u64, cost: Cost) -> [Sample; 3] {
+        let records = float(batches * self.work.clients as u64 * u64::from(self.work.batch));
         let bytes = records * float(self.work.record as u64);
         let wall = cost.wall.as_secs_f64();
         [
@@ -231,9 +233,10 @@ impl Task for Moving {
             })?;
         }
         let (produced, consumed) = stage.run(self.once(self.batches))?;
-        let mut samples = self.samples("produce", produced).to_vec();
+        let mut samples = self.samples("produce", self.batches, produced).to_vec();
         if let Some(consumed) = consumed {
-            samples.extend(self.samples("consume", consumed));
+            let batches = self.batches + u64::from(self.work.partitions);
+            samples.extend(self.samples("consume", batches, consumed));
         }
         Ok(samples)
     }

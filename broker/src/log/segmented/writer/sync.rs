@@ -20,10 +20,6 @@ use crate::log::engine::{Durability, PartitionId};
 /// file 3 to 5 ms. Up to 8 in parallel cost less than writing everything twice.
 pub(super) const PARALLEL_SYNCS: usize = 8;
 
-/// How many partitions of a shard keep unsynced segments open though nobody waits for them, as is the rule with durability in memory;
-/// the oldest is synced when there are more. 4 shards × 128 stay below the usual limit of 1,024 files.
-const MAX_HELD: usize = 128;
-
 impl Writer {
     /// After a partition's appends were written and answered: queues the sync for whoever waits for it.
     pub(super) fn after_write(&mut self, id: PartitionId) {
@@ -32,7 +28,7 @@ impl Writer {
         self.want_sync(id);
         if lazy && !self.held.contains(&id) {
             self.held.push_back(id);
-            if self.held.len() > MAX_HELD
+            if self.held.len() > self.env.options.held_segments
                 && let Some(oldest) = self.held.pop_front()
             {
                 if let Some(partition) = self.partitions.get_mut(&oldest) {
