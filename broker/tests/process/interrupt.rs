@@ -208,7 +208,7 @@ fn a_benchmark_whose_broker_is_gone_ends_by_one_signal_and_names_what_it_leaves_
         }
         broker.process.kill();
         // Said of a session that was lost, and of one that was just to be opened.
-        process.wait_for("no session with the broker");
+        process.wait_for("error=tls://localhost");
         process.signal("TERM");
         assert_eq!(process.wait().code(), Some(1), "{bench:?}: {}", process.said);
         assert!(process.said.contains("`sealstream topic delete bench-"), "{}", process.said);
