@@ -2,7 +2,8 @@
 //!
 //! Both sides of a session live by one rule: who has heard nothing for the idle deadline ends it. A side therefore
 //! pings when it has heard nothing, or said nothing, for a third of the deadline: one ping or its answer may be late
-//! by a third and neither side is given up.
+//! by a third and neither side is given up. Both would do so in the same moment: the broker waits a quarter longer, and one ping with
+//! its answer serves both.
 
 use std::time::{Duration, Instant};
 
@@ -26,6 +27,8 @@ const PINGS_PER_DEADLINE: u32 = 3;
 #[derive(Debug)]
 pub struct Liveness {
     idle: Duration,
+    /// Of silence, before a ping.
+    interval: Duration,
     heard: Instant,
     sent: Instant,
     pinged: Instant,
@@ -60,7 +63,15 @@ pub enum Pulse {
 impl Liveness {
     /// Both sides have just been heard. `idle` is the deadline of the Welcome.
     pub fn new(idle: Duration, now: Instant) -> Self {
-        Self { idle, heard: now, sent: now, pinged: now, nonce: 0 }
+        let interval = idle / PINGS_PER_DEADLINE;
+        Self { idle, interval, heard: now, sent: now, pinged: now, nonce: 0 }
+    }
+
+    /// That of the broker's side, which leaves it to the client to ping first.
+    #[must_use]
+    pub fn patient(mut self) -> Self {
+        self.interval += self.interval / 4;
+        self
     }
 
     /// Something arrived: any bytes count, half a frame too. Call it as well while this side does not read by its own
@@ -79,8 +90,7 @@ impl Liveness {
         if now >= self.heard + self.idle {
             return Pulse::Gone;
         }
-        let interval = self.idle / PINGS_PER_DEADLINE;
-        let due = (self.heard.min(self.sent) + interval).max(self.pinged + self.pause(interval));
+        let due = (self.heard.min(self.sent) + self.interval).max(self.pinged + self.pause());
         if now < due {
             return Pulse::Quiet { until: due.min(self.heard + self.idle) };
         }
@@ -91,8 +101,8 @@ impl Liveness {
     }
 
     /// Before the first ping nothing holds it back but the interval itself.
-    fn pause(&self, interval: Duration) -> Duration {
-        if self.nonce == 0 { Duration::ZERO } else { interval }
+    fn pause(&self) -> Duration {
+        if self.nonce == 0 { Duration::ZERO } else { self.interval }
     }
 }
 
@@ -146,6 +156,35 @@ mod tests {
         }
         assert_eq!(now - start, IDLE);
         assert_eq!(pings, [(1, IDLE / 3), (2, IDLE / 3 * 2)]);
+    }
+
+    #[test]
+    fn the_broker_never_pings_a_client_that_does() {
+        let start = Instant::now();
+        let mut client = Liveness::new(IDLE, start);
+        let mut broker = Liveness::new(IDLE, start).patient();
+        let way = Duration::from_millis(300);
+        let mut now = start;
+        for _ in 0..10_000 {
+            now += Duration::from_millis(100);
+            if let Pulse::Ping(_) = client.poll(now) {
+                broker.heard(now + way);
+                broker.sent(now + way);
+                client.heard(now + 2 * way);
+            }
+            assert!(matches!(broker.poll(now), Pulse::Quiet { .. }), "after {:?}", now - start);
+        }
+    }
+
+    #[test]
+    fn a_broker_whose_client_says_nothing_pings_it_twice() {
+        let start = Instant::now();
+        let mut broker = Liveness::new(IDLE, start).patient();
+        let mut pings = 0;
+        for second in 1..30 {
+            pings += u32::from(matches!(broker.poll(at(start, second)), Pulse::Ping(_)));
+        }
+        assert_eq!((pings, broker.poll(at(start, 30))), (2, Pulse::Gone));
     }
 
     #[test]

@@ -30,7 +30,7 @@ pub(crate) struct Heart {
 
 impl Heart {
     pub(crate) fn new(idle: Duration) -> Self {
-        Self { liveness: Mutex::new(Liveness::new(idle, now())), idle }
+        Self { liveness: Mutex::new(Liveness::new(idle, now()).patient()), idle }
     }
 
     /// Something was written to the client.
