@@ -224,7 +224,7 @@ impl<'a> Incoming<'a> {
             Err(fault) => {
                 drop((batch, charge));
                 let refused = Message::ProduceRefused(ProduceRefused { request, fault });
-                return self.send(Item::Frame(Box::new(refused), Some(share))).await;
+                return self.send(Item::frame(refused, Some(share))).await;
             }
         };
         // Of a batch that fails validation the header is all there is to say whose sequence now has a gap.
@@ -364,7 +364,7 @@ impl<'a> Incoming<'a> {
             Some(share) => share,
             None => Box::pin(self.heart.while_busy(self.window.take(ANSWER_BYTES))).await,
         };
-        self.send(Item::Frame(Box::new(message), Some(share))).await
+        self.send(Item::frame(message, Some(share))).await
     }
 
     async fn send(&self, item: Item) -> Result<(), Unheard> {

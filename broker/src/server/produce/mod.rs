@@ -49,7 +49,7 @@ pub(super) async fn serve(session: &mut Session) -> (End, Unsettled) {
     let ping = |ping| {
         if let Some(answers) = pings.upgrade() {
             // Full: there is something to be written already, which is as good as a ping.
-            let _ = answers.try_send(Item::Frame(Box::new(Message::Ping(ping)), None));
+            let _ = answers.try_send(Item::frame(Message::Ping(ping), None));
         }
     };
     let mut outgoing = Outgoing::new(core, writer, heart, &refunds, &mut lanes);

@@ -19,9 +19,16 @@ use crate::server::session::shutting_down;
 /// What the reading half hands over. Small: room for 32 of them is there while a session lasts.
 pub(super) enum Item {
     /// A frame to be written, and its part of the window.
-    Frame(Box<Message>, Option<admission::Bytes>),
+    Frame(Box<(Message, Option<admission::Bytes>)>),
     /// A batch to be answered.
     Batch(Box<Pending>),
+}
+
+impl Item {
+    /// A frame to be written, and its part of the window.
+    pub(super) fn frame(message: Message, share: Option<admission::Bytes>) -> Self {
+        Self::Frame(Box::new((message, share)))
+    }
 }
 
 pub(super) struct Outgoing<'a> {
@@ -87,7 +94,8 @@ impl<'a> Outgoing<'a> {
     fn take(&mut self, item: Item) {
         match item {
             Item::Batch(pending) => self.lanes.push(*pending),
-            Item::Frame(message, share) => {
+            Item::Frame(frame) => {
+                let (message, share) = *frame;
                 self.writer.feed(&message);
                 self.unwritten.extend(share);
             }
