@@ -14,7 +14,7 @@ const SYNCING: u64 = 8;
 
 /// Segments that are kept open, and as many more that wait for a sync, where the system allows it: what is written to so many
 /// partitions in turn opens no file, and waits for no disk. 2,048 × 48 KiB of index are 96 MiB at worst.
-const MOST_SEGMENTS: usize = 2_048;
+pub(super) const MOST_SEGMENTS: usize = 2_048;
 
 /// Raises the limit to what the system allows this process (its hard limit), and warns where that is too little for the
 /// configured connections. Most shells start with 1,024 and allow far more.

@@ -9,13 +9,11 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
-use super::budget::Budget;
-use super::credit::RECEIVE_STEP;
 use super::failure;
 use super::inbound::QuicInbound;
 use super::link::{Link, Surroundings};
 use super::path::Paths;
-use super::send_room::SEND_STEP;
+use super::send_room::SendBudget;
 use super::session::{Outcome, ServerCrypto};
 use super::socket;
 use crate::admission::ConnectionPlace;
@@ -43,8 +41,6 @@ pub(super) struct Gate {
     turns: Semaphore,
     /// What every connection that came through holds.
     surroundings: Surroundings,
-    /// What their streams share.
-    receive_budget: Budget,
 }
 
 /// The suite of Initial packets. In a struct of its own for want of `Debug`.
@@ -72,10 +68,9 @@ impl Gate {
             close_deadline: options.deadlines.close,
             tasks,
             presence: Arc::default(),
-            send_budget: Some(Budget::new(options.quic.send_budget, SEND_STEP)),
+            send_budget: Some(SendBudget::new(options.quic.send_budget)),
         };
-        let receive_budget = Budget::new(options.quic.receive_budget, RECEIVE_STEP.into());
-        Self { receiver, profile, options, template, paths, initial, turns, surroundings, receive_budget }
+        Self { receiver, profile, options, template, paths, initial, turns, surroundings }
     }
 
     /// Whom the listener lets in, and who is told whom it does not.
@@ -139,7 +134,7 @@ impl Gate {
         let surroundings = self.surroundings.clone();
         let link =
             Link::new(connection, verified.clone(), Side::Server, surroundings, &self.receiver, Some(place));
-        Ok((QuicInbound::new(link, self.receive_budget.clone()), verified))
+        Ok((QuicInbound::new(link), verified))
     }
 
     fn config(&self, peer: SocketAddr, handshake: ServerHandshake, outcome: Outcome) -> Arc<ServerConfig> {

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use super::budget::Budget;
 use super::credit::StreamCredit;
 use super::link::Link;
 use crate::peer::Peer;
@@ -20,8 +19,8 @@ pub(super) struct QuicInbound {
 }
 
 impl QuicInbound {
-    pub(super) fn new(link: Arc<Link>, receive_budget: Budget) -> Self {
-        Self { link, credit: StreamCredit::new(receive_budget) }
+    pub(super) fn new(link: Arc<Link>) -> Self {
+        Self { link, credit: StreamCredit::new() }
     }
 }
 

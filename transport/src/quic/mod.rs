@@ -10,7 +10,6 @@
 //! A `Link` is one established connection. `Inbound` or `Outbound` and every stream hold it, and the last
 //! of them to go closes it.
 
-mod budget;
 mod credit;
 mod dialler;
 mod failure;
@@ -49,9 +48,7 @@ use crate::peer::TransportKind;
 use crate::tls::{self, Profile, Receiver};
 use crate::transport::{BoxFuture, Listener, Outbound, Server, Transport};
 
-pub use options::{
-    DEFAULT_IDLE_TIMEOUT, DEFAULT_RECEIVE_BUDGET, DEFAULT_SEND_BUDGET, MAX_MTU, MIN_MTU, QuicOptions,
-};
+pub use options::{DEFAULT_IDLE_TIMEOUT, DEFAULT_SEND_BUDGET, MAX_MTU, MIN_MTU, QuicOptions};
 pub use params::{FIRST_STREAMS, MAX_STREAMS, STREAM_WINDOW};
 
 /// QUIC, with TLS material from a [`Receiver`].

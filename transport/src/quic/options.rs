@@ -12,11 +12,8 @@ pub const MIN_MTU: u16 = 1_200;
 /// Silence after which a connection is given up: two keep-alives of 15 s, each of which is repeated while unanswered.
 pub const DEFAULT_IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// 256 MiB: 36 connections with all that one may have.
+/// 256 MiB: 34 connections with all that one may have.
 pub const DEFAULT_SEND_BUDGET: u64 = 256 * 1024 * 1024;
-
-/// 256 MiB: 341 streams that carry much.
-pub const DEFAULT_RECEIVE_BUDGET: u64 = 256 * 1024 * 1024;
 
 /// What an operator may tune about QUIC alone; the rest is in [`TransportOptions`](crate::TransportOptions).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,13 +30,10 @@ pub struct QuicOptions {
     /// Whether several datagrams may be handed to the kernel at once (generic segmentation offload). Some network
     /// drivers and firewalls drop what it makes; without it sending costs more CPU.
     pub gso: bool,
-    /// Bytes written to clients and not acknowledged by them, over all connections of a listener, beyond the 1 MiB that
-    /// each may have by itself. Connections over long paths take up to 7 MiB each of it; where it is spent, they carry
-    /// 1 MiB a round trip.
+    /// Bytes written to clients and not acknowledged by them, over all connections of a listener, beyond the 512 KiB that
+    /// each may have by itself. Connections over long paths take up to 7.5 MiB each of it; where it is spent, they carry
+    /// 512 KiB a round trip.
     pub send_budget: u64,
-    /// Bytes that have come from clients and are not read, over all connections of a listener, beyond the 256 KiB for each of their
-    /// streams. A stream that carries much takes 768 KiB of it until it ends; where it is spent, streams have 256 KiB each.
-    pub receive_budget: u64,
     /// Silence after which a connection is given up. The smaller value of both ends counts.
     pub idle_timeout: Duration,
 }
@@ -51,7 +45,6 @@ impl Default for QuicOptions {
             max_mtu: MAX_MTU,
             gso: true,
             send_budget: DEFAULT_SEND_BUDGET,
-            receive_budget: DEFAULT_RECEIVE_BUDGET,
             idle_timeout: DEFAULT_IDLE_TIMEOUT,
         }
     }

@@ -6,7 +6,6 @@ use std::time::Duration;
 use quinn::{IdleTimeout, ServerConfig, TransportConfig, ValidationTokenConfig, VarInt};
 use rustls::quic::Suite;
 
-use super::credit::RECEIVE_STEP;
 use super::keys::TokenKey;
 use super::options::QuicOptions;
 use super::path::Paths;
@@ -14,18 +13,15 @@ use super::session::ServerCrypto;
 use super::tokens::{TOKEN_LIFETIME, TOKENS_PER_CONNECTION, UsedTokens};
 
 /// Bytes that a peer may send on one stream before we have read them, which is also what a writer can be ahead of a
-/// reader that stopped. Between two processes of one machine a stream carries half as much again as with 256 KiB, and with
-/// 2 MiB no more (`docs/benchmarks.md`); over a round trip of 100 ms it carries 10 MB/s.
-pub const STREAM_WINDOW: u32 = 1024 * 1024;
-
-/// What each stream adds to the window of its connection by itself: see [`StreamCredit`](super::credit::StreamCredit) for the rest.
-pub(super) const STREAM_SHARE: u32 = 256 * 1024;
+/// reader that stopped. Over loopback a larger one gained nothing (`docs/benchmarks.md`); over a round trip of 100 ms one
+/// stream carries 2.6 MB/s with it, and several streams more.
+pub const STREAM_WINDOW: u32 = 256 * 1024;
 
 /// Streams that a client may have open on a fresh connection: an idle connection with 16 costs 28 KB, with 256 it would
 /// cost 50 KB.
 pub const FIRST_STREAMS: u32 = 16;
 
-/// Streams that a client may have open in the end. 256 × 256 KiB = 64 MiB is the most that one peer can leave unread by itself.
+/// Streams that a client may have open in the end. 256 × 256 KiB = 64 MiB is the most that one peer can leave unread.
 ///
 /// quinn tells a client of streams given back when they are an eighth of the bound: whoever stays at the bound waits for
 /// 33 others to end, and 224 are to be had at any time.
@@ -35,9 +31,9 @@ pub const MAX_STREAMS: u32 = 256;
 /// 8 MiB carry 80 MB/s over a round trip of 100 ms.
 pub(super) const SEND_WINDOW: u64 = 8 * 1024 * 1024;
 
-/// The same on a fresh connection of a listener, which has many: one stream to the full, so that a client which does not read
-/// takes nothing of what others share, or 100 MB/s over a round trip of 10 ms. See [`SendRoom`](super::send_room::SendRoom) for more.
-pub(super) const FIRST_SEND_WINDOW: u64 = STREAM_WINDOW as u64;
+/// The same on a fresh connection of a listener, which has many: two streams to the full, or 50 MB/s over a round trip
+/// of 10 ms. See [`SendRoom`](super::send_room::SendRoom) for more.
+pub(super) const FIRST_SEND_WINDOW: u64 = 512 * 1024;
 
 /// Connections that wait to be accepted or turned away. An accept costs 0.2 ms, so that the last of 1,024 waits 0.2 s,
 /// and its client has repeated nothing yet.
@@ -50,11 +46,9 @@ const INCOMING_BYTES: u64 = 32 * 1024;
 /// The same over all of them: 8 KiB for each of 1,024. quinn's default is 100 MiB.
 const INCOMING_BYTES_TOTAL: u64 = 8 * 1024 * 1024;
 
-/// What a connection may have unread on `streams` streams, of which `widened` have all of their window.
-pub(super) fn receive_window(streams: u32, widened: u32) -> VarInt {
-    let shares = u64::from(streams) * u64::from(STREAM_SHARE);
-    let steps = u64::from(widened) * u64::from(RECEIVE_STEP);
-    VarInt::try_from(shares + steps).unwrap_or(VarInt::MAX)
+/// What a connection may have unread on `streams` streams. Anything less, and one unread stream stalls all others.
+pub(super) fn receive_window(streams: u32) -> VarInt {
+    VarInt::try_from(u64::from(streams) * u64::from(STREAM_WINDOW)).unwrap_or(VarInt::MAX)
 }
 
 /// What a server promises: streams only from the client, and only two-way ones.
@@ -63,7 +57,7 @@ pub(super) fn server_transport(options: &QuicOptions) -> Paths {
         let mut config = common_transport(options);
         config
             .max_concurrent_bidi_streams(FIRST_STREAMS.into())
-            .receive_window(receive_window(1, 0))
+            .receive_window(receive_window(FIRST_STREAMS))
             .send_window(FIRST_SEND_WINDOW);
         config
     })
@@ -77,7 +71,7 @@ pub(super) fn client_transport(options: &QuicOptions, keep_alive: Option<Duratio
         let mut config = common_transport(options);
         config
             .max_concurrent_bidi_streams(0_u32.into())
-            .receive_window(receive_window(MAX_STREAMS, 0))
+            .receive_window(receive_window(MAX_STREAMS))
             .send_window(SEND_WINDOW)
             .keep_alive_interval(keep_alive.map(|silence| silence.min(options.idle_timeout / 2)));
         config

@@ -12,9 +12,9 @@ use std::task::{Context, Poll, ready};
 use quinn::{ReadError, RecvStream, SendStream, StoppedError, VarInt, WriteError};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::budget::Step;
-use super::credit::{RECEIVE_STEP, StreamPermit};
+use super::credit::StreamPermit;
 use super::link::Link;
+use super::send_room::SendStep;
 use crate::stream::{RecvBackend, SendBackend, StreamError};
 
 /// The reading half. Dropped before the end, it tells the writer to stop: quinn sends `STOP_SENDING` with code 0.
@@ -23,29 +23,16 @@ pub(super) struct QuicRecv {
     /// How the stream was aborted: quinn says so once, and then calls it a clean end.
     aborted: Option<StreamError>,
     link: Arc<Link>,
-    /// Of a stream that the peer has opened.
-    permit: Option<Arc<StreamPermit>>,
-    /// What it has carried since it last asked for all of its window.
-    carried: usize,
-    /// With it, it has that.
-    step: Option<Step>,
+    _permit: Option<Arc<StreamPermit>>,
 }
 
 impl QuicRecv {
     pub(super) fn new(stream: RecvStream, link: Arc<Link>, permit: Option<Arc<StreamPermit>>) -> Self {
-        Self { stream, aborted: None, link, permit, carried: 0, step: None }
+        Self { stream, aborted: None, link, _permit: permit }
     }
+}
 
-    /// Counts what was read.
-    fn carry(&mut self, bytes: usize) {
-        let Some(permit) = self.permit.as_ref().filter(|_| self.step.is_none()) else { return };
-        self.carried += bytes;
-        if self.carried >= RECEIVE_STEP as usize {
-            self.carried = 0;
-            self.step = permit.widen(self.link.connection());
-        }
-    }
-
+impl QuicRecv {
     fn failed(&mut self, error: &ReadError) -> io::Error {
         match error {
             ReadError::Reset(reset) => {
@@ -69,18 +56,7 @@ impl AsyncRead for QuicRecv {
         if let Some(aborted) = &this.aborted {
             return Poll::Ready(Err(aborted.clone().into()));
         }
-        let before = buf.filled().len();
-        let outcome = this.stream.poll_read_buf(cx, buf).map_err(|error| this.failed(&error));
-        this.carry(buf.filled().len() - before);
-        outcome
-    }
-}
-
-impl Drop for QuicRecv {
-    fn drop(&mut self) {
-        if let (Some(permit), Some(step)) = (&self.permit, self.step.take()) {
-            permit.narrow(self.link.connection(), step);
-        }
+        this.stream.poll_read_buf(cx, buf).map_err(|error| this.failed(&error))
     }
 }
 
@@ -96,7 +72,7 @@ pub(super) struct QuicSend {
     stream: SendStream,
     end: End,
     /// What it was lent to write ahead of the peer.
-    steps: Vec<Step>,
+    steps: Vec<SendStep>,
     link: Arc<Link>,
     _permit: Option<Arc<StreamPermit>>,
 }
@@ -127,24 +103,16 @@ impl QuicSend {
             outcome = Pin::new(&mut self.stream).poll_write(cx, buf);
             match outcome {
                 Poll::Ready(_) => self.steps.push(step),
-                // It waits for its peer to read: what it was lent is of no use to it any more.
-                Poll::Pending => {
-                    self.steps.push(step);
-                    self.give_back();
-                }
+                Poll::Pending => self.link.give_back(&[step]),
             }
         }
         outcome.map_err(|error| write_error(&self.link, &error))
-    }
-
-    fn give_back(&mut self) {
-        self.link.give_back(std::mem::take(&mut self.steps));
     }
 }
 
 impl Drop for QuicSend {
     fn drop(&mut self) {
-        self.give_back();
+        self.link.give_back(&self.steps);
     }
 }
 

@@ -1,6 +1,7 @@
 //! Whether the machine gives the broker what its own limits let it take.
 
 use super::finding::Finding;
+use crate::cli::descriptors;
 use crate::cli::output::bytes;
 use crate::config::{Config, TransportName};
 use crate::server::{self, CONSUME_BUDGET};
@@ -11,9 +12,9 @@ const CHECK: &str = "limits";
 const UDP_BUFFER: u64 = 2 << 20;
 
 /// KiB that each QUIC connection may have sent without an acknowledgement, beside what all share (`transport/src/quic/`).
-const QUIC_FLOOR_KIB: u64 = 1024;
+const QUIC_FLOOR_KIB: u64 = 512;
 
-/// KiB that each QUIC stream may have unread by itself, and each connection beside its streams.
+/// KiB that each QUIC stream may have unread.
 const QUIC_UNREAD_KIB: u64 = 256;
 
 /// What was found.
@@ -46,15 +47,10 @@ pub(super) fn memory_bound(config: &Config) -> u64 {
         kib(connections, 64),
         kib(sessions, 10 + 2 * 64),
         kib(connections, 36),
-        if quic {
-            let streams = connections.saturating_mul(2).saturating_add(sessions);
-            kib(streams, QUIC_UNREAD_KIB).saturating_add(config.quic.receive_budget.0)
-        } else {
-            0
-        },
+        if quic { kib(sessions.saturating_add(connections), QUIC_UNREAD_KIB) } else { 0 },
         if quic { kib(connections, QUIC_FLOOR_KIB).saturating_add(config.quic.send_budget.0) } else { 0 },
         kib(u64::from(server::MAX_PARTITIONS), 10),
-        kib(2 * 2_048, 48),
+        kib(2 * descriptors::MOST_SEGMENTS as u64, 48),
         65_536 * (82 + 200),
         kib(count(config.groups.max_groups), 10),
     ]
