@@ -1,4 +1,5 @@
-//! What QUIC puts on the wire: how large its datagrams are, and that nothing goes before the handshake.
+//! What QUIC puts on the wire: how large its datagrams are, that nothing goes before the handshake, and how much either end may
+//! be ahead of the other.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, its helpers too")]
 
@@ -8,15 +9,20 @@ use std::time::Duration;
 
 use quinn::crypto::rustls::QuicClientConfig;
 use rustls::RootCertStore;
-use sealstream_transport::quic::{DEFAULT_IDLE_TIMEOUT, MAX_MTU, MIN_MTU, QuicOptions, QuicTransport};
+use sealstream_transport::quic::{
+    DEFAULT_IDLE_TIMEOUT, FIRST_STREAMS, MAX_MTU, MIN_MTU, QuicOptions, QuicTransport, STREAM_WINDOW,
+    WIDE_STREAM_WINDOW,
+};
 use sealstream_transport::testing::backends::{ALPN, World};
 use sealstream_transport::testing::proxy::UdpProxy;
 use sealstream_transport::testing::{Pattern, eventually};
 use sealstream_transport::tls::provider;
 use sealstream_transport::{
-    Endpoint, Expectation, Handshake, Listener, Scheme, Server, Stream, Transport, TransportOptions,
+    Endpoint, Expectation, Handshake, Inbound, Listener, Outbound, Scheme, Server, Stream, Transport,
+    TransportOptions,
 };
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 const MEGABYTE: u64 = 1 << 20;
@@ -171,7 +177,7 @@ async fn a_restarted_server_resets_the_connections_of_the_one_before() {
         .expect("the connection is reset long before its idle timeout");
 }
 
-/// Writes to a client that acknowledges nothing, until there is no more room, and returns how much that was.
+/// Writes until there is no more room, and returns how much that was.
 async fn fill(stream: &mut Stream) -> usize {
     let mut written = 0;
     let chunk = vec![7; 64 * 1024];
@@ -179,6 +185,26 @@ async fn fill(stream: &mut Stream) -> usize {
         written += taken.unwrap();
     }
     written
+}
+
+/// A connection of a client of ours, and the server's end of it.
+async fn connection(world: &World, listener: &dyn Listener) -> (Box<dyn Outbound>, Box<dyn Inbound>) {
+    let client = QuicTransport::new(world.client(), TransportOptions::new(ALPN, 9));
+    let endpoint =
+        Endpoint { scheme: Scheme::Quic, host: "127.0.0.1".to_owned(), port: listener.local_addr().port() };
+    let server = Server { endpoint, expectation: Expectation::Name("localhost".to_owned()) };
+    let accept = async { listener.accept().await.unwrap().handshake().await.unwrap() };
+    let (inbound, outbound) = tokio::join!(accept, client.connect(&server));
+    (outbound.unwrap(), inbound)
+}
+
+/// A stream that the client has said hello on, and the server's end of it, which has read that.
+async fn greeted(outbound: &dyn Outbound, inbound: &dyn Inbound) -> (Stream, Stream) {
+    let mut ours = outbound.open().await.unwrap();
+    ours.send.write_all(b"hello").await.unwrap();
+    let mut theirs = inbound.accept().await.unwrap();
+    theirs.recv.read_exact(&mut [0; 5]).await.unwrap();
+    (ours, theirs)
 }
 
 #[tokio::test]
@@ -212,20 +238,15 @@ async fn what_clients_do_not_acknowledge_is_bounded_for_each_and_in_all() {
 }
 
 #[tokio::test]
-async fn a_client_that_does_not_read_takes_nothing_of_what_clients_share() {
+async fn a_client_that_does_not_read_takes_no_more_of_what_clients_share_than_it_could_fill() {
+    const FIRST: usize = 512 * 1024;
     let world = World::new();
-    let options = quic(|options| options.send_budget = 512 * 1024);
+    let options = quic(|options| options.send_budget = 2 * FIRST as u64);
     let listener = listen(&world, options).await;
-    let client = QuicTransport::new(world.client(), TransportOptions::new(ALPN, 9));
-    let endpoint =
-        Endpoint { scheme: Scheme::Quic, host: "127.0.0.1".to_owned(), port: listener.local_addr().port() };
-    let server = Server { endpoint, expectation: Expectation::Name("localhost".to_owned()) };
-    let accept = async { listener.accept().await.unwrap().handshake().await.unwrap() };
-    let (inbound, outbound) = tokio::join!(accept, client.connect(&server));
-    let mut unread = outbound.unwrap().open().await.unwrap();
-    unread.send.write_all(b"hello").await.unwrap();
-    let mut stuck = inbound.accept().await.unwrap();
-    assert_eq!(fill(&mut stuck).await, 256 * 1024, "what a client of ours has unread");
+    let (outbound, inbound) = connection(&world, &*listener).await;
+    let (_unread, mut stuck) = greeted(&*outbound, &*inbound).await;
+    let written = fill(&mut stuck).await;
+    assert!(is_all_of(WIDE_STREAM_WINDOW, written), "{written}: what a client of ours has unread");
 
     let path = UdpProxy::new(listener.local_addr()).await.unwrap();
     let foreign = eager_client(&world);
@@ -236,5 +257,67 @@ async fn a_client_that_does_not_read_takes_nothing_of_what_clients_share() {
     send.write_all(b"hello").await.unwrap();
     let mut stream = inbound.accept().await.unwrap();
     path.cut();
-    assert_eq!(fill(&mut stream).await, 1024 * 1024, "the budget is there for it");
+    let written = fill(&mut stream).await;
+    assert!(written >= 2 * FIRST, "{written}: a part of the budget is there for it");
+}
+
+/// A reader grants anew what it has read once that is an eighth of the window.
+fn is_all_of(window: u32, written: usize) -> bool {
+    let window = window as usize;
+    (window / 8 * 7..=window).contains(&written)
+}
+
+#[tokio::test]
+async fn windows_are_wide_for_as_many_connections_as_the_budget_has_room_for() {
+    let world = World::new();
+    let room = u64::from(FIRST_STREAMS * (WIDE_STREAM_WINDOW - STREAM_WINDOW));
+    let listener = listen(&world, quic(|options| options.receive_budget = 2 * room - 1)).await;
+    let (outbound, inbound) = connection(&world, &*listener).await;
+    let (mut ours, theirs) = greeted(&*outbound, &*inbound).await;
+    let written = fill(&mut ours).await;
+    assert!(is_all_of(WIDE_STREAM_WINDOW, written), "{written}: the first is wide");
+    let (other_outbound, other_inbound) = connection(&world, &*listener).await;
+    let (mut narrow, _unread) = greeted(&*other_outbound, &*other_inbound).await;
+    let written = fill(&mut narrow).await;
+    assert!(is_all_of(STREAM_WINDOW, written), "{written}: the budget is spent");
+
+    drop((ours, theirs, outbound, inbound));
+    let (outbound, inbound) = connection(&world, &*listener).await;
+    let (mut ours, _unread) = greeted(&*outbound, &*inbound).await;
+    let written = fill(&mut ours).await;
+    assert!(is_all_of(WIDE_STREAM_WINDOW, written), "{written}: what the first had is free again");
+}
+
+/// Of a narrow connection, of a wide one, and of one with more streams than were paid for.
+#[tokio::test]
+async fn streams_that_are_not_read_do_not_stall_another_of_their_connection() {
+    let room = u64::from(FIRST_STREAMS * (WIDE_STREAM_WINDOW - STREAM_WINDOW));
+    for budget in [0, room, 2 * room] {
+        let world = World::new();
+        let listener = listen(&world, quic(|options| options.receive_budget = budget)).await;
+        let (outbound, inbound) = connection(&world, &*listener).await;
+        let mut streams = Vec::new();
+        for _ in 0..FIRST_STREAMS - 1 {
+            streams.push(greeted(&*outbound, &*inbound).await);
+        }
+        // The first has carried much before nobody reads it any more.
+        let (ours, theirs) = &mut streams[0];
+        let carried = vec![1; 3 * WIDE_STREAM_WINDOW as usize];
+        let mut arrived = vec![0; carried.len()];
+        let (sent, read) = tokio::join!(ours.send.write_all(&carried), theirs.recv.read_exact(&mut arrived));
+        sent.unwrap();
+        read.unwrap();
+
+        let window = if budget == 0 { STREAM_WINDOW } else { WIDE_STREAM_WINDOW };
+        let filled: JoinSet<_> = streams
+            .into_iter()
+            .map(async |(mut ours, theirs)| (fill(&mut ours).await, ours, theirs))
+            .collect();
+        let stalled = filled.join_all().await;
+        for (written, ..) in &stalled {
+            assert!(is_all_of(window, *written), "{written} with a budget of {budget}");
+        }
+        let greeted = timeout(Duration::from_secs(5), greeted(&*outbound, &*inbound)).await;
+        greeted.unwrap_or_else(|_| panic!("with a budget of {budget} the last stream is stalled"));
+    }
 }

@@ -283,6 +283,7 @@ impl Transports {
         options.quic.gso = config.quic.gso;
         options.quic.max_mtu = config.quic.max_mtu;
         options.quic.send_budget = config.quic.send_budget.0;
+        options.quic.receive_budget = config.quic.receive_budget.0;
         options.admission = admission;
         options.http_answer = Some(HTTP_ANSWER.to_owned());
         options.observers = Observers::new([

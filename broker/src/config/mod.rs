@@ -188,6 +188,8 @@ pub struct Quic {
     pub max_mtu: u16,
     /// Bytes written to clients and not acknowledged, over all connections, beyond 512 KiB that each may have.
     pub send_budget: Size,
+    /// Bytes that have come from clients and are not read, over all connections, beyond 256 KiB of each stream.
+    pub receive_budget: Size,
 }
 
 /// Faults that an operator brings about on purpose, to see what they do and what is noticed of them.
@@ -266,7 +268,12 @@ impl Default for Limits {
 
 impl Default for Quic {
     fn default() -> Self {
-        Self { gso: true, max_mtu: quic::MAX_MTU, send_budget: Size(quic::DEFAULT_SEND_BUDGET) }
+        Self {
+            gso: true,
+            max_mtu: quic::MAX_MTU,
+            send_budget: Size(quic::DEFAULT_SEND_BUDGET),
+            receive_budget: Size(quic::DEFAULT_RECEIVE_BUDGET),
+        }
     }
 }
 
@@ -294,6 +301,7 @@ impl Config {
         within("limits.in_flight", self.limits.in_flight, self.limits.frame, Size::mib(4095))?;
         within("quic.max_mtu", self.quic.max_mtu, quic::MIN_MTU, quic::MAX_MTU)?;
         within("quic.send_budget", self.quic.send_budget, Size(0), Size::mib(64 << 10))?;
+        within("quic.receive_budget", self.quic.receive_budget, Size(0), Size::mib(64 << 10))?;
         within("limits.arriving", self.limits.arriving, self.limits.frame, Size::mib(4095))?;
         self.limits.check_handshakes()?;
         self.quotas.check(self.limits.frame)?;

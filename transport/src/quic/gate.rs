@@ -1,19 +1,21 @@
 //! What every incoming handshake of a listener shares, and how one is run.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
-use quinn::ServerConfig;
+use quinn::{ServerConfig, TransportConfig};
 use rustls::quic::Suite;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
+use super::budget::Budget;
+use super::credit::{WIDE_STEP, WideRoom};
 use super::failure;
 use super::inbound::QuicInbound;
 use super::link::{Link, Surroundings};
+use super::params::{STREAM_WINDOW, WIDE_STREAM_WINDOW, server_transport};
 use super::path::Paths;
-use super::send_room::SendBudget;
+use super::send_room::SEND_STEP;
 use super::session::{Outcome, ServerCrypto};
 use super::socket;
 use crate::admission::ConnectionPlace;
@@ -36,7 +38,11 @@ pub(super) struct Gate {
     options: TransportOptions,
     /// Everything but what each handshake reads anew: the identity, and the way to its peer.
     template: ServerConfig,
-    paths: Paths,
+    /// Settings for connections with narrow windows, and with wide ones.
+    narrow: Paths,
+    wide: Paths,
+    /// What makes windows wide.
+    receive_budget: Budget,
     initial: Initial,
     turns: Semaphore,
     /// What every connection that came through holds.
@@ -59,7 +65,6 @@ impl Gate {
         profile: Profile,
         options: TransportOptions,
         template: ServerConfig,
-        paths: Paths,
         initial: Initial,
         tasks: TaskTracker,
     ) -> Self {
@@ -68,9 +73,20 @@ impl Gate {
             close_deadline: options.deadlines.close,
             tasks,
             presence: Arc::default(),
-            send_budget: Some(SendBudget::new(options.quic.send_budget)),
+            send_budget: Some(Budget::new(options.quic.send_budget, SEND_STEP)),
         };
-        Self { receiver, profile, options, template, paths, initial, turns, surroundings }
+        Self {
+            receiver,
+            profile,
+            template,
+            narrow: server_transport(&options.quic, STREAM_WINDOW),
+            wide: server_transport(&options.quic, WIDE_STREAM_WINDOW),
+            receive_budget: Budget::new(options.quic.receive_budget, WIDE_STEP.into()),
+            initial,
+            turns,
+            surroundings,
+            options,
+        }
     }
 
     /// Whom the listener lets in, and who is told whom it does not.
@@ -116,6 +132,7 @@ impl Gate {
         let outcome = Outcome::metered(probe.meter());
         let failed = |error| failure::handshake(&error, &outcome, Side::Server, &self.profile.alpn);
         let in_flight = place.handshake_place().await;
+        let room = WideRoom::take(&self.receive_budget);
         let connecting = {
             let _endpoint = self.turns.acquire().await.expect("the gate never closes its turns");
             let handshake = self.receiver.current().server_handshake(&self.profile).ok_or_else(|| {
@@ -124,7 +141,8 @@ impl Gate {
                 }
             })?;
             probe.served_by(&handshake);
-            let config = self.config(incoming.remote_address(), handshake, outcome.clone());
+            let paths = if room.is_some() { &self.wide } else { &self.narrow };
+            let config = self.config(paths.towards(incoming.remote_address()), handshake, outcome.clone());
             let accept = || incoming.accept_with(config);
             self.options.admission.compute(accept).await.map_err(&failed)?
         };
@@ -134,12 +152,17 @@ impl Gate {
         let surroundings = self.surroundings.clone();
         let link =
             Link::new(connection, verified.clone(), Side::Server, surroundings, &self.receiver, Some(place));
-        Ok((QuicInbound::new(link), verified))
+        Ok((QuicInbound::new(link, room), verified))
     }
 
-    fn config(&self, peer: SocketAddr, handshake: ServerHandshake, outcome: Outcome) -> Arc<ServerConfig> {
+    fn config(
+        &self,
+        transport: Arc<TransportConfig>,
+        handshake: ServerHandshake,
+        outcome: Outcome,
+    ) -> Arc<ServerConfig> {
         let mut config = self.template.clone();
-        config.transport_config(self.paths.towards(peer));
+        config.transport_config(transport);
         config.crypto = Arc::new(ServerCrypto::new(handshake, self.initial.0, outcome));
         Arc::new(config)
     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::credit::StreamCredit;
+use super::credit::{StreamCredit, WideRoom};
 use super::link::Link;
 use crate::peer::Peer;
 use crate::stream::Stream;
@@ -19,8 +19,8 @@ pub(super) struct QuicInbound {
 }
 
 impl QuicInbound {
-    pub(super) fn new(link: Arc<Link>) -> Self {
-        Self { link, credit: StreamCredit::new() }
+    pub(super) fn new(link: Arc<Link>, room: Option<WideRoom>) -> Self {
+        Self { link, credit: StreamCredit::new(room) }
     }
 }
 

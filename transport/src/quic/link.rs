@@ -9,9 +9,10 @@ use tokio::runtime::Handle;
 use tokio::time::{sleep, timeout};
 use tokio_util::task::TaskTracker;
 
+use super::budget::{Budget, Lent};
 use super::credit::StreamPermit;
 use super::failure;
-use super::send_room::{SendBudget, SendRoom, SendStep};
+use super::send_room::SendRoom;
 use super::socket;
 use super::stream::{QuicRecv, QuicSend};
 use crate::admission::ConnectionPlace;
@@ -63,7 +64,7 @@ pub(super) struct Surroundings {
     /// Held as long as the connection is.
     pub(super) presence: Arc<()>,
     /// Of a listener: what its connections share. A client has few, and each may have all.
-    pub(super) send_budget: Option<SendBudget>,
+    pub(super) send_budget: Option<Budget>,
 }
 
 impl Link {
@@ -133,14 +134,14 @@ impl Link {
     }
 
     /// A step more to write, for a stream that waits.
-    pub(super) fn take_send_step(&self) -> Option<SendStep> {
+    pub(super) fn take_send_step(&self) -> Option<Lent> {
         self.send_room.as_ref()?.take(&self.connection)
     }
 
     /// Takes back the steps of a stream that has ended, or that were of no use to it.
-    pub(super) fn give_back(&self, steps: &[SendStep]) {
+    pub(super) fn give_back(&self, lent: Lent) {
         if let Some(room) = &self.send_room {
-            room.give_back(&self.connection, steps);
+            room.give_back(&self.connection, lent);
         }
     }
 

@@ -10,6 +10,7 @@
 //! A `Link` is one established connection. `Inbound` or `Outbound` and every stream hold it, and the last
 //! of them to go closes it.
 
+mod budget;
 mod credit;
 mod dialler;
 mod failure;
@@ -48,8 +49,10 @@ use crate::peer::TransportKind;
 use crate::tls::{self, Profile, Receiver};
 use crate::transport::{BoxFuture, Listener, Outbound, Server, Transport};
 
-pub use options::{DEFAULT_IDLE_TIMEOUT, DEFAULT_SEND_BUDGET, MAX_MTU, MIN_MTU, QuicOptions};
-pub use params::{FIRST_STREAMS, MAX_STREAMS, STREAM_WINDOW};
+pub use options::{
+    DEFAULT_IDLE_TIMEOUT, DEFAULT_RECEIVE_BUDGET, DEFAULT_SEND_BUDGET, MAX_MTU, MIN_MTU, QuicOptions,
+};
+pub use params::{FIRST_STREAMS, MAX_STREAMS, STREAM_WINDOW, WIDE_STREAM_WINDOW};
 
 /// QUIC, with TLS material from a [`Receiver`].
 #[derive(Debug)]
@@ -109,8 +112,7 @@ impl QuicTransport {
         let local_addr = endpoint.local_addr()?;
         let deadlines = self.options.deadlines;
         let (receiver, profile) = (self.receiver.clone(), self.profile.clone());
-        let paths = params::server_transport(&self.options.quic);
-        let gate = Gate::new(receiver, profile, self.options.clone(), template, paths, self.initial, tasks);
+        let gate = Gate::new(receiver, profile, self.options.clone(), template, self.initial, tasks);
         Ok(QuicListener::new(endpoint, local_addr, Arc::new(gate), deadlines))
     }
 }

@@ -15,6 +15,9 @@ pub const DEFAULT_IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 /// 256 MiB: 34 connections with all that one may have.
 pub const DEFAULT_SEND_BUDGET: u64 = 256 * 1024 * 1024;
 
+/// 192 MiB: 16 connections of up to 16 streams each.
+pub const DEFAULT_RECEIVE_BUDGET: u64 = 192 * 1024 * 1024;
+
 /// What an operator may tune about QUIC alone; the rest is in [`TransportOptions`](crate::TransportOptions).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -34,6 +37,11 @@ pub struct QuicOptions {
     /// each may have by itself. Connections over long paths take up to 7.5 MiB each of it; where it is spent, they carry
     /// 512 KiB a round trip.
     pub send_budget: u64,
+    /// Bytes that clients may have sent and this end has not read, over all connections of a listener, beyond the
+    /// [`STREAM_WINDOW`](super::STREAM_WINDOW) of each stream. Each 12 MiB of it let the next connection be a wide one, with
+    /// [`WIDE_STREAM_WINDOW`](super::WIDE_STREAM_WINDOW) for each of 16 streams; beyond that it takes more. Where it is spent,
+    /// a stream carries a narrow window in a round trip. Clients have wide windows whatever this says: theirs are few.
+    pub receive_budget: u64,
     /// Silence after which a connection is given up. The smaller value of both ends counts.
     pub idle_timeout: Duration,
 }
@@ -45,6 +53,7 @@ impl Default for QuicOptions {
             max_mtu: MAX_MTU,
             gso: true,
             send_budget: DEFAULT_SEND_BUDGET,
+            receive_budget: DEFAULT_RECEIVE_BUDGET,
             idle_timeout: DEFAULT_IDLE_TIMEOUT,
         }
     }

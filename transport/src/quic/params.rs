@@ -12,16 +12,21 @@ use super::path::Paths;
 use super::session::ServerCrypto;
 use super::tokens::{TOKEN_LIFETIME, TOKENS_PER_CONNECTION, UsedTokens};
 
-/// Bytes that a peer may send on one stream before we have read them, which is also what a writer can be ahead of a
-/// reader that stopped. Over loopback a larger one gained nothing (`docs/benchmarks.md`); over a round trip of 100 ms one
-/// stream carries 2.6 MB/s with it, and several streams more.
+/// Bytes that a peer may send on one stream before a listener has read them, where its budget does not make the connection a
+/// wide one. Over a round trip of 100 ms such a stream carries 2.6 MB/s, and several streams more.
 pub const STREAM_WINDOW: u32 = 256 * 1024;
+
+/// Bytes that a peer may send on one stream of a wide connection, and of any of a client, before they are read, which is also
+/// what a writer can be ahead of a reader that stopped: 10 MB/s over a round trip of 100 ms. Between two busy processes of one
+/// machine a narrow window is spent before its reader gets its turn (`docs/benchmarks.md`).
+pub const WIDE_STREAM_WINDOW: u32 = 1024 * 1024;
 
 /// Streams that a client may have open on a fresh connection: an idle connection with 16 costs 28 KB, with 256 it would
 /// cost 50 KB.
 pub const FIRST_STREAMS: u32 = 16;
 
-/// Streams that a client may have open in the end. 256 × 256 KiB = 64 MiB is the most that one peer can leave unread.
+/// Streams that a client may have open in the end. 256 narrow ones of 256 KiB are 64 MiB, the most that one client can leave
+/// unread without a loan; a client can have 256 wide ones, 256 MiB, of its server.
 ///
 /// quinn tells a client of streams given back when they are an eighth of the bound: whoever stays at the bound waits for
 /// 33 others to end, and 224 are to be had at any time.
@@ -46,18 +51,19 @@ const INCOMING_BYTES: u64 = 32 * 1024;
 /// The same over all of them: 8 KiB for each of 1,024. quinn's default is 100 MiB.
 const INCOMING_BYTES_TOTAL: u64 = 8 * 1024 * 1024;
 
-/// What a connection may have unread on `streams` streams. Anything less, and one unread stream stalls all others.
-pub(super) fn receive_window(streams: u32) -> VarInt {
-    VarInt::try_from(u64::from(streams) * u64::from(STREAM_WINDOW)).unwrap_or(VarInt::MAX)
+/// What a connection may have unread on `streams` streams of one `window`. Anything less, and one unread stream stalls all
+/// others.
+pub(super) fn receive_window(streams: u32, window: u32) -> VarInt {
+    VarInt::try_from(u64::from(streams) * u64::from(window)).unwrap_or(VarInt::MAX)
 }
 
-/// What a server promises: streams only from the client, and only two-way ones.
-pub(super) fn server_transport(options: &QuicOptions) -> Paths {
+/// What a server promises: streams only from the client, and only two-way ones, each with `window`.
+pub(super) fn server_transport(options: &QuicOptions, window: u32) -> Paths {
     Paths::new(options, || {
-        let mut config = common_transport(options);
+        let mut config = common_transport(options, window);
         config
             .max_concurrent_bidi_streams(FIRST_STREAMS.into())
-            .receive_window(receive_window(FIRST_STREAMS))
+            .receive_window(receive_window(FIRST_STREAMS, window))
             .send_window(FIRST_SEND_WINDOW);
         config
     })
@@ -68,21 +74,21 @@ pub(super) fn server_transport(options: &QuicOptions) -> Paths {
 /// The sign of life comes twice in an idle timeout, or it would come too late.
 pub(super) fn client_transport(options: &QuicOptions, keep_alive: Option<Duration>) -> Paths {
     Paths::new(options, || {
-        let mut config = common_transport(options);
+        let mut config = common_transport(options, WIDE_STREAM_WINDOW);
         config
             .max_concurrent_bidi_streams(0_u32.into())
-            .receive_window(receive_window(MAX_STREAMS))
+            .receive_window(receive_window(MAX_STREAMS, WIDE_STREAM_WINDOW))
             .send_window(SEND_WINDOW)
             .keep_alive_interval(keep_alive.map(|silence| silence.min(options.idle_timeout / 2)));
         config
     })
 }
 
-fn common_transport(options: &QuicOptions) -> TransportConfig {
+fn common_transport(options: &QuicOptions, window: u32) -> TransportConfig {
     let mut config = TransportConfig::default();
     config
         .max_concurrent_uni_streams(0_u32.into())
-        .stream_receive_window(STREAM_WINDOW.into())
+        .stream_receive_window(window.into())
         .max_idle_timeout(Some(idle_timeout(options.idle_timeout)))
         .enable_segmentation_offload(options.gso)
         .datagram_receive_buffer_size(None);

@@ -8,68 +8,45 @@
 //!
 //! Bounds: a connection has [`SEND_WINDOW`] at most; all of a listener have a first window each, and the budget together.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
 use quinn::Connection;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::budget::{Budget, Lent};
 use super::params::{FIRST_SEND_WINDOW, SEND_WINDOW};
 
 /// Bytes that a stream that waits takes at a time: the window grows by 15 of them at most.
-const STEP: u64 = FIRST_SEND_WINDOW;
-
-/// What the connections of a listener share.
-#[derive(Clone, Debug)]
-pub(super) struct SendBudget {
-    steps: Arc<Semaphore>,
-}
-
-impl SendBudget {
-    /// Whole steps of `bytes`.
-    pub(super) fn new(bytes: u64) -> Self {
-        let steps = usize::try_from(bytes / STEP).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
-        Self { steps: Arc::new(Semaphore::new(steps)) }
-    }
-}
+pub(super) const SEND_STEP: u64 = FIRST_SEND_WINDOW;
 
 /// The window of one connection.
 #[derive(Debug)]
 pub(super) struct SendRoom {
-    budget: SendBudget,
+    budget: Budget,
     window: Mutex<u64>,
 }
 
-/// A part of the budget, for as long as its stream holds it. Goes back by [`SendRoom::give_back`].
-#[derive(Debug)]
-pub(super) struct SendStep {
-    _permit: OwnedSemaphorePermit,
-}
-
 impl SendRoom {
-    pub(super) fn new(budget: SendBudget) -> Self {
+    pub(super) fn new(budget: Budget) -> Self {
         Self { budget, window: Mutex::new(FIRST_SEND_WINDOW) }
     }
 
-    /// Lets `connection` write a step more, if it may and the budget has one.
-    pub(super) fn take(&self, connection: &Connection) -> Option<SendStep> {
+    /// Lets `connection` write a step more, if it may and the budget has one. It goes back by [`give_back`](Self::give_back).
+    pub(super) fn take(&self, connection: &Connection) -> Option<Lent> {
         let mut window = self.window.lock().unwrap_or_else(PoisonError::into_inner);
-        if *window + STEP > SEND_WINDOW {
+        if *window + SEND_STEP > SEND_WINDOW {
             return None;
         }
-        let permit = Arc::clone(&self.budget.steps).try_acquire_owned().ok()?;
-        *window += STEP;
+        let step = self.budget.lend()?;
+        *window += SEND_STEP;
         connection.set_send_window(*window);
-        Some(SendStep { _permit: permit })
+        Some(step)
     }
 
-    /// Takes steps from `connection` again; the budget has them once they are dropped. What the connection has written
-    /// beyond its window stays until it is acknowledged.
-    pub(super) fn give_back(&self, connection: &Connection, steps: &[SendStep]) {
-        if steps.is_empty() {
-            return;
-        }
+    /// Takes from `connection` again what it was lent. What it has written beyond its window stays until it is acknowledged.
+    pub(super) fn give_back(&self, connection: &Connection, lent: Lent) {
         let mut window = self.window.lock().unwrap_or_else(PoisonError::into_inner);
-        *window -= STEP * steps.len() as u64;
+        *window -= SEND_STEP * u64::from(lent.steps());
         connection.set_send_window(*window);
+        drop(lent);
     }
 }

@@ -12,9 +12,9 @@ use std::task::{Context, Poll, ready};
 use quinn::{ReadError, RecvStream, SendStream, StoppedError, VarInt, WriteError};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::budget::Lent;
 use super::credit::StreamPermit;
 use super::link::Link;
-use super::send_room::SendStep;
 use crate::stream::{RecvBackend, SendBackend, StreamError};
 
 /// The reading half. Dropped before the end, it tells the writer to stop: quinn sends `STOP_SENDING` with code 0.
@@ -72,7 +72,7 @@ pub(super) struct QuicSend {
     stream: SendStream,
     end: End,
     /// What it was lent to write ahead of the peer.
-    steps: Vec<SendStep>,
+    lent: Option<Lent>,
     link: Arc<Link>,
     _permit: Option<Arc<StreamPermit>>,
 }
@@ -89,7 +89,7 @@ enum End {
 
 impl QuicSend {
     pub(super) fn new(stream: SendStream, link: Arc<Link>, permit: Option<Arc<StreamPermit>>) -> Self {
-        Self { stream, end: End::Open, steps: Vec::new(), link, _permit: permit }
+        Self { stream, end: End::Open, lent: None, link, _permit: permit }
     }
 
     fn poll_write(&mut self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
@@ -102,8 +102,11 @@ impl QuicSend {
         {
             outcome = Pin::new(&mut self.stream).poll_write(cx, buf);
             match outcome {
-                Poll::Ready(_) => self.steps.push(step),
-                Poll::Pending => self.link.give_back(&[step]),
+                Poll::Ready(_) => match &mut self.lent {
+                    Some(lent) => lent.add(step),
+                    none => *none = Some(step),
+                },
+                Poll::Pending => self.link.give_back(step),
             }
         }
         outcome.map_err(|error| write_error(&self.link, &error))
@@ -112,7 +115,9 @@ impl QuicSend {
 
 impl Drop for QuicSend {
     fn drop(&mut self) {
-        self.link.give_back(&self.steps);
+        if let Some(lent) = self.lent.take() {
+            self.link.give_back(lent);
+        }
     }
 }
 

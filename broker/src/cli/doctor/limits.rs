@@ -14,7 +14,7 @@ const UDP_BUFFER: u64 = 2 << 20;
 /// KiB that each QUIC connection may have sent without an acknowledgement, beside what all share (`transport/src/quic/`).
 const QUIC_FLOOR_KIB: u64 = 512;
 
-/// KiB that each QUIC stream may have unread.
+/// KiB that each QUIC stream may have unread, beside what all share.
 const QUIC_UNREAD_KIB: u64 = 256;
 
 /// What was found.
@@ -47,7 +47,12 @@ pub(super) fn memory_bound(config: &Config) -> u64 {
         kib(connections, 64),
         kib(sessions, 10 + 2 * 64),
         kib(connections, 36),
-        if quic { kib(sessions.saturating_add(connections), QUIC_UNREAD_KIB) } else { 0 },
+        if quic {
+            kib(sessions.saturating_add(connections), QUIC_UNREAD_KIB)
+                .saturating_add(config.quic.receive_budget.0)
+        } else {
+            0
+        },
         if quic { kib(connections, QUIC_FLOOR_KIB).saturating_add(config.quic.send_budget.0) } else { 0 },
         kib(u64::from(server::MAX_PARTITIONS), 10),
         kib(2 * descriptors::MOST_SEGMENTS as u64, 48),

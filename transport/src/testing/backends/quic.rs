@@ -14,7 +14,7 @@ use super::world::{World, localhost, options};
 use crate::endpoint::Scheme;
 use crate::expectation::Expectation;
 use crate::options::TransportOptions;
-use crate::quic::{MIN_MTU, QuicOptions, QuicTransport, STREAM_WINDOW};
+use crate::quic::{MIN_MTU, QuicOptions, QuicTransport, WIDE_STREAM_WINDOW};
 use crate::testing::proxy::UdpProxy;
 use crate::testing::security_suite::{Anything, ForeignServer, SecurityFixture, Sockets};
 use crate::testing::stream_suite::{BreakablePath, Capabilities, StreamFixture};
@@ -67,7 +67,7 @@ impl StreamFixture for QuicFixture {
             stops_writers: true,
             shares_connection: true,
             // A writer is rid of what the reader has granted, and of nothing else.
-            stalled_bytes: STREAM_WINDOW.into(),
+            stalled_bytes: WIDE_STREAM_WINDOW.into(),
         }
     }
 
