@@ -23,8 +23,8 @@ const CONFIG: &str = "\
 cert = \"server.pem\"
 key = \"server.key\"
 [limits]
-connections = 20000
-sessions = 20000
+connections = 12000
+sessions = 12000
 address_rate = 0
 ";
 

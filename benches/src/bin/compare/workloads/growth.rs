@@ -45,7 +45,12 @@ pub(crate) fn run(runner: &mut Runner, field: &Field) {
     let mut tasks: Vec<Box<dyn Task>> = Vec::new();
     for &partitions in some(&PARTITIONS, quick) {
         let brokers = brokers().filter(|broker| broker.has_partitions());
-        tasks.extend(brokers.map(|broker| Box::new(Moving::new(broker, by_partitions(partitions))) as _));
+        // The same bytes for all, or what a partition costs once would be shared out among fewer where there are many.
+        let moving = |broker| {
+            let work = by_partitions(partitions);
+            if quick { Moving::new(broker, work) } else { Moving::most(broker, work) }
+        };
+        tasks.extend(brokers.map(|broker| Box::new(moving(broker)) as _));
     }
     runner.measure("growth with partitions", tasks);
     let mut tasks: Vec<Box<dyn Task>> = Vec::new();

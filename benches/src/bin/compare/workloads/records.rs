@@ -41,6 +41,11 @@ impl Work {
         Self { record, batch, clients, partitions: 1, together: false }
     }
 
+    /// Bytes of one batch of each client.
+    fn round_of_batches(&self) -> u64 {
+        (self.load().batch_bytes() * self.clients) as u64
+    }
+
     /// How each of its clients works.
     pub(crate) fn load(&self) -> Load {
         let load = Load { record: self.record, batch: self.batch, under_way: 1 };
@@ -103,6 +108,8 @@ pub(crate) struct Moving {
     work: Work,
     /// Of each client, in each round.
     batches: u64,
+    /// It is not for the first round to find out how many.
+    fixed: bool,
 }
 
 /// What one way took.
@@ -115,7 +122,12 @@ struct Cost {
 
 impl Moving {
     pub(crate) fn new(broker: &Arc<dyn Contestant>, work: Work) -> Self {
-        Self { broker: Arc::clone(broker), work, batches: 1 }
+        Self { broker: Arc::clone(broker), work, batches: 1, fixed: false }
+    }
+
+    /// As much as a round may move, however long that takes.
+    pub(crate) fn most(broker: &Arc<dyn Contestant>, work: Work) -> Self {
+        Self { batches: MOST / work.round_of_batches(), fixed: true, ..Self::new(broker, work) }
     }
 
     /// Writes so many batches to new logs, reads them, and deletes the logs.
@@ -223,11 +235,10 @@ impl Task for Moving {
     }
 
     fn round(&mut self, stage: &Stage<'_>) -> Result<Vec<Sample>, Failure> {
-        if stage.round == 0 {
-            let batch = self.work.load().batch_bytes() * self.work.clients;
+        if stage.round == 0 && !self.fixed {
             // Some thousand records, so that the first guess is worth something.
             let least = (1_000 / u64::from(self.work.batch)).max(1);
-            self.batches = sized(stage.target, least, MOST / batch as u64, |batches| {
+            self.batches = sized(stage.target, least, MOST / self.work.round_of_batches(), |batches| {
                 let (produced, consumed) = stage.run(self.once(batches))?;
                 Ok(consumed.map_or(produced.wall, |consumed| produced.wall.max(consumed.wall)))
             })?;
