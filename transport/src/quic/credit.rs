@@ -29,7 +29,7 @@ pub(super) const WIDE_STEP: u32 = FIRST_STREAMS * (WIDE_STREAM_WINDOW - STREAM_W
 /// How many narrow windows a wide one is.
 const WIDTH: u32 = WIDE_STREAM_WINDOW / STREAM_WINDOW;
 
-/// The room that makes a connection's windows wide, for as long as it lives.
+/// The room that makes a connection's windows wide, from its handshake on and for as long as it lives.
 #[derive(Debug)]
 pub(super) struct WideRoom {
     budget: Budget,
