@@ -40,6 +40,12 @@ fn transport_options(quic: QuicOptions) -> TransportOptions {
     options
 }
 
+/// The server that is reached through this port.
+fn behind(port: u16) -> Server {
+    let endpoint = Endpoint { scheme: Scheme::Quic, host: "127.0.0.1".to_owned(), port };
+    Server { endpoint, expectation: Expectation::Name("localhost".to_owned()) }
+}
+
 async fn listen(world: &World, options: QuicOptions) -> Box<dyn Listener> {
     let options = transport_options(options);
     let anywhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
@@ -58,9 +64,7 @@ async fn largest_datagram_over(options: QuicOptions, prepare: impl FnOnce(&UdpPr
     prepare(&path);
     let options = transport_options(options);
     let client = QuicTransport::new(world.client(), options);
-    let endpoint =
-        Endpoint { scheme: Scheme::Quic, host: "127.0.0.1".to_owned(), port: path.entrance().port() };
-    let server = Server { endpoint, expectation: Expectation::Name("localhost".to_owned()) };
+    let server = behind(path.entrance().port());
     let serve = async {
         let inbound = listener.accept().await.unwrap().handshake().await.unwrap();
         let mut stream = inbound.accept().await.unwrap();
@@ -157,9 +161,7 @@ async fn a_restarted_server_resets_the_connections_of_the_one_before() {
     let first = listen(&world, QuicOptions::default()).await;
     let path = UdpProxy::new(first.local_addr()).await.unwrap();
     let client = QuicTransport::new(world.client(), TransportOptions::new(ALPN, 9));
-    let endpoint =
-        Endpoint { scheme: Scheme::Quic, host: "127.0.0.1".to_owned(), port: path.entrance().port() };
-    let server = Server { endpoint, expectation: Expectation::Name("localhost".to_owned()) };
+    let server = behind(path.entrance().port());
     let accept = async { first.accept().await.unwrap().handshake().await.unwrap() };
     let (_inbound, outbound) = tokio::join!(accept, client.connect(&server));
     let mut stream = outbound.unwrap().open().await.unwrap();
@@ -190,9 +192,7 @@ async fn fill(stream: &mut Stream) -> usize {
 /// A connection of a client of ours, and the server's end of it.
 async fn connection(world: &World, listener: &dyn Listener) -> (Box<dyn Outbound>, Box<dyn Inbound>) {
     let client = QuicTransport::new(world.client(), TransportOptions::new(ALPN, 9));
-    let endpoint =
-        Endpoint { scheme: Scheme::Quic, host: "127.0.0.1".to_owned(), port: listener.local_addr().port() };
-    let server = Server { endpoint, expectation: Expectation::Name("localhost".to_owned()) };
+    let server = behind(listener.local_addr().port());
     let accept = async { listener.accept().await.unwrap().handshake().await.unwrap() };
     let (inbound, outbound) = tokio::join!(accept, client.connect(&server));
     (outbound.unwrap(), inbound)
@@ -214,7 +214,7 @@ async fn what_clients_do_not_acknowledge_is_bounded_for_each_and_in_all() {
     let options = quic(|options| options.send_budget = 3 * FIRST as u64);
     let listener = listen(&world, options).await;
     let path = UdpProxy::new(listener.local_addr()).await.unwrap();
-    // Foreign clients: ours would let a stream have 256 KiB unread.
+    // Foreign clients: ours would let a stream have 1 MiB unread.
     let client = eager_client(&world);
     let (mut served, mut clients) = (Vec::new(), Vec::new());
     for _ in 0..3 {
@@ -288,7 +288,7 @@ async fn windows_are_wide_for_as_many_connections_as_the_budget_has_room_for() {
     assert!(is_all_of(WIDE_STREAM_WINDOW, written), "{written}: what the first had is free again");
 }
 
-/// Of a narrow connection, of a wide one, and of one with more streams than were paid for.
+/// Of a narrow connection, of one that may have more streams than it has room for, and of one with room for all.
 #[tokio::test]
 async fn streams_that_are_not_read_do_not_stall_another_of_their_connection() {
     let room = u64::from(FIRST_STREAMS * (WIDE_STREAM_WINDOW - STREAM_WINDOW));

@@ -106,10 +106,8 @@ fn works(quick: bool) -> Vec<Work> {
 pub(crate) struct Moving {
     broker: Arc<dyn Contestant>,
     work: Work,
-    /// Of each client, in each round.
-    batches: u64,
-    /// It is not for the first round to find out how many.
-    fixed: bool,
+    /// Of each client, in each round; `None` before the first has found out.
+    batches: Option<u64>,
 }
 
 /// What one way took.
@@ -122,12 +120,12 @@ struct Cost {
 
 impl Moving {
     pub(crate) fn new(broker: &Arc<dyn Contestant>, work: Work) -> Self {
-        Self { broker: Arc::clone(broker), work, batches: 1, fixed: false }
+        Self { broker: Arc::clone(broker), work, batches: None }
     }
 
     /// As much as a round may move, however long that takes.
     pub(crate) fn most(broker: &Arc<dyn Contestant>, work: Work) -> Self {
-        Self { batches: MOST / work.round_of_batches(), fixed: true, ..Self::new(broker, work) }
+        Self { batches: Some(MOST / work.round_of_batches()), ..Self::new(broker, work) }
     }
 
     /// Writes so many batches to new logs, reads them, and deletes the logs.
@@ -235,18 +233,21 @@ impl Task for Moving {
     }
 
     fn round(&mut self, stage: &Stage<'_>) -> Result<Vec<Sample>, Failure> {
-        if stage.round == 0 && !self.fixed {
+        let batches = if let Some(batches) = self.batches {
+            batches
+        } else {
             // Some thousand records, so that the first guess is worth something.
             let least = (1_000 / u64::from(self.work.batch)).max(1);
-            self.batches = sized(stage.target, least, MOST / self.work.round_of_batches(), |batches| {
+            let found = sized(stage.target, least, MOST / self.work.round_of_batches(), |batches| {
                 let (produced, consumed) = stage.run(self.once(batches))?;
                 Ok(consumed.map_or(produced.wall, |consumed| produced.wall.max(consumed.wall)))
             })?;
-        }
-        let (produced, consumed) = stage.run(self.once(self.batches))?;
-        let mut samples = self.samples("produce", self.batches, produced).to_vec();
+            *self.batches.insert(found)
+        };
+        let (produced, consumed) = stage.run(self.once(batches))?;
+        let mut samples = self.samples("produce", batches, produced).to_vec();
         if let Some(consumed) = consumed {
-            let batches = self.batches + u64::from(self.work.partitions);
+            let batches = batches + u64::from(self.work.partitions);
             samples.extend(self.samples("consume", batches, consumed));
         }
         Ok(samples)
