@@ -12,8 +12,9 @@ use tokio::time::{sleep, sleep_until, timeout};
 use super::End;
 use super::inlet::Inlet;
 
-/// How often in an idle deadline a look is taken at what cannot be seen from outside: whether part of a frame has come.
-const LOOKS_PER_DEADLINE: u32 = 4;
+/// Parts of an idle deadline: after one of them a reader gives back the buffer that it was busy with, and a client that cannot be heard
+/// is known not to be blamed.
+const PARTS: u32 = 4;
 
 /// The runtime's time, which tests can bend.
 fn now() -> Instant {
@@ -45,7 +46,7 @@ impl Heart {
             tokio::select! {
                 biased;
                 done = &mut work => break done,
-                () = sleep(self.idle / LOOKS_PER_DEADLINE) => self.heard(),
+                () = sleep(self.idle / PARTS) => self.heard(),
             }
         };
         self.heard();
@@ -57,23 +58,22 @@ impl Heart {
     /// A large frame waits for its part of the broker's memory in here, and may lose it.
     pub(crate) async fn next(&self, inlet: &mut Inlet) -> Result<Message, End> {
         loop {
-            let before = inlet.received();
-            let advanced = timeout(self.idle / LOOKS_PER_DEADLINE, inlet.advance()).await;
-            if inlet.received() != before {
-                self.heard();
-            } else if advanced.is_err() {
+            let advanced = if inlet.is_at_rest() {
+                // No timer: ten thousand sessions may wait here.
+                inlet.advance().await?
+            } else if let Ok(advanced) = timeout(self.idle / PARTS, inlet.advance()).await {
+                advanced?
+            } else {
                 inlet.rest();
-            }
+                continue;
+            };
             match advanced {
-                Ok(Ok(Advance::Message(Message::Error(fault)))) => return Err(End::Accused(fault)),
-                Ok(Ok(Advance::Message(message))) => return Ok(message),
+                Advance::Bytes => self.heard(),
+                Advance::Message(Message::Error(fault)) => return Err(End::Accused(fault)),
+                Advance::Message(message) => return Ok(message),
                 // In a box: a session that waits for its client does not hold it.
-                Ok(Ok(Advance::Full { wanted, .. })) => {
-                    Box::pin(self.while_busy(inlet.widen(wanted))).await?;
-                }
-                Ok(Ok(Advance::Ended)) => return Err(End::Finished),
-                Ok(Err(end)) => return Err(end),
-                Ok(Ok(Advance::Bytes)) | Err(_) => {}
+                Advance::Full { wanted, .. } => Box::pin(self.while_busy(inlet.widen(wanted))).await?,
+                Advance::Ended => return Err(End::Finished),
             }
         }
     }

@@ -34,9 +34,9 @@ impl Inlet {
         std::mem::take(&mut self.charge)
     }
 
-    /// Bytes read so far, parts of frames included.
-    pub(super) fn received(&self) -> u64 {
-        self.reader.received()
+    /// Whether [`rest`](Self::rest) would give nothing back.
+    pub(super) fn is_at_rest(&self) -> bool {
+        self.reader.is_at_rest()
     }
 
     /// Nothing has come for a while.
