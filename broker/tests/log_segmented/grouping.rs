@@ -5,10 +5,11 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sealstream_broker::log::conformance::life::{OWNER, append, batch, soon};
+use sealstream_broker::log::conformance::life::{OWNER, append, batch, batch_of, soon};
 use sealstream_broker::log::disk::{DirEntry, Disk, DiskFile, DiskLock, LockError, RealDisk};
 use sealstream_broker::log::segmented::{LogCounters, SegmentedEngine, SegmentedOptions};
 use sealstream_broker::log::{Durability, LogEngine, PartitionId, PartitionOptions, ShardId};
+use sealstream_protocol::batch::Codec;
 use tokio::task::JoinSet;
 
 /// How many producers there are, each of which waits for its acknowledgement.
@@ -147,6 +148,33 @@ async fn where_each_writes_to_a_partition_of_its_own_they_share_syncs_by_the_jou
 async fn a_producer_alone_shares_its_syncs_with_nobody() {
     let counted = produce(1, 1).await;
     assert_eq!((counted.batches, counted.syncs), (BATCHES, BATCHES));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_promised_to_be_in_memory_is_written_back_by_and_by_with_nobody_waiting() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = SegmentedOptions { shards: 1, ..SegmentedOptions::default() };
+    let engine = SegmentedEngine::open(dir.path().join("data"), options).unwrap();
+    let shard = engine.open_shard(ShardId(0), OWNER).await.unwrap();
+    let id = PartitionId { topic: uuid::Uuid::from_u128(1), index: 0 };
+    soon(shard.open_partition(id, PartitionOptions::new(Durability::Memory))).await.unwrap();
+    let before = engine.counters().syncs;
+    // 40 MiB, far from a whole segment.
+    let value = 1 << 20;
+    for sequence in 0..40 {
+        let committed =
+            shard.commit(vec![append(id, &batch_of(1, sequence, 1, value, Codec::None))]).await.unwrap();
+        soon(committed.durable).await.unwrap();
+    }
+    let syncs = || engine.counters().syncs - before;
+    soon(async {
+        while syncs() == 0 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    })
+    .await;
+    assert!(syncs() <= 5, "one for 8 MiB at most, but there were {}", syncs());
+    soon(engine.close()).await.unwrap();
 }
 
 /// Syncs while eight partitions in memory are written to in turn, where so many may wait for theirs.

@@ -25,6 +25,10 @@ use crate::log::engine::{Durability, Write};
 /// stay in the processor's cache.
 const GATHER: u64 = 256 << 10;
 
+/// After how many bytes the page cache's promise is followed by a sync, though nobody waits for it: one of a whole segment would take the
+/// processor and the disk from everybody else for a tenth of a second and more.
+const WRITE_BACK: u64 = 8 << 20;
+
 impl LivePartition {
     /// Writes what is staged and answers it, or refuses it from the first entry on that could not be written.
     pub(super) fn write_staged(&mut self, env: &Env, meta: MetaProgress, scratch: &mut Vec<u8>) {
@@ -73,9 +77,16 @@ impl LivePartition {
                 && self.checkpoints.uncaptured >= env.options.checkpoint_bytes
         {
             self.capture();
-            // Nobody may be waiting, but a segment that is full should not stay in the page cache alone.
-            self.sync_wanted |= rolled;
         }
+        // Nobody may be waiting, but neither a segment that is full nor a large part of one should stay in the page cache alone.
+        self.sync_wanted |= rolled || self.unsynced() >= WRITE_BACK;
+    }
+
+    /// The bytes of the last segment that no sync covers, not even one that is under way.
+    fn unsynced(&self) -> u64 {
+        let synced = self.syncing.as_ref().map_or(self.durable, |syncing| syncing.mark);
+        let begun = if synced.base == self.written.base { synced.position } else { 0 };
+        self.written.position.saturating_sub(begun)
     }
 
     /// Sees to it that what is staged can be written where the journal will say; `None` if there is nothing to write.
