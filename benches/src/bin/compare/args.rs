@@ -21,6 +21,9 @@ pub(crate) struct Args {
     /// Only tasks of these cases, of which the tables have the names; a part of one is enough: --case "1 KiB × 1000, 1 client"
     #[arg(long = "case", value_name = "TEXT")]
     pub(crate) cases: Vec<String>,
+    /// Only tasks of these contestants; a part of the name is enough: --who "Sealstream tls"
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) who: Vec<String>,
     /// Small rounds, of which the figures mean nothing
     #[arg(long)]
     pub(crate) quick: bool,

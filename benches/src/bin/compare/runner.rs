@@ -67,6 +67,8 @@ pub(crate) struct Runner {
     memory: Option<Filled>,
     /// Parts of cases that alone are measured; with none all are.
     cases: Vec<String>,
+    /// The same of contestants.
+    who: Vec<String>,
     begun: Instant,
     figures: Vec<Figure>,
     failures: Vec<String>,
@@ -82,6 +84,7 @@ impl Runner {
             quick: args.quick,
             memory: if args.quick { None } else { fill(args) },
             cases: args.cases.clone(),
+            who: args.who.clone(),
             begun: Instant::now(),
             figures: Vec::new(),
             failures: Vec::new(),
@@ -93,13 +96,15 @@ impl Runner {
         &self.runtime
     }
 
-    fn asks_for(&self, case: &str) -> bool {
-        self.cases.is_empty() || self.cases.iter().any(|part| case.contains(part))
+    fn asks_for(&self, task: &dyn Task) -> bool {
+        let has =
+            |name: &str, parts: &[String]| parts.is_empty() || parts.iter().any(|part| name.contains(part));
+        has(&task.case(), &self.cases) && has(&task.contestant(), &self.who)
     }
 
     /// Whoever fails is left out from then on, and named.
     pub(crate) fn measure(&mut self, workload: &str, tasks: Vec<Box<dyn Task + '_>>) {
-        let tasks = tasks.into_iter().filter(|task| self.asks_for(&task.case()));
+        let tasks = tasks.into_iter().filter(|task| self.asks_for(&**task));
         let mut entries: Vec<_> = tasks.map(|task| Entry { task, samples: Vec::new() }).collect();
         for round in 0..=self.rounds {
             let count = entries.len();

@@ -37,20 +37,21 @@ pub(crate) fn by_partitions(partitions: u32) -> Work {
 pub(crate) fn run(runner: &mut Runner, field: &Field) {
     let quick = runner.quick;
     let brokers = || field.brokers.iter().filter(|broker| !broker.durable());
-    let mut tasks: Vec<Box<dyn Task>> = Vec::new();
+    // The same bytes for all of one broker, or what a client or a partition costs once would be shared out among fewer where there are
+    // many. A peer, which would take a minute for it, moves what it can in its time.
+    let moving = |broker: &Arc<dyn Contestant>, work| {
+        let whole = broker.has_partitions() && !quick;
+        Box::new(if whole { Moving::most(broker, work) } else { Moving::new(broker, work) }) as Box<dyn Task>
+    };
+    let mut tasks = Vec::new();
     for &clients in some(&CLIENTS, quick) {
-        tasks.extend(brokers().map(|broker| Box::new(Moving::new(broker, by_clients(clients))) as _));
+        tasks.extend(brokers().map(|broker| moving(broker, by_clients(clients))));
     }
     runner.measure("growth with clients", tasks);
-    let mut tasks: Vec<Box<dyn Task>> = Vec::new();
+    let mut tasks = Vec::new();
     for &partitions in some(&PARTITIONS, quick) {
         let brokers = brokers().filter(|broker| broker.has_partitions());
-        // The same bytes for all, or what a partition costs once would be shared out among fewer where there are many.
-        let moving = |broker| {
-            let work = by_partitions(partitions);
-            if quick { Moving::new(broker, work) } else { Moving::most(broker, work) }
-        };
-        tasks.extend(brokers.map(|broker| Box::new(moving(broker)) as _));
+        tasks.extend(brokers.map(|broker| moving(broker, by_partitions(partitions))));
     }
     runner.measure("growth with partitions", tasks);
     let mut tasks: Vec<Box<dyn Task>> = Vec::new();
