@@ -84,8 +84,8 @@ pub use trust::Epoch;
 
 /// The one place that names the cryptography: rustls over ring, with the suites of TLS 1.3 in our order.
 ///
-/// AES-128-GCM, which RFC 8446 (9.1) wants everybody to have, comes first: it takes 10 rounds of AES where AES-256 takes 14, and a
-/// margin of 2^128 is not what a connection falls to. A server takes what the client likes best of these.
+/// AES-128-GCM, which RFC 8446 (9.1) wants everybody to have, comes first: it takes 10 rounds of AES where AES-256 takes 14, and 128
+/// bits are margin enough. A server takes what the client likes best of these.
 pub fn provider() -> Arc<CryptoProvider> {
     static PROVIDER: OnceLock<Arc<CryptoProvider>> = OnceLock::new();
     Arc::clone(PROVIDER.get_or_init(|| {

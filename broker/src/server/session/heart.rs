@@ -12,8 +12,8 @@ use tokio::time::{sleep, sleep_until, timeout};
 use super::End;
 use super::inlet::Inlet;
 
-/// Parts of an idle deadline: after one of them a reader gives back the buffer that it was busy with, and a client that cannot be heard
-/// is known not to be blamed.
+/// Parts of an idle deadline. After one in which nothing came a reader gives its buffer back; and as often a client that is not read from
+/// is counted as heard.
 const PARTS: u32 = 4;
 
 /// The runtime's time, which tests can bend.
@@ -58,16 +58,11 @@ impl Heart {
     /// A large frame waits for its part of the broker's memory in here, and may lose it.
     pub(crate) async fn next(&self, inlet: &mut Inlet) -> Result<Message, End> {
         loop {
-            let advanced = if inlet.is_at_rest() {
-                // No timer: ten thousand sessions may wait here.
-                inlet.advance().await?
-            } else if let Ok(advanced) = timeout(self.idle / PARTS, inlet.advance()).await {
-                advanced?
-            } else {
+            let Ok(advanced) = timeout(self.idle / PARTS, inlet.advance()).await else {
                 inlet.rest();
                 continue;
             };
-            match advanced {
+            match advanced? {
                 Advance::Bytes => self.heard(),
                 Advance::Message(Message::Error(fault)) => return Err(End::Accused(fault)),
                 Advance::Message(message) => return Ok(message),

@@ -34,11 +34,6 @@ impl Inlet {
         std::mem::take(&mut self.charge)
     }
 
-    /// Whether [`rest`](Self::rest) would give nothing back.
-    pub(super) fn is_at_rest(&self) -> bool {
-        self.reader.is_at_rest()
-    }
-
     /// Nothing has come for a while.
     pub(super) fn rest(&mut self) {
         self.reader.rest();

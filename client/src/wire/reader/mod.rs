@@ -257,11 +257,6 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
         }
     }
 
-    /// Whether [`rest`](Self::rest) has nothing to give back: the buffer holds part of a frame, or the next read holds none while it waits.
-    pub fn is_at_rest(&self) -> bool {
-        !self.buffer.is_empty() || self.chunk == MIN_READ
-    }
-
     /// Changes the largest frame taken: a broker needs little before the Hello, and more after it.
     pub fn set_max_frame(&mut self, max_frame: u32) {
         self.decoder.set_max_frame(max_frame);
