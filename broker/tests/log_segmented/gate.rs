@@ -17,7 +17,11 @@ pub(crate) struct Gate {
 struct Held {
     path: Option<String>,
     waiting: usize,
+    last: Option<ThreadName>,
 }
+
+/// The name of a thread.
+type ThreadName = String;
 
 impl Gate {
     /// From here on syncs of files whose path contains `path` wait.
@@ -37,8 +41,14 @@ impl Gate {
         drop(self.changed.wait_while(held, |held| held.waiting == 0).unwrap());
     }
 
+    /// The thread that asked for the last sync.
+    pub(crate) fn last(&self) -> ThreadName {
+        self.held.lock().unwrap().last.clone().expect("something was synced")
+    }
+
     fn pass(&self, path: &Path) {
         let mut held = self.held.lock().unwrap();
+        held.last = std::thread::current().name().map(str::to_owned);
         let text = path.to_string_lossy();
         held.waiting += 1;
         self.changed.notify_all();

@@ -9,6 +9,7 @@ mod faults;
 mod gate;
 mod grouping;
 mod journal;
+mod lone;
 mod opening;
 mod recovery;
 mod reserve;

@@ -83,7 +83,7 @@ impl LivePartition {
     }
 
     /// The bytes of the last segment that no sync covers, not even one that is under way.
-    fn unsynced(&self) -> u64 {
+    pub(super) fn unsynced(&self) -> u64 {
         let synced = self.syncing.as_ref().map_or(self.durable, |syncing| syncing.mark);
         let begun = if synced.base == self.written.base { synced.position } else { 0 };
         self.written.position.saturating_sub(begun)

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::sync::{Condvar, Mutex, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::oneshot;
 
@@ -45,9 +46,8 @@ impl Request {
 
 /// Something that was done for the writer.
 pub(super) enum Event {
-    /// A sync of a partition's files. `serial` tells a partition from one that had its id before; `drain` says that it was
-    /// for the journal's sake.
-    Synced { id: PartitionId, serial: u64, drain: bool, result: io::Result<()> },
+    /// A sync of a partition's files. `serial` tells a partition from one that had its id before.
+    Synced { id: PartitionId, serial: u64, done: SyncDone },
     /// A sync of the metadata log; `starts` tells it from one that was given up.
     MetaSynced { starts: u64, upto: u64, result: io::Result<()> },
     /// A snapshot of the metadata, of so many bytes.
@@ -62,6 +62,14 @@ pub(super) enum Event {
     Damaged { id: PartitionId, rewritten: u64, offset: u64, reason: String },
     /// A deleted partition's files are gone, or not.
     Removed { id: PartitionId, result: io::Result<()> },
+}
+
+/// How a sync of a partition's files went.
+pub(super) struct SyncDone {
+    /// It was for the journal's sake.
+    pub(super) drain: bool,
+    pub(super) took: Duration,
+    pub(super) result: io::Result<()>,
 }
 
 /// Why the writer takes no more requests.
@@ -92,6 +100,12 @@ struct State {
     /// The writer is to end at once, as if the process had been killed.
     abandoned: bool,
     asleep: bool,
+}
+
+impl State {
+    fn is_empty(&self) -> bool {
+        self.requests.is_empty() && self.events.is_empty() && !self.abandoned
+    }
 }
 
 /// The writer's mailbox.
@@ -162,7 +176,7 @@ impl Mailbox {
     pub(super) fn take(&self, deferred: usize) -> Mail {
         let mut state = locked(&self.state);
         state.deferred = deferred;
-        while state.requests.is_empty() && state.events.is_empty() && !state.abandoned {
+        while state.is_empty() {
             state.asleep = true;
             state = self.wake.wait(state).unwrap_or_else(PoisonError::into_inner);
             state.asleep = false;
@@ -173,6 +187,11 @@ impl Mailbox {
             events: state.events.drain(..).collect(),
             abandoned: state.abandoned,
         }
+    }
+
+    /// Whether nothing has come.
+    pub(super) fn is_empty(&self) -> bool {
+        locked(&self.state).is_empty()
     }
 
     /// The writer has ended: nobody is left waiting for it.

@@ -30,7 +30,8 @@
 //! *disk*: the bytes, the names of new files, and the metadata that they rely on are synced. Partitions are synced each by itself, up to 8 at
 //! once; while one is being synced its next appends gather. If more wait than that, one record of the journal holds them all
 //! and one sync makes it durable; the segments follow before the journal's room is used again.
-//! *memory*: the bytes are in the page cache. Such appends wait for no sync, neither their own nor another partition's.
+//! *memory*: the bytes are in the page cache. Such appends wait for no sync, neither their own nor another partition's, but for one: the
+//! first of them may meet the writer at the sync of a partition that had the shard to itself (`writer/sync.rs`).
 //!
 //! The durable end that readers see moves only then. In an entry's header stands what was *synced* when it was written, also for topics in
 //! memory: recovery takes it as proof.

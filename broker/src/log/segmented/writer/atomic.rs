@@ -366,7 +366,7 @@ impl Writer {
                 }
                 Some(partition) if partition.can_sync() => {
                     self.drains += 1;
-                    partition.begin_sync(&self.env, true);
+                    self.env.syncers.submit(partition.begin_sync(&self.env, true));
                 }
                 // Synced already, or about to be repaired.
                 _ => self.settle_journal(id),

@@ -91,6 +91,7 @@ impl Writer {
             send(reply, Err(CommitError::DiskFull));
             return self.restore_reserve();
         }
+        self.lone.appended(id);
         if partition.staged.is_empty() {
             self.staged.push(id);
         }

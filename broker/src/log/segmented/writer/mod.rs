@@ -1,7 +1,8 @@
 //! The one thread of a shard that changes anything.
 //!
 //! It takes requests in their order, in rounds: checks them, writes what they append, answers, and has the files synced by others. It
-//! waits for nothing but its mailbox; what takes long is done by the pools, and comes back as an event.
+//! waits for nothing but its mailbox, and a quick disk where nobody else does; what takes long is done by the pools, and comes back as
+//! an event.
 //!
 //! ```text
 //! mailbox ──► request ──► check ──► stage ──┐ a round
@@ -29,6 +30,7 @@ use self::atomic::Atomic;
 use self::close::Closing;
 use self::lifecycle::Opening;
 use self::metadata::{After, MetaAnswer};
+use self::sync::Lone;
 use super::env::Env;
 use super::journal::Journal;
 use super::mailbox::{Event, Mail, Reply, Request};
@@ -53,6 +55,7 @@ pub(super) struct Writer {
     queue: VecDeque<PartitionId>,
     /// How many syncs are under way for those who wait.
     syncing: usize,
+    lone: Lone,
     /// Partitions whose segments should be synced so that the journal's room can be used again, and how many are being.
     draining: VecDeque<PartitionId>,
     drains: usize,
@@ -93,6 +96,7 @@ impl Writer {
             staged: Vec::new(),
             queue: VecDeque::new(),
             syncing: 0,
+            lone: Lone::default(),
             draining: VecDeque::new(),
             drains: 0,
             meta_syncing: false,
@@ -118,6 +122,9 @@ impl Writer {
             let Mail { requests, events, abandoned } = self.env.shared.mailbox.take(self.deferred.len());
             if abandoned {
                 return;
+            }
+            if self.syncing > 0 && !requests.is_empty() {
+                self.lone.disturbed();
             }
             self.retry = !events.is_empty();
             for event in events {
@@ -171,7 +178,7 @@ impl Writer {
 
     fn on_event(&mut self, event: Event) {
         match event {
-            Event::Synced { id, serial, drain, result } => self.on_synced(id, serial, drain, result),
+            Event::Synced { id, serial, done } => self.on_synced(id, serial, done),
             Event::MetaSynced { starts, upto, result } => self.on_meta_synced(starts, upto, result),
             Event::MetaSnapshot { result } => self.on_meta_snapshot(result),
             Event::Journaled { result } => self.on_journaled(result),
