@@ -19,6 +19,7 @@ use sealstream_benches::process;
 use sealstream_benches::stream::ends::Carrier;
 use sealstream_client::Client;
 use sealstream_client::admin::Durability;
+use sealstream_client::options::DEFAULT_IDLE;
 use sealstream_transport::Scheme;
 
 use super::latency::acknowledged;
@@ -55,6 +56,9 @@ const AT_ONCE: usize = 16;
 
 /// Until nothing moves any more, and what was only needed for handshakes is free.
 const QUIET: Duration = Duration::from_secs(1);
+
+/// How long live traffic is measured: until each idle session has pinged once, however closely they came after one another.
+const LIVE_FOR: Duration = Duration::from_secs(DEFAULT_IDLE.as_secs() / 3);
 
 /// The log that idle producers have open.
 const LOG: &str = "idle";
@@ -185,12 +189,13 @@ impl Idle<'_> {
         }
         let mut samples = Vec::new();
         let patience = if self.quick { QUIET / 20 } else { QUIET };
+        let live_for = if self.quick { QUIET / 10 } else { LIVE_FOR };
         let mut live = match live {
             Some(live) => Some(live.producer(LOG, LIVE).await?),
             None => None,
         };
         if let Some(live) = &mut live {
-            let quiet = acknowledged(&mut **live, 2 * patience).await?;
+            let quiet = acknowledged(&mut **live, live_for).await?;
             samples.extend(percentiles(ALONE, &quiet));
         }
         tokio::time::sleep(patience).await;
@@ -212,7 +217,7 @@ impl Idle<'_> {
             samples.push(Sample::new(of(held), Unit::Bytes, each));
         }
         if let Some(live) = &mut live {
-            let busy = acknowledged(&mut **live, 2 * patience).await?;
+            let busy = acknowledged(&mut **live, live_for).await?;
             samples.extend(percentiles(&beside(held), &busy));
         }
         Ok(samples)
