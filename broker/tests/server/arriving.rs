@@ -368,14 +368,20 @@ async fn the_reason_reaches_a_client_in_the_middle_of_its_frame() {
     let mut admin = world.wire(Scheme::Tls, &broker, None, SessionKind::Admin).await;
     admin.create("events", 1).await;
     for scheme in SCHEMES {
+        // Ready before the lane is held: it is for a second at most.
+        let late = Trickle::new(world.wire(scheme, &broker, None, SessionKind::Produce).await, 1 << 20).await;
         let mut held = Vec::new();
-        for _ in 0..3 {
+        for count in 1..=3 {
             let wire = world.wire(scheme, &broker, None, SessionKind::Produce).await;
             let mut trickle = Trickle::new(wire, 1 << 20).await;
             trickle.send(900 << 10).await;
             held.push(trickle);
+            // The third is in the lane then, and not the one that comes next.
+            eventually("what came is charged", async || {
+                arriving(&mut admin).await.now >= count * ((900 << 10) - FREE as u64)
+            })
+            .await;
         }
-        let late = Trickle::new(world.wire(scheme, &broker, None, SessionKind::Produce).await, 1 << 20).await;
         match late.finish().await {
             Message::Error(fault) => assert_code(&fault, FaultCode::Busy),
             other => panic!("an Error frame was due: {other:?}"),
