@@ -3,6 +3,7 @@
 use std::io;
 use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
 
 use sealstream_broker::log::disk::{DirEntry, Disk, DiskFile, DiskLock, LockError};
 
@@ -18,6 +19,8 @@ struct Held {
     path: Option<String>,
     waiting: usize,
     last: Option<ThreadName>,
+    /// How long each sync takes at least.
+    time: Duration,
 }
 
 /// The name of a thread.
@@ -41,6 +44,11 @@ impl Gate {
         drop(self.changed.wait_while(held, |held| held.waiting == 0).unwrap());
     }
 
+    /// From here on each sync takes so long at least.
+    pub(crate) fn slow_down(&self, time: Duration) {
+        self.held.lock().unwrap().time = time;
+    }
+
     /// The thread that asked for the last sync.
     pub(crate) fn last(&self) -> ThreadName {
         self.held.lock().unwrap().last.clone().expect("something was synced")
@@ -57,6 +65,9 @@ impl Gate {
             .wait_while(held, |held| held.path.as_ref().is_some_and(|part| text.contains(part)))
             .unwrap();
         held.waiting -= 1;
+        let time = held.time;
+        drop(held);
+        std::thread::sleep(time);
     }
 }
 

@@ -59,19 +59,6 @@ impl Bench {
         while !self.append(0).await {}
     }
 
-    /// Appends while the next sync of the other partition is held, which is under way when `during` runs.
-    async fn held(&mut self, during: impl AsyncFnOnce(&mut Self)) {
-        self.gate.hold(".log");
-        let op = self.next(0);
-        // The answer may come behind the sync, if it is the writer that is held.
-        let committed = self.shard.commit(vec![op]);
-        let gate = Arc::clone(&self.gate);
-        soon(tokio::task::spawn_blocking(move || gate.reached())).await.unwrap();
-        during(self).await;
-        self.gate.release();
-        soon(soon(committed).await.unwrap().durable).await.unwrap();
-    }
-
     async fn next_are_by_the_pool(&mut self) {
         for number in 0..LONE_SYNCS - 1 {
             assert!(!self.append(0).await, "append {number} was synced by the writer");
@@ -88,7 +75,9 @@ async fn a_disk_that_turns_slow_holds_the_writer_once() {
     let mut bench = Bench::begin().await;
     bench.next_are_by_the_pool().await;
     bench.until_lone().await;
-    bench.held(async |_| tokio::time::sleep(SLOW).await).await;
+    bench.gate.slow_down(SLOW);
+    bench.append(0).await;
+    bench.gate.slow_down(Duration::ZERO);
     bench.next_are_by_the_pool().await;
     bench.until_lone().await;
     bench.end().await;
@@ -98,17 +87,17 @@ async fn a_disk_that_turns_slow_holds_the_writer_once() {
 async fn a_request_that_meets_a_sync_is_the_last_that_the_writer_has_wait() {
     let mut bench = Bench::begin().await;
     bench.until_lone().await;
-    bench
-        .held(async |bench| {
-            let put = bench.shard.commit(vec![Op::PutMeta {
-                key: "a".to_owned(),
-                expected: 0,
-                value: Some(b"b".to_vec().into()),
-            }]);
-            bench.gate.release();
-            soon(put).await.unwrap();
-        })
-        .await;
+    bench.gate.hold(".log");
+    // Its answer may come behind the sync, if it is the writer that is held.
+    let op = bench.next(0);
+    let appended = bench.shard.commit(vec![op]);
+    let gate = Arc::clone(&bench.gate);
+    soon(tokio::task::spawn_blocking(move || gate.reached())).await.unwrap();
+    let (key, value) = ("a".to_owned(), Some(b"b".to_vec().into()));
+    let put = bench.shard.commit(vec![Op::PutMeta { key, expected: 0, value }]);
+    bench.gate.release();
+    soon(put).await.unwrap();
+    soon(soon(appended).await.unwrap().durable).await.unwrap();
     bench.next_are_by_the_pool().await;
     bench.end().await;
 }

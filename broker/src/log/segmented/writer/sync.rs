@@ -28,7 +28,7 @@ pub(super) const PARALLEL_SYNCS: usize = 8;
 /// A sync that takes longer than this is not quick. Beside it, what a hand-over costs (40 µs each way) does not matter.
 const QUICK: Duration = Duration::from_millis(1);
 
-/// After how many quick syncs of one partition in a row, without a request during any of them, the writer does them itself.
+/// After how many quick syncs in a row, without a request during any of them or an append to another partition, the writer does them itself.
 const LONE_SYNCS: u32 = 16;
 
 /// With more bytes than this a sync is not small: it takes as long as the disk needs for them.
