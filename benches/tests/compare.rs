@@ -21,7 +21,7 @@ const CONTESTANTS: [&str; 9] = [
 ];
 
 /// What is measured.
-const WORKLOADS: [&str; 10] = [
+const WORKLOADS: [&str; 11] = [
     "limits",
     "records",
     "latency",
@@ -32,6 +32,7 @@ const WORKLOADS: [&str; 10] = [
     "growth with partitions",
     "growth with records",
     "growth with what is stored",
+    "steady",
 ];
 
 #[test]

@@ -15,7 +15,7 @@ use crate::workloads;
 takes about an hour; --quick a minute, to see that all of it works."
 )]
 pub(crate) struct Args {
-    /// Only this workload, or these: limits, records, latency, connects, idle, start, growth
+    /// Only this workload, or these: limits, records, latency, connects, idle, start, growth, steady
     #[arg(long, value_name = "NAME", value_parser = workloads::ALL.map(|(name, _)| name))]
     only: Vec<String>,
     /// Only tasks of these cases, of which the tables have the names; a part of one is enough: --case "1 KiB × 1000, 1 client"

@@ -187,22 +187,51 @@ impl Writes {
     }
 
     fn write(&self, bytes: u64) -> Result<Duration, Failure> {
+        let mut file = Plain::new(bytes, self.synced)?;
+        let begun = Instant::now();
+        file.write(bytes)?;
+        file.sync()?;
+        Ok(begun.elapsed())
+    }
+}
+
+/// The file.
+pub(crate) struct Plain {
+    file: File,
+    content: Vec<u8>,
+    synced: Option<u64>,
+    unsynced: u64,
+    /// Goes with it.
+    _dir: TempDir,
+}
+
+impl Plain {
+    /// With room for so many bytes, and an fdatasync for each `synced`, if there is any.
+    pub(crate) fn new(bytes: u64, synced: Option<u64>) -> Result<Self, Failure> {
         let dir = TempDir::new()?;
-        let mut file = allocated(&dir, bytes)?;
-        let content = vec![0x5a; WRITE];
-        let (begun, mut unsynced) = (Instant::now(), 0);
+        let file = allocated(&dir, bytes)?;
+        Ok(Self { file, content: vec![0x5a; WRITE], synced, unsynced: 0, _dir: dir })
+    }
+
+    /// Writes so many bytes more, rounded up to whole writes.
+    pub(crate) fn write(&mut self, bytes: u64) -> Result<(), Failure> {
         for _ in 0..bytes.div_ceil(WRITE as u64) {
-            file.write_all(&content)?;
-            unsynced += WRITE as u64;
-            if self.synced.is_some_and(|synced| unsynced >= synced) {
-                file.sync_data()?;
-                unsynced = 0;
+            self.file.write_all(&self.content)?;
+            self.unsynced += WRITE as u64;
+            if self.synced.is_some_and(|synced| self.unsynced >= synced) {
+                self.sync()?;
             }
         }
-        if self.synced.is_some() {
-            file.sync_data()?;
+        Ok(())
+    }
+
+    /// Syncs what is not yet, if that is ever to be.
+    fn sync(&mut self) -> Result<(), Failure> {
+        if self.synced.is_some() && self.unsynced > 0 {
+            self.file.sync_data()?;
+            self.unsynced = 0;
         }
-        Ok(begun.elapsed())
+        Ok(())
     }
 }
 

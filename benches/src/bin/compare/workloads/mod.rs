@@ -7,6 +7,7 @@ pub(crate) mod latency;
 pub(crate) mod limits;
 pub(crate) mod records;
 pub(crate) mod start;
+pub(crate) mod steady;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -20,7 +21,7 @@ use crate::runner::Runner;
 type Run = fn(&mut Runner, &Field);
 
 /// All of them, by name, in the order in which they run.
-pub(crate) const ALL: [(&str, Run); 7] = [
+pub(crate) const ALL: [(&str, Run); 8] = [
     ("limits", limits::run),
     ("records", records::run),
     ("latency", latency::run),
@@ -28,6 +29,7 @@ pub(crate) const ALL: [(&str, Run); 7] = [
     ("idle", idle::run),
     ("start", start::run),
     ("growth", growth::run),
+    ("steady", steady::run),
 ];
 
 /// How much work lasts about as long as `target`: found by doing ever more of it, from `least` on and no more than `most`.
