@@ -182,11 +182,11 @@ impl Requests {
 }
 
 /// The session held, if it can be used again: not if nobody has answered pings for so long that the broker may have
-/// given it up (the first is due at a third of the idle deadline), nor if the broker has asked for its end.
+/// given it up (the first is due at half of the idle deadline), nor if the broker has asked for its end.
 async fn fresh(held: Option<Held>) -> Option<Held> {
     let mut held = held?;
     let idle = Duration::from_millis(u64::from(held.session.welcome.idle_ms));
-    if held.used.elapsed() >= idle / 3 {
+    if held.used.elapsed() >= idle / 2 {
         return None;
     }
     loop {

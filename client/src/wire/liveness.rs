@@ -1,16 +1,16 @@
 //! When to ping, and when the other side is gone: a state machine without a clock of its own.
 //!
 //! Both sides of a session live by one rule: who has heard nothing for the idle deadline ends it. A side therefore
-//! pings when it has heard nothing, or said nothing, for a third of the deadline: one ping or its answer may be late
-//! by a third and neither side is given up. Both would do so in the same moment: the broker waits a quarter longer, and one ping with
-//! its answer serves both.
+//! pings when it has heard nothing, or said nothing, for half of the deadline: the ping or its answer may be late by the other half and
+//! neither side is given up. A second ping would not come sooner than the first: both transports repeat what is lost, in order. Both
+//! sides would ping in the same moment: the broker waits a quarter longer, and one ping with its answer serves both.
 
 use std::time::{Duration, Instant};
 
 use sealstream_protocol::message::hello::Ping;
 
-/// Pings in one idle deadline: the third may be lost in a stall and the session lives.
-const PINGS_PER_DEADLINE: u32 = 3;
+/// The first of so many parts of an idle deadline passes before a ping.
+const PARTS: u32 = 2;
 
 /// Watches over one session.
 ///
@@ -20,8 +20,8 @@ const PINGS_PER_DEADLINE: u32 = 3;
 ///
 /// let start = Instant::now();
 /// let mut liveness = Liveness::new(Duration::from_secs(30), start);
-/// assert_eq!(liveness.poll(start), Pulse::Quiet { until: start + Duration::from_secs(10) });
-/// assert!(matches!(liveness.poll(start + Duration::from_secs(10)), Pulse::Ping(_)));
+/// assert_eq!(liveness.poll(start), Pulse::Quiet { until: start + Duration::from_secs(15) });
+/// assert!(matches!(liveness.poll(start + Duration::from_secs(15)), Pulse::Ping(_)));
 /// assert_eq!(liveness.poll(start + Duration::from_secs(30)), Pulse::Gone);
 /// ```
 #[derive(Debug)]
@@ -43,7 +43,7 @@ pub struct Liveness {
 ///
 /// let now = Instant::now();
 /// match Liveness::new(Duration::from_secs(30), now).poll(now) {
-///     Pulse::Quiet { until } => assert_eq!(until - now, Duration::from_secs(10)),
+///     Pulse::Quiet { until } => assert_eq!(until - now, Duration::from_secs(15)),
 ///     Pulse::Ping(_) | Pulse::Gone => panic!("the session has just begun"),
 /// }
 /// ```
@@ -63,7 +63,7 @@ pub enum Pulse {
 impl Liveness {
     /// Both sides have just been heard. `idle` is the deadline of the Welcome.
     pub fn new(idle: Duration, now: Instant) -> Self {
-        let interval = idle / PINGS_PER_DEADLINE;
+        let interval = idle / PARTS;
         Self { idle, interval, heard: now, sent: now, pinged: now, nonce: 0 }
     }
 
@@ -138,11 +138,11 @@ mod tests {
             liveness.heard(now);
             pings += u32::from(matches!(liveness.poll(now), Pulse::Ping(_)));
         }
-        assert_eq!(pings, 6, "one in ten seconds");
+        assert_eq!(pings, 4, "one in fifteen seconds");
     }
 
     #[test]
-    fn a_silent_peer_is_pinged_twice_and_then_gone_at_the_deadline() {
+    fn a_silent_peer_is_pinged_and_gone_at_the_deadline() {
         let start = Instant::now();
         let mut liveness = Liveness::new(IDLE, start);
         let mut now = start;
@@ -155,7 +155,7 @@ mod tests {
             }
         }
         assert_eq!(now - start, IDLE);
-        assert_eq!(pings, [(1, IDLE / 3), (2, IDLE / 3 * 2)]);
+        assert_eq!(pings, [(1, IDLE / 2)]);
     }
 
     #[test]
@@ -177,14 +177,14 @@ mod tests {
     }
 
     #[test]
-    fn a_broker_whose_client_says_nothing_pings_it_twice() {
+    fn a_broker_pings_a_client_that_says_nothing() {
         let start = Instant::now();
         let mut broker = Liveness::new(IDLE, start).patient();
         let mut pings = 0;
         for second in 1..30 {
             pings += u32::from(matches!(broker.poll(at(start, second)), Pulse::Ping(_)));
         }
-        assert_eq!((pings, broker.poll(at(start, 30))), (2, Pulse::Gone));
+        assert_eq!((pings, broker.poll(at(start, 30))), (1, Pulse::Gone));
     }
 
     #[test]

@@ -12,9 +12,9 @@ use tokio::time::{sleep, sleep_until, timeout};
 use super::End;
 use super::inlet::Inlet;
 
-/// Parts of an idle deadline. After one in which nothing came a reader gives its buffer back; and as often a client that is not read from
-/// is counted as heard.
-const PARTS: u32 = 4;
+/// Parts of an idle deadline. After one in which nothing came a reader gives its buffer back, once between two pings; and as often a client
+/// that is not read from is counted as heard.
+const PARTS: u32 = 3;
 
 /// The runtime's time, which tests can bend.
 fn now() -> Instant {

@@ -58,7 +58,7 @@ const AT_ONCE: usize = 16;
 const QUIET: Duration = Duration::from_secs(1);
 
 /// How long live traffic is measured: until each idle session has pinged once, however closely they came after one another.
-const LIVE_FOR: Duration = Duration::from_secs(DEFAULT_IDLE.as_secs() / 3);
+const LIVE_FOR: Duration = Duration::from_secs(DEFAULT_IDLE.as_secs() / 2);
 
 /// The log that idle producers have open.
 const LOG: &str = "idle";
