@@ -11,7 +11,6 @@ use tokio::time::Instant;
 
 use super::delivery::{Position, Receipt};
 use super::error::{DeliveryError, NotAcknowledged, SendError};
-use super::lane::MAX_UNANSWERED;
 use super::plan::Plan;
 use super::record::Record;
 use super::reports::ReportSender;
@@ -20,9 +19,9 @@ use super::ticket::{Full, Settlement, Ticket};
 /// Builders and buffers kept to be used again: as many as batches that are filled and built at the same time.
 const SPARE_BUILDERS: usize = 4;
 
-/// Buffers kept while batches are under way: as many as one partition has unanswered. Each one too few is memory that comes from
-/// the kernel, page by page, and goes back there.
-const SPARE_BUFFERS: usize = MAX_UNANSWERED;
+/// Buffers kept while batches are under way: as many of the default size as a broker takes of a session before it has answered. Each one
+/// too few is memory that comes from the kernel, page by page, and goes back there.
+const SPARE_BUFFERS: usize = 32;
 
 /// A batch that is being filled.
 #[derive(Debug)]

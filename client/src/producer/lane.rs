@@ -33,8 +33,8 @@ use super::ticket::{Full, Settlement, Ticket};
 use crate::backoff::{Retries, RetryPolicy};
 use crate::error::{elsewhere, retry_after};
 
-/// Batches of one partition that may be unanswered: the protocol lets a broker remember no more than the last 16.
-pub const MAX_UNANSWERED: usize = 16;
+/// Batches of one partition that may be unanswered: the protocol has a broker remember the last 64.
+pub const MAX_UNANSWERED: usize = 64;
 
 /// How often it is told that the broker takes nothing. After so long without a refusal it is another time.
 const TELL_AGAIN: Duration = Duration::from_secs(10);

@@ -29,8 +29,8 @@ pub const DEFAULT_BATCH_BYTES: usize = 256 * 1024;
 /// filled while that is under way. More would only be memory that no cache holds.
 pub const DEFAULT_WINDOW_BYTES: usize = 64 * DEFAULT_BATCH_BYTES;
 
-/// Batches that may be on the way: sixteen in each of 64 partitions. Bounds what many small ones cost.
-pub const DEFAULT_WINDOW_BATCHES: usize = 16 * 64;
+/// Batches that may be on the way: sixty-four in each of 16 partitions. Bounds what many small ones cost.
+pub const DEFAULT_WINDOW_BATCHES: usize = 16 * super::MAX_UNANSWERED;
 
 /// Batches that may be asked to be on the way: a million of them take some 300 MB beside their records.
 pub const MAX_WINDOW_BATCHES: usize = 1_000_000;

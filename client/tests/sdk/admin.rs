@@ -240,7 +240,7 @@ async fn a_session_that_the_broker_may_have_given_up_is_not_used_again() {
         admin.delete_topic("a").await.unwrap();
         tokio::time::sleep(Duration::from_millis(10)).await;
         admin.delete_topic("b").await.unwrap();
-        tokio::time::sleep(Duration::from_secs(11)).await;
+        tokio::time::sleep(Duration::from_secs(16)).await;
         admin.delete_topic("c").await.unwrap();
     };
     let ((), _peers) = tokio::join!(ask, play);

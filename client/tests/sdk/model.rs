@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
+use sealstream_client::producer::MAX_UNANSWERED;
 use sealstream_client::wire::{FrameReader, FrameWriter};
 use sealstream_protocol::Limits;
 use sealstream_protocol::batch::Batch;
@@ -259,7 +260,7 @@ impl Model {
         }
         known.next += 1;
         known.recent.push_back((sequence, base));
-        if known.recent.len() > 16 {
+        if known.recent.len() > MAX_UNANSWERED {
             known.recent.pop_front();
         }
         Ok((base, false))

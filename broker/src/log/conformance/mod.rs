@@ -94,7 +94,7 @@ macro_rules! log_conformance {
                     a_repeated_batch_is_a_duplicate_with_its_first_offset
                     after_a_gap_everything_is_refused_until_it_is_filled
                     a_producer_in_mid_sequence_that_nobody_knows_is_told_so
-                    a_repeat_older_than_the_latest_sixteen_is_too_old
+                    a_repeat_older_than_what_is_remembered_is_too_old
                     a_producer_id_is_bound_to_the_identity_that_used_it_first
                     sequences_count_for_each_partition_apart
                     several_batches_of_one_commit_are_checked_against_each_other

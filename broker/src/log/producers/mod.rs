@@ -24,14 +24,15 @@ use super::engine::Refusal;
 pub use snapshot::SnapshotError;
 
 /// How many of a producer's latest batches are known as duplicates when they come again. A client therefore keeps at
-/// most so many batches of one partition unanswered.
-pub const REMEMBERED: usize = 16;
+/// most so many batches of one partition unanswered: with 16 of one record each, client and broker spend their time falling asleep and
+/// waking, and store half as many a second.
+pub const REMEMBERED: usize = 64;
 
 /// A producer that has not appended for so long is forgotten: 7 days, in milliseconds.
 pub const EXPIRY_MS: i64 = 7 * 24 * 60 * 60 * 1000;
 
-/// How many producers a partition knows. One takes 16 × 24 bytes of remembered batches and about 150 of its own: 4,096 are
-/// 2.2 MB at worst, and about 1 MB when most have sent little.
+/// How many producers a partition knows. One takes up to 80 × 24 bytes for remembered batches and about 150 of its own: 4,096 are
+/// 8.5 MB at worst, and about 1 MB when most have sent little.
 ///
 /// Beyond it the longest idle is forgotten before its 7 days are over. In mid-sequence it is then told
 /// [`Refusal::UnknownProducer`], as if it had expired. Only a producer whose *first* batch of the partition went unanswered while 4,096
@@ -68,6 +69,9 @@ pub enum Verdict {
     /// Refuse it.
     Refused(Refusal),
 }
+
+/// Beyond so many a producer's batches get room for so many more at a time: doubled, most of it would stay empty.
+const ROOM: usize = 16;
 
 /// A batch that is in the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -181,7 +185,7 @@ impl ProducerTable {
         }
         producer.identity = append.identity;
         producer.next = append.sequence + 1;
-        producer.recent.push_back(stored);
+        producer.remember(stored);
         while producer.recent.get(REMEMBERED).is_some_and(|stored| stored.base_offset < durable_end) {
             producer.recent.pop_front();
         }
@@ -228,6 +232,13 @@ impl ProducerTable {
 }
 
 impl Producer {
+    fn remember(&mut self, stored: Stored) {
+        if self.recent.len() == self.recent.capacity() && self.recent.len() >= ROOM {
+            self.recent.reserve_exact(ROOM);
+        }
+        self.recent.push_back(stored);
+    }
+
     /// The append time of its last batch.
     fn last_used(&self) -> i64 {
         self.recent.back().map_or(i64::MIN, |stored| stored.time)

@@ -33,14 +33,28 @@ fn a_producer_starts_at_zero_and_goes_on_by_one() {
 }
 
 #[test]
-fn exactly_the_latest_sixteen_are_known_as_duplicates() {
-    let table = table_after(20);
-    for sequence in 4..20 {
+fn exactly_the_latest_sixty_four_are_known_as_duplicates() {
+    let table = table_after(68);
+    for sequence in 4..68 {
         let duplicate = Verdict::Duplicate { base_offset: sequence * 10, epoch: 3 };
         assert_eq!(table.check(id(0), sequence, ME, 0, &[]), duplicate);
     }
-    assert_eq!(table.check(id(0), 3, ME, 0, &[]), Verdict::Refused(Refusal::TooOld { expected: 20 }));
-    assert_eq!(table.check(id(0), 20, ME, 0, &[]), Verdict::Accept);
+    assert_eq!(table.check(id(0), 3, ME, 0, &[]), Verdict::Refused(Refusal::TooOld { expected: 68 }));
+    assert_eq!(table.check(id(0), 68, ME, 0, &[]), Verdict::Accept);
+}
+
+#[test]
+fn a_producer_has_hardly_more_room_than_it_needs() {
+    for batches in [1, 5, 20, 64, 10_000] {
+        let table = table_after(batches);
+        let recent = &table.producers[&id(0)].recent;
+        assert!(
+            recent.capacity() <= recent.len().max(4) + ROOM,
+            "{} for {}",
+            recent.capacity(),
+            recent.len()
+        );
+    }
 }
 
 #[test]
@@ -114,7 +128,7 @@ fn a_cut_at_the_durable_end_is_taken_back_exactly_however_many_batches_it_took()
 
 #[test]
 fn a_deeper_cut_forgets_a_producer_rather_than_guess() {
-    let mut table = table_after(40);
+    let mut table = table_after(REMEMBERED as u64 + 24);
     table.truncate_to(50);
     assert_eq!(table.check(id(0), 5, ME, 0, &[]), Verdict::Refused(Refusal::UnknownProducer));
 }
@@ -196,7 +210,7 @@ impl Naive {
             Verdict::Accept
         } else if sequence > expected {
             Verdict::Refused(Refusal::OutOfSequence { expected })
-        } else if sequence + 16 < expected {
+        } else if expected - sequence > REMEMBERED as u64 {
             Verdict::Refused(Refusal::TooOld { expected })
         } else {
             let append = &life[usize::try_from(sequence).unwrap()];
@@ -218,10 +232,12 @@ enum Step {
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
-    let shift = prop_oneof![6 => Just(0_i64), 1 => 1_i64..3, 3 => -20_i64..0];
-    let wait = prop_oneof![30 => 0_i64..1_000, 1 => EXPIRY_MS - 2..EXPIRY_MS + 2];
+    let shift = prop_oneof![6 => Just(0_i64), 1 => 1_i64..3, 3 => -80_i64..0];
+    let wait = prop_oneof![200 => 0_i64..1_000, 1 => EXPIRY_MS - 2..EXPIRY_MS + 2];
     let identity = prop_oneof![12 => Just(1_u64), 1 => Just(2_u64)];
-    let send = (0_u128..4, shift, identity, wait).prop_map(|(producer, shift, identity, wait)| Step::Send {
+    // One of them sends most, so that it has sent more than is remembered.
+    let producer = prop_oneof![3 => Just(0_u128), 1 => 1_u128..4];
+    let send = (producer, shift, identity, wait).prop_map(|(producer, shift, identity, wait)| Step::Send {
         producer,
         shift,
         identity,
@@ -233,7 +249,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => Just(Step::Cut),
         1 => Just(Step::Snapshot),
     ];
-    prop::collection::vec(step, 0..200)
+    prop::collection::vec(step, 0..400)
 }
 
 proptest! {

@@ -20,7 +20,7 @@ use crate::log::producers::ProducerTable;
 const MAGIC: [u8; 4] = *b"SLC1";
 const HEADER: usize = 40;
 
-/// 4,096 producers take 1.5 MB, and more where batches were not durable yet.
+/// 4,096 producers take 5.4 MB, and more where batches were not durable yet.
 const MAX_CHECKPOINT: usize = 64 << 20;
 
 /// A place in a partition's log: between two entries.

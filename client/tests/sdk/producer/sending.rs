@@ -116,11 +116,11 @@ async fn many_records_are_sent_as_they_would_be_one_by_one() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn no_more_than_sixteen_batches_of_a_partition_are_unanswered() {
+async fn no_more_batches_of_a_partition_are_unanswered_than_a_broker_remembers() {
     let mut fake = Fake::start().await;
     let client = fake.client();
     let (producer, mut peer) = open_with(&mut fake, &client, 1, |builder| builder.batch_records(1)).await;
-    for _ in 0..40 {
+    for _ in 0..2 * MAX_UNANSWERED {
         let _delivery = producer.send(Record::new("v")).await.unwrap();
     }
     let mut requests = Vec::new();
