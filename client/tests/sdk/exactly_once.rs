@@ -175,7 +175,8 @@ async fn refusals_that_time_cures_lose_nothing_and_reorder_nothing() {
 #[tokio::test(start_paused = true)]
 async fn a_batch_refused_for_good_takes_no_other_with_it_unless_it_is_in_doubt() {
     let calm = Trouble { invalid: 30, busy: 30, ..Trouble::default() };
-    let wild = Trouble { cut: 20, cut_in_frame: 20, storage: 20, ..calm };
+    // Of one that is in doubt itself all that is in doubt behind it fails too, which may be sixty-three further ones: fewer of them.
+    let wild = Trouble { invalid: 8, cut: 20, cut_in_frame: 20, storage: 20, ..calm };
     let mut refused = 0;
     for index in 0..rounds() {
         let trouble = if index % 2 == 0 { calm } else { wild };
