@@ -100,6 +100,7 @@ fn spawn(dir: &TempDir) -> (Child, u16) {
     let mut child = Command::new(std::env::current_exe().expect("this program"))
         .args([ROLE, "serve", "--config", "s.toml", "--listen", "127.0.0.1:0", "--log-format", "text"])
         .current_dir(dir.path())
+        .stdin(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
         .expect("a broker");
@@ -118,8 +119,9 @@ fn spawn(dir: &TempDir) -> (Child, u16) {
     (child, port.expect("the broker listens"))
 }
 
-/// Carries out a command of the broker's command line, as its binary does.
+/// Carries out a command of the broker's command line, as its binary does, while the process lives that started this one.
 pub fn run(arguments: &[String]) {
+    process::end_with_parent();
     let program = "sealstream".to_owned();
     cli::run(&Cli::parse_from(std::iter::once(&program).chain(arguments)));
 }

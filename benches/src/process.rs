@@ -1,7 +1,7 @@
 //! What processes take from the system, and what they may. Linux, by `/proc`.
 
-use std::fs;
 use std::time::Duration;
+use std::{fs, io};
 
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, setpriority_process, setrlimit};
 use rustix::thread::{CpuSet, sched_setaffinity};
@@ -49,6 +49,14 @@ pub fn raise_limit() -> usize {
     let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
     let current = getrlimit(Resource::Nofile).current;
     current.map_or(usize::MAX, |files| usize::try_from(files).unwrap_or(usize::MAX))
+}
+
+/// Ends this process with the one that started it with a pipe for its stdin, however that ends.
+pub fn end_with_parent() {
+    std::thread::spawn(|| {
+        drop(io::copy(&mut io::stdin(), &mut io::sink()));
+        std::process::exit(0);
+    });
 }
 
 /// This process, and what it starts from now on, runs on one core, before all else that the machine does there, as if the core

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use rustls::ClientConfig;
 use sealstream_benches::handshake::world::{CA, CHAIN, KEY, World, bare_client_in, bare_server_in, options};
 use sealstream_benches::handshake::{bare_quic, bare_tls, ends};
-use sealstream_benches::process::raise_limit;
+use sealstream_benches::process::{end_with_parent, raise_limit};
 use sealstream_benches::stream::ends::{Carrier, Listening, dial, dial_ours};
 use sealstream_benches::stream::subject::Subject;
 use sealstream_transport::tls::{IdentitySource, Material, Store, TrustSource};
@@ -133,11 +133,7 @@ pub(crate) fn serve(arguments: &[String]) {
     let [what, name, dir] = arguments else { panic!("{ROLE} WHAT NAME DIR") };
     let bare = Carrier::named(name).expect("the name of a bare end");
     raise_limit();
-    // Ends with its parent, however that ends.
-    std::thread::spawn(|| {
-        drop(std::io::copy(&mut std::io::stdin(), &mut std::io::sink()));
-        std::process::exit(0);
-    });
+    end_with_parent();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime starts");
     runtime.block_on(async {
         let dir = Path::new(dir);
