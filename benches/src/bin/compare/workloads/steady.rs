@@ -23,6 +23,12 @@ const LONGEST: Duration = Duration::from_secs(10);
 /// 250 MiB, which are 256 batches: between two looks at the clock.
 const PART: u64 = 250 << 20;
 
+/// The same where all is small: 16 batches.
+const PART_QUICK: u64 = PART / 16;
+
+/// Parts of a round that warms up, and of a quick one.
+const FEW: u64 = 2;
+
 /// Measures files, ours, and those of the others that do not sync each record.
 pub(crate) fn run(runner: &mut Runner, field: &Field) {
     let quick = runner.quick;
@@ -39,23 +45,26 @@ pub(crate) fn run(runner: &mut Runner, field: &Field) {
 /// What has been stored, part by part.
 struct Progress {
     begun: Instant,
+    /// Bytes of one.
+    part: u64,
     most: u64,
     /// After how long each part was stored.
     parts: Vec<Duration>,
 }
 
 impl Progress {
-    /// Of a round that warms up, and of a quick one, a few parts only.
+    /// Begins now.
     fn of(stage: &Stage<'_>, quick: bool) -> Self {
-        let most = if quick || stage.round == 0 { 2 * PART } else { MOST };
-        Self { begun: Instant::now(), most, parts: Vec::new() }
+        let part = if quick { PART_QUICK } else { PART };
+        let most = if quick || stage.round == 0 { FEW * part } else { MOST };
+        Self { begun: Instant::now(), part, most, parts: Vec::new() }
     }
 
     /// Counts a part; tells whether there is to be another.
     fn stored(&mut self) -> bool {
         let took = self.begun.elapsed();
         self.parts.push(took);
-        self.parts.len() as u64 * PART < self.most && took < LONGEST
+        self.parts.len() as u64 * self.part < self.most && took < LONGEST
     }
 
     /// The rate over the second half.
@@ -63,7 +72,7 @@ impl Progress {
         let (first, second) = self.parts.split_at(self.parts.len() / 2);
         let from = first.last().copied().unwrap_or_default();
         let took = second.last().copied().unwrap_or_default().saturating_sub(from);
-        let bytes = float(second.len() as u64 * PART);
+        let bytes = float(second.len() as u64 * self.part);
         Sample::new("stored", Unit::BytesPerSecond, bytes / took.as_secs_f64())
     }
 }
@@ -84,10 +93,11 @@ impl Task for Filling {
     }
 
     fn round(&mut self, stage: &Stage<'_>) -> Result<Vec<Sample>, Failure> {
-        let mut file = Plain::new(MOST, self.synced)?;
         let mut progress = Progress::of(stage, self.quick);
+        let mut file = Plain::new(progress.most, self.synced)?;
+        progress.begun = Instant::now();
         loop {
-            file.write(PART)?;
+            file.write(progress.part)?;
             if !progress.stored() {
                 break;
             }
@@ -119,7 +129,7 @@ impl Task for Storing {
             let mut producer = self.broker.producer(&log, load).await?;
             let mut progress = Progress::of(stage, self.quick);
             loop {
-                producer.produce(PART / load.batch_bytes() as u64).await?;
+                producer.produce(progress.part / load.batch_bytes() as u64).await?;
                 if !progress.stored() {
                     break;
                 }
