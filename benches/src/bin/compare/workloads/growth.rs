@@ -7,8 +7,8 @@ use std::time::Instant;
 
 use sealstream_benches::process;
 
-use super::log_name;
 use super::records::{MARKED, Moving, Work};
+use super::with_producer;
 use crate::Failure;
 use crate::contestants::{Contestant, Field};
 use crate::figure::{Sample, Unit, float};
@@ -91,11 +91,8 @@ impl Task for Longer {
     }
 
     fn round(&mut self, stage: &Stage<'_>) -> Result<Vec<Sample>, Failure> {
-        let log = log_name();
         let batches = if self.quick { 8 } else { (1 << 30) / MARKED.load().batch_bytes() as u64 / PARTS };
-        stage.run(async {
-            self.broker.create(&log, 1).await?;
-            let mut producer = self.broker.producer(&log, MARKED.load()).await?;
+        stage.run(with_producer(&*self.broker, MARKED.load(), async |producer| {
             let mut samples = Vec::new();
             for part in 1..=PARTS {
                 let cpu = || process::cpu(self.broker.id()) + process::own_cpu();
@@ -114,10 +111,8 @@ impl Task for Longer {
                     samples.push(Sample::new(format!("{name}, produce"), Unit::PerSecond, records / took));
                 }
             }
-            producer.close().await?;
-            self.broker.delete(&log).await?;
             Ok(samples)
-        })
+        }))
     }
 }
 

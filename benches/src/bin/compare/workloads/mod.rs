@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::Failure;
-use crate::contestants::Field;
+use crate::contestants::{Contestant, Field, Load, Producing};
 use crate::figure::float;
 use crate::runner::Runner;
 
@@ -49,6 +49,25 @@ fn sized(
         }
         count = (count * 4).min(most);
     }
+}
+
+/// What work finds with one producer to a new log, which is deleted whatever came of it.
+async fn with_producer<T>(
+    broker: &dyn Contestant,
+    load: Load,
+    work: impl AsyncFnOnce(&mut dyn Producing) -> Result<T, Failure>,
+) -> Result<T, Failure> {
+    let log = log_name();
+    broker.create(&log, 1).await?;
+    let found = async {
+        let mut producer = broker.producer(&log, load).await?;
+        let found = work(&mut *producer).await?;
+        producer.close().await?;
+        Ok(found)
+    };
+    let found = found.await;
+    broker.delete(&log).await?;
+    found
 }
 
 /// A name that no log had before.

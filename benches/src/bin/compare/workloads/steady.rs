@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::limits::{Plain, SYNCED, Writes};
-use super::log_name;
 use super::records::MARKED;
+use super::with_producer;
 use crate::Failure;
 use crate::contestants::{Contestant, Field};
 use crate::figure::{Sample, Unit, float};
@@ -42,29 +42,43 @@ pub(crate) fn run(runner: &mut Runner, field: &Field) {
     runner.measure("steady", tasks);
 }
 
+/// How much is stored in a round, and how much between two looks at the clock, in bytes.
+#[derive(Clone, Copy)]
+struct Size {
+    most: u64,
+    part: u64,
+}
+
+impl Size {
+    fn of(stage: &Stage<'_>, quick: bool) -> Self {
+        let part = if quick { PART_QUICK } else { PART };
+        let most = if quick || stage.round == 0 { FEW * part } else { MOST };
+        Self { most, part }
+    }
+}
+
 /// What has been stored, part by part.
 struct Progress {
+    size: Size,
     begun: Instant,
-    /// Bytes of one.
-    part: u64,
-    most: u64,
     /// After how long each part was stored.
     parts: Vec<Duration>,
 }
 
 impl Progress {
-    /// Begins now.
-    fn of(stage: &Stage<'_>, quick: bool) -> Self {
-        let part = if quick { PART_QUICK } else { PART };
-        let most = if quick || stage.round == 0 { FEW * part } else { MOST };
-        Self { begun: Instant::now(), part, most, parts: Vec::new() }
+    fn begin(size: Size) -> Self {
+        Self { size, begun: Instant::now(), parts: Vec::new() }
     }
 
-    /// Counts a part; tells whether there is to be another.
-    fn stored(&mut self) -> bool {
-        let took = self.begun.elapsed();
-        self.parts.push(took);
-        self.parts.len() as u64 * self.part < self.most && took < LONGEST
+    /// Whether there is to be another part.
+    fn goes_on(&self) -> bool {
+        let last = self.parts.last().copied().unwrap_or_default();
+        self.parts.len() as u64 * self.size.part < self.size.most && last < LONGEST
+    }
+
+    /// Counts a part.
+    fn stored(&mut self) {
+        self.parts.push(self.begun.elapsed());
     }
 
     /// The rate over the second half.
@@ -72,7 +86,7 @@ impl Progress {
         let (first, second) = self.parts.split_at(self.parts.len() / 2);
         let from = first.last().copied().unwrap_or_default();
         let took = second.last().copied().unwrap_or_default().saturating_sub(from);
-        let bytes = float(second.len() as u64 * self.part);
+        let bytes = float(second.len() as u64 * self.size.part);
         Sample::new("stored", Unit::BytesPerSecond, bytes / took.as_secs_f64())
     }
 }
@@ -93,14 +107,12 @@ impl Task for Filling {
     }
 
     fn round(&mut self, stage: &Stage<'_>) -> Result<Vec<Sample>, Failure> {
-        let mut progress = Progress::of(stage, self.quick);
-        let mut file = Plain::new(progress.most, self.synced)?;
-        progress.begun = Instant::now();
-        loop {
-            file.write(progress.part)?;
-            if !progress.stored() {
-                break;
-            }
+        let size = Size::of(stage, self.quick);
+        let mut file = Plain::new(size.most, self.synced)?;
+        let mut progress = Progress::begin(size);
+        while progress.goes_on() {
+            file.write(size.part)?;
+            progress.stored();
         }
         Ok(vec![progress.sample()])
     }
@@ -122,21 +134,15 @@ impl Task for Storing {
     }
 
     fn round(&mut self, stage: &Stage<'_>) -> Result<Vec<Sample>, Failure> {
-        let log = log_name();
-        let load = MARKED.load();
-        stage.run(async {
-            self.broker.create(&log, 1).await?;
-            let mut producer = self.broker.producer(&log, load).await?;
-            let mut progress = Progress::of(stage, self.quick);
-            loop {
-                producer.produce(progress.part / load.batch_bytes() as u64).await?;
-                if !progress.stored() {
-                    break;
-                }
+        let (size, load) = (Size::of(stage, self.quick), MARKED.load());
+        let batches = size.part / load.batch_bytes() as u64;
+        stage.run(with_producer(&*self.broker, load, async |producer| {
+            let mut progress = Progress::begin(size);
+            while progress.goes_on() {
+                producer.produce(batches).await?;
+                progress.stored();
             }
-            producer.close().await?;
-            self.broker.delete(&log).await?;
             Ok(vec![progress.sample()])
-        })
+        }))
     }
 }
