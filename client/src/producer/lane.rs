@@ -304,9 +304,13 @@ impl Lane {
     }
 
     /// The first batch that was not sent in this session, before any gap.
+    ///
+    /// Batches are sent in their order, and after a refusal none before all are answered: those under way come first.
     fn unsent(&mut self) -> Option<&mut Flight> {
         let end = self.gap.map_or(self.flights.len(), |gap| gap.at);
-        self.flights.range_mut(..end).find(|flight| flight.request.is_none())
+        let first = self.flights.partition_point(|flight| flight.request.is_some());
+        debug_assert!(self.flights.range(first..).all(|flight| flight.request.is_none()));
+        (first < end).then(|| &mut self.flights[first])
     }
 
     fn out_of_sequence(&mut self, index: usize, awaited: Option<u64>, now: Instant) {
