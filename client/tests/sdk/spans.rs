@@ -1,10 +1,11 @@
 //! What a listener of `tracing` is told.
 
 use std::fmt::{Debug, Write as _};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 
 use sealstream_client::Record;
 use sealstream_protocol::message::FaultCode;
+use tracing::Dispatch;
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record as Values};
 use tracing_subscriber::Layer;
@@ -65,8 +66,13 @@ impl<S: tracing::Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Listener {
     }
 }
 
+/// While there is one subscriber alone, the thread that comes by a span first decides for all whether anybody listens: that of
+/// another test, where nobody does. Once there are two, each of them is asked.
+static ANOTHER: LazyLock<Dispatch> = LazyLock::new(|| Dispatch::new(tracing_subscriber::registry()));
+
 impl Listener {
     fn listen() -> (Self, tracing::subscriber::DefaultGuard) {
+        LazyLock::force(&ANOTHER);
         let listener = Self::default();
         let subscriber = tracing_subscriber::registry().with(listener.clone());
         (listener, tracing::subscriber::set_default(subscriber))
