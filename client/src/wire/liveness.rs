@@ -29,6 +29,8 @@ pub struct Liveness {
     idle: Duration,
     /// Of silence, before a ping.
     interval: Duration,
+    /// The same before the first one.
+    first: Duration,
     heard: Instant,
     sent: Instant,
     pinged: Instant,
@@ -64,13 +66,22 @@ impl Liveness {
     /// Both sides have just been heard. `idle` is the deadline of the Welcome.
     pub fn new(idle: Duration, now: Instant) -> Self {
         let interval = idle / PARTS;
-        Self { idle, interval, heard: now, sent: now, pinged: now, nonce: 0 }
+        Self { idle, interval, first: interval, heard: now, sent: now, pinged: now, nonce: 0 }
     }
 
     /// That of the broker's side, which leaves it to the client to ping first.
     #[must_use]
     pub fn patient(mut self) -> Self {
         self.interval += self.interval / 4;
+        self.first = self.interval;
+        self
+    }
+
+    /// Has the first ping go out after `part` of the silence, 0 to 1, that comes before every other. Sessions that begin together,
+    /// when a broker was started again, would ping together for as long as they are idle: each takes a part by chance.
+    #[must_use]
+    pub fn staggered(mut self, part: f32) -> Self {
+        self.first = self.interval.mul_f32(part.clamp(0.0, 1.0));
         self
     }
 
@@ -90,7 +101,12 @@ impl Liveness {
         if now >= self.heard + self.idle {
             return Pulse::Gone;
         }
-        let due = (self.heard.min(self.sent) + self.interval).max(self.pinged + self.pause());
+        let silent_since = self.heard.min(self.sent);
+        let due = if self.nonce == 0 {
+            silent_since + self.first
+        } else {
+            silent_since.max(self.pinged) + self.interval
+        };
         if now < due {
             return Pulse::Quiet { until: due.min(self.heard + self.idle) };
         }
@@ -98,11 +114,6 @@ impl Liveness {
         self.sent = now;
         self.nonce += 1;
         Pulse::Ping(Ping { nonce: self.nonce })
-    }
-
-    /// Before the first ping nothing holds it back but the interval itself.
-    fn pause(&self) -> Duration {
-        if self.nonce == 0 { Duration::ZERO } else { self.interval }
     }
 }
 
@@ -156,6 +167,24 @@ mod tests {
         }
         assert_eq!(now - start, IDLE);
         assert_eq!(pings, [(1, IDLE / 2)]);
+    }
+
+    #[test]
+    fn sessions_that_began_together_ping_one_after_the_other() {
+        let start = Instant::now();
+        for (part, first) in [(0.0, 0), (0.2, 3), (1.0, 15), (7.0, 15)] {
+            let mut liveness = Liveness::new(IDLE, start).staggered(part);
+            let mut pinged = Vec::new();
+            for second in 0..=45 {
+                let now = at(start, second);
+                if let Pulse::Ping(_) = liveness.poll(now) {
+                    liveness.heard(now);
+                    pinged.push(second);
+                }
+            }
+            let due: Vec<u64> = (first..=45).step_by(15).collect();
+            assert_eq!(pinged, due, "the first after {part} of the silence");
+        }
     }
 
     #[test]

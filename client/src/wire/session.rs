@@ -137,9 +137,11 @@ pub async fn open(
 }
 
 impl Session {
-    /// Watches over this session from now on, by the deadline that the Welcome set.
+    /// Watches over this session from now on, by the deadline that the Welcome set. Pings of sessions that begin together are
+    /// [staggered](Liveness::staggered).
     pub fn liveness(&self) -> Liveness {
-        Liveness::new(Duration::from_millis(u64::from(self.welcome.idle_ms)), Instant::now().into_std())
+        let idle = Duration::from_millis(u64::from(self.welcome.idle_ms));
+        Liveness::new(idle, Instant::now().into_std()).staggered(rand::random())
     }
 
     /// Tells the broker what is wrong and closes the stream: see [`fail`].
