@@ -79,6 +79,10 @@ impl Liveness {
 
     /// Has the first ping go out after `part` of the silence, 0 to 1, that comes before every other. Sessions that begin together,
     /// when a broker was started again, would ping together for as long as they are idle: each takes a part by chance.
+    ///
+    /// # Panics
+    ///
+    /// If `part` is not a number.
     #[must_use]
     pub fn staggered(mut self, part: f32) -> Self {
         self.first = self.interval.mul_f32(part.clamp(0.0, 1.0));
