@@ -27,10 +27,10 @@ const PARTS: u32 = 2;
 #[derive(Debug)]
 pub struct Liveness {
     idle: Duration,
-    /// Of silence, before a ping.
+    /// Of silence, between two pings.
     interval: Duration,
-    /// The same before the first one.
-    first: Duration,
+    /// Of silence, before the next one.
+    patience: Duration,
     heard: Instant,
     sent: Instant,
     pinged: Instant,
@@ -66,14 +66,14 @@ impl Liveness {
     /// Both sides have just been heard. `idle` is the deadline of the Welcome.
     pub fn new(idle: Duration, now: Instant) -> Self {
         let interval = idle / PARTS;
-        Self { idle, interval, first: interval, heard: now, sent: now, pinged: now, nonce: 0 }
+        Self { idle, interval, patience: interval, heard: now, sent: now, pinged: now, nonce: 0 }
     }
 
     /// That of the broker's side, which leaves it to the client to ping first.
     #[must_use]
     pub fn patient(mut self) -> Self {
         self.interval += self.interval / 4;
-        self.first = self.interval;
+        self.patience = self.interval;
         self
     }
 
@@ -85,7 +85,7 @@ impl Liveness {
     /// If `part` is not a number.
     #[must_use]
     pub fn staggered(mut self, part: f32) -> Self {
-        self.first = self.interval.mul_f32(part.clamp(0.0, 1.0));
+        self.patience = self.interval.mul_f32(part.clamp(0.0, 1.0));
         self
     }
 
@@ -105,15 +105,11 @@ impl Liveness {
         if now >= self.heard + self.idle {
             return Pulse::Gone;
         }
-        let silent_since = self.heard.min(self.sent);
-        let due = if self.nonce == 0 {
-            silent_since + self.first
-        } else {
-            silent_since.max(self.pinged) + self.interval
-        };
+        let due = self.heard.min(self.sent).max(self.pinged) + self.patience;
         if now < due {
             return Pulse::Quiet { until: due.min(self.heard + self.idle) };
         }
+        self.patience = self.interval;
         self.pinged = now;
         self.sent = now;
         self.nonce += 1;
