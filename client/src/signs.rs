@@ -31,7 +31,7 @@ impl Signs {
     /// Gives the session up after so much silence, if not sooner.
     pub(crate) fn expect_within(&mut self, patience: Duration, now: Instant) {
         self.silence = self.silence.min(patience);
-        self.liveness = Liveness::new(self.silence, now.into_std());
+        self.liveness = Liveness::new(self.silence, now.into_std()).staggered(rand::random());
     }
 
     /// Whether something was heard since the last look.
